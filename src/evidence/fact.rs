@@ -1,0 +1,147 @@
+//! The four answers a source can give. They are never folded into fewer.
+
+use serde::{Deserialize, Serialize};
+
+/// What one source says of one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fact<T> {
+    /// Measured or verified.
+    Known(T),
+    /// The source answered: there is none (no token was sent, the address is in no database).
+    Absent,
+    /// Something was presented and it is not good (forged, expired, revoked).
+    Invalid(Fault),
+    /// The source could not answer (file missing, service down, too few samples).
+    Unavailable(Fault),
+}
+
+impl<T> Fact<T> {
+    pub const fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Fact<U> {
+        match self {
+            Self::Known(value) => Fact::Known(f(value)),
+            Self::Absent => Fact::Absent,
+            Self::Invalid(fault) => Fact::Invalid(fault),
+            Self::Unavailable(fault) => Fact::Unavailable(fault),
+        }
+    }
+
+    pub fn and_then<U>(self, f: impl FnOnce(T) -> Fact<U>) -> Fact<U> {
+        match self {
+            Self::Known(value) => f(value),
+            Self::Absent => Fact::Absent,
+            Self::Invalid(fault) => Fact::Invalid(fault),
+            Self::Unavailable(fault) => Fact::Unavailable(fault),
+        }
+    }
+
+    pub const fn as_ref(&self) -> Fact<&T> {
+        match self {
+            Self::Known(value) => Fact::Known(value),
+            Self::Absent => Fact::Absent,
+            Self::Invalid(fault) => Fact::Invalid(*fault),
+            Self::Unavailable(fault) => Fact::Unavailable(*fault),
+        }
+    }
+}
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
+        /// Why a fact is `Invalid` or `Unavailable`. A closed vocabulary: audit, metrics, pages and tests use these codes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Fault {
+            $($(#[doc = $doc])+ #[serde(rename = $code)] $name,)+
+        }
+
+        impl Fault {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The code as it stands in audit records and metrics.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+        }
+    };
+}
+
+faults! {
+    // certificates
+    /// The certificate's validity is over.
+    CertificateExpired = "certificate-expired",
+    /// The certificate's validity has not begun.
+    CertificateNotYetValid = "certificate-not-yet-valid",
+    /// The certificate stands on a revocation list.
+    CertificateRevoked = "certificate-revoked",
+    /// The certificate's issuer is none of the listener's roots.
+    CertificateUnknownIssuer = "certificate-unknown-issuer",
+    /// The certificate may not be used to authenticate a client.
+    CertificateWrongPurpose = "certificate-wrong-purpose",
+    /// The certificate cannot be read or its signature does not hold.
+    CertificateMalformed = "certificate-malformed",
+    /// The revocation list is past its next update.
+    CrlExpired = "crl-expired",
+    /// No revocation list covers the certificate's issuer.
+    CrlMissing = "crl-missing",
+    // devices
+    /// The device registry could not be read.
+    RegistryUnavailable = "registry-unavailable",
+    // tokens
+    /// The token is not a well-formed JWT.
+    TokenMalformed = "token-malformed",
+    /// The token is longer than the limit.
+    TokenTooLarge = "token-too-large",
+    /// More than one token was sent.
+    TokenRepeated = "token-repeated",
+    /// The token's signature does not hold.
+    TokenForged = "token-forged",
+    /// The token's algorithm is not allowed for its issuer or its key.
+    TokenAlgorithm = "token-algorithm",
+    /// The token's `typ` is not one the issuer uses for access tokens.
+    TokenType = "token-type",
+    /// The token's issuer is not configured.
+    TokenIssuer = "token-issuer",
+    /// The token is for somebody else.
+    TokenAudience = "token-audience",
+    /// The token's `exp` is past.
+    TokenExpired = "token-expired",
+    /// The token's `nbf` or `iat` is in the future.
+    TokenNotYetValid = "token-not-yet-valid",
+    /// The token lacks a claim it must have, or has it in the wrong type.
+    TokenClaims = "token-claims",
+    /// The issuer's key set has no such key.
+    TokenUnknownKey = "token-unknown-key",
+    /// The issuer's key set could not be fetched.
+    KeysUnavailable = "keys-unavailable",
+    // network
+    /// The client's address is not known (a forwarder named none).
+    AddressUnknown = "address-unknown",
+    /// No database of this kind is configured.
+    DatabaseMissing = "database-missing",
+    /// The database cannot be read.
+    DatabaseCorrupt = "database-corrupt",
+    /// The database is older than the configuration allows.
+    DatabaseStale = "database-stale",
+    /// The network list cannot be read.
+    ListUnavailable = "list-unavailable",
+    // timing
+    /// The TCP peer is a forwarder: its round trip is not the client's.
+    BehindForwarder = "behind-forwarder",
+    /// The kernel gave no measurement.
+    NoMeasurement = "no-measurement",
+    /// Too few samples to say.
+    Insufficient = "insufficient",
+    /// The gateway's own coordinates are not configured.
+    GatewayUnplaced = "gateway-unplaced",
+    // quotas
+    /// The key the limit counts by is not known.
+    QuotaKeyUnknown = "quota-key-unknown",
+    /// The limit's table is full.
+    QuotaTableFull = "quota-table-full",
+}

@@ -1,0 +1,44 @@
+//! A round-trip time, in whole microseconds.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A round-trip time in microseconds. Never zero by default: what is not known has no `Rtt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rtt(u32);
+
+impl Rtt {
+    pub const fn from_micros(micros: u32) -> Self {
+        Self(micros)
+    }
+
+    pub const fn from_millis(millis: u32) -> Self {
+        Self(millis.saturating_mul(1000))
+    }
+
+    pub const fn as_micros(self) -> u32 {
+        self.0
+    }
+
+    pub fn as_millis_f64(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+
+    /// The part of `self` above `other`; nothing when `other` is the larger.
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+/// One decimal below 100 ms, none above: `0.3 ms`, `38.4 ms`, `187 ms`.
+impl fmt::Display for Rtt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.as_millis_f64();
+        if ms < 100.0 {
+            write!(f, "{ms:.1} ms")
+        } else {
+            write!(f, "{ms:.0} ms")
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The `rangegate` command.
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    rangegate::cli::run()
+}

@@ -1,0 +1,3 @@
+//! The pages people meet.
+
+pub mod pages;

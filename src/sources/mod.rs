@@ -1,0 +1,10 @@
+//! Policy information points: each fills one part of `Evidence`, and says so when it cannot.
+
+pub mod certificate;
+pub mod geo;
+pub mod handshake;
+pub mod jwks;
+pub mod lists;
+pub mod quota;
+pub mod token;
+pub mod transport;

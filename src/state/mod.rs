@@ -1,0 +1,6 @@
+//! What the gateway remembers between requests: bounded views, swapped whole, read without locks.
+
+pub mod devices;
+pub mod live;
+pub mod policies;
+pub mod timings;

@@ -1,0 +1,3 @@
+//! Durable state behind one small interface. Today: a TOML file of devices.
+
+pub mod registry;
