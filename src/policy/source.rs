@@ -41,13 +41,16 @@ impl Source {
         Self { name: name.into(), text: text.into() }
     }
 
-    /// Parses as far as it goes. Of several syntax errors on a line only the first is kept: the others follow from it.
+    /// Parses as far as it goes. Of several syntax errors on a line only the first is kept, and of
+    /// equal ones in a row: the others follow from it.
     pub fn parse(&self) -> Document<'_> {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         let faults = Faults { file: Arc::clone(&self.name), list: RefCell::default(), muted: !errors.is_empty() };
         let mut spans: Vec<_> = errors.iter().map(|error| (self.clamp(error.span().unwrap_or(0..0)), error)).collect();
         spans.sort_by_key(|(span, _)| span.start);
         spans.dedup_by_key(|(span, _)| self.position(span.start).0);
+        // A bracket that is never closed spoils every line after it in the same way.
+        spans.dedup_by(|(_, later), (_, earlier)| later.message() == earlier.message());
         for (span, error) in spans {
             let fault = Diagnostic::error(Place::new(&self.name, span), "this is not TOML").label(error.message());
             faults.list.borrow_mut().push(fault);

@@ -140,9 +140,9 @@ impl<'a> Table<'a> {
             if let Some(meant) = nearest(key.name, self.missing.iter().copied()) {
                 self.missing.retain(|missing| *missing != meant);
             }
-            let free = self.asked.iter().copied().filter(|asked| !self.has(asked));
+            let asked = self.asked.iter().copied();
             let fault = Diagnostic::error(key.place, format!("unknown key `{}`", key.name));
-            self.faults.report(fault.label(format!("not a key of {here}")).suggest_from(key.name, free));
+            self.faults.report(fault.label(format!("not a key of {here}")).suggest_from(key.name, asked));
         }
         for key in &self.missing {
             let fault = Diagnostic::error(self.place(), format!("`{key}` is missing"));

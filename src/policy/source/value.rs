@@ -53,10 +53,10 @@ impl<'a> Value<'a> {
         Some(text)
     }
 
-    /// Text that `parse` can read; its error becomes the label under the words.
-    pub fn parsed<T>(self, what: &str, parse: impl FnOnce(&'a str) -> Result<T, String>) -> Option<T> {
+    /// Text that `parse` can read: `what` it is, `like` what it looks. The parser's error becomes the label under the words.
+    pub fn parsed<T>(self, what: &str, like: &str, parse: impl FnOnce(&'a str) -> Result<T, String>) -> Option<T> {
         let DeValue::String(text) = self.raw.get_ref() else {
-            return self.expected(what, &format!("{what}, in quotes"));
+            return self.expected(what, &format!("{what} in quotes, such as \"{like}\""));
         };
         match parse(text) {
             Ok(value) => Some(value),
@@ -111,7 +111,7 @@ impl<'a> Value<'a> {
 
     /// `"30ms"`, `"10m"`, `"180d"`, `"1h 30m"`.
     pub fn duration(self) -> Option<Duration> {
-        self.parsed("a duration", units::duration)
+        self.parsed("a duration", "10m", units::duration)
     }
 
     /// A duration that is not zero.
@@ -125,23 +125,23 @@ impl<'a> Value<'a> {
 
     /// `"150km"`, `"800m"`.
     pub fn distance(self) -> Option<Kilometres> {
-        self.parsed("a distance", units::distance)
+        self.parsed("a distance", "150km", units::distance)
     }
 
     /// `"64KiB"`, `"10MB"`, `"512B"`.
     pub fn bytes(self) -> Option<u64> {
-        self.parsed("a size", units::bytes)
+        self.parsed("a size", "64KiB", units::bytes)
     }
 
     /// `"127.0.0.1:8443"`, `"[::]:443"`.
     pub fn socket_address(self) -> Option<SocketAddr> {
-        self.parsed("an address and port", |text| {
+        self.parsed("an address and port", "0.0.0.0:8443", |text| {
             text.parse().map_err(|_| "expected an IP address and a port, such as `0.0.0.0:8443` or `[::]:8443`".to_owned())
         })
     }
 
     pub fn address(self) -> Option<IpAddr> {
-        self.parsed("an IP address", |text| text.parse().map_err(|_| "such as `192.0.2.7` or `2001:db8::7`".to_owned()))
+        self.parsed("an IP address", "192.0.2.7", |text| text.parse().map_err(|_| "expected one such as `192.0.2.7` or `2001:db8::7`".to_owned()))
     }
 
     /// `"192.0.2.0/24"`, `"2001:db8::/32"`; a bare address is a network of one.
@@ -152,7 +152,7 @@ impl<'a> Value<'a> {
         match units::network(text) {
             Ok(network) => Some(network),
             Err(units::NotANetwork::Syntax) => {
-                self.fault(format!("`{text}` is not a network"), "such as `192.0.2.0/24` or `2001:db8::/32`")
+                self.fault(format!("`{text}` is not a network"), "expected one such as `192.0.2.0/24` or `2001:db8::/32`")
             }
             Err(units::NotANetwork::HostBits(meant)) => {
                 let fault = Diagnostic::error(self.place(), format!("`{text}` has bits outside its prefix"));
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn each_type_says_what_it_expected_and_what_it_found() {
         let duration = read("x = 10", |v| v.duration()).expect_err("a number");
-        assert_eq!(duration, "t:1:5: `x` takes a duration, not a number (expected a duration, in quotes)\n");
+        assert_eq!(duration, "t:1:5: `x` takes a duration, not a number (expected a duration in quotes, such as \"10m\")\n");
         let text = read("x = ['a']", |v| v.text().map(str::to_owned)).expect_err("a list");
         assert_eq!(text, "t:1:5: `x` takes text, not a list (expected text in quotes)\n");
         let port = read("x = 70000", |v| v.integer_in::<u16>(0..=65535)).expect_err("too large");
