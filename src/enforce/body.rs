@@ -48,12 +48,14 @@ impl Progress {
 #[derive(Debug)]
 struct Silence {
     limit: Duration,
+    /// When the whole exchange must be over, moving or not.
+    end: Option<Instant>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Silence {
-    fn new(limit: Duration) -> Self {
-        Self { limit, deadline: None }
+    fn new(limit: Duration, end: Option<Instant>) -> Self {
+        Self { limit, end, deadline: None }
     }
 
     fn broken(&mut self) {
@@ -61,8 +63,11 @@ impl Silence {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let (limit, end) = (self.limit, self.end);
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let quiet = Instant::now() + limit;
+            Box::pin(tokio::time::sleep_until(end.map_or(quiet, |end| end.min(quiet))))
+        });
         deadline.as_mut().poll(cx)
     }
 }
@@ -84,7 +89,7 @@ impl RequestBody {
     }
 
     pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Duration) -> Self {
-        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence) })))
+        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence, None) })))
     }
 }
 
@@ -137,8 +142,9 @@ pub struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    pub fn new(body: Incoming, silence: Duration, lease: Option<Lease>) -> Self {
-        let mut this = Self { body, silence: Silence::new(silence), lease };
+    /// `silence` bounds the wait for each piece; `end` the whole; the lease is given back at the last byte.
+    pub fn new(body: Incoming, silence: Duration, end: Option<Instant>, lease: Option<Lease>) -> Self {
+        let mut this = Self { body, silence: Silence::new(silence, end), lease };
         if this.body.is_end_stream() {
             this.finished();
         }
