@@ -1,3 +1,4 @@
 //! Durable state behind one small interface. Today: a TOML file of devices.
 
+pub mod policy_files;
 pub mod registry;
