@@ -1,6 +1,6 @@
 //! Bodies on their way through: counted, watched for silence, never buffered.
 
-use super::headers;
+use super::headers::{self, Owned};
 use super::upstream::Lease;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -72,6 +72,14 @@ impl Silence {
     }
 }
 
+/// A frame as it may pass, in either direction.
+fn cleaned(mut frame: Frame<Bytes>, owned: &Owned) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::trailers(trailers, owned);
+    }
+    frame
+}
+
 /// The client's body on its way to the upstream.
 #[derive(Debug)]
 pub struct RequestBody(Option<Box<Streaming>>);
@@ -81,6 +89,7 @@ struct Streaming {
     body: Incoming,
     progress: Arc<Progress>,
     silence: Silence,
+    owned: Arc<Owned>,
 }
 
 impl RequestBody {
@@ -88,8 +97,8 @@ impl RequestBody {
         Self(None)
     }
 
-    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Duration) -> Self {
-        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence, None) })))
+    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Duration, owned: Arc<Owned>) -> Self {
+        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence, None), owned })))
     }
 }
 
@@ -103,7 +112,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 streaming.silence.broken();
                 streaming.progress.passed(frame.data_ref().map_or(0, Bytes::len));
-                Poll::Ready(Some(Ok(headers::clean_trailers(frame))))
+                Poll::Ready(Some(Ok(cleaned(frame, &streaming.owned))))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
             Poll::Ready(None) => Poll::Ready(None),
@@ -139,12 +148,19 @@ pub struct UpstreamBody {
     body: Incoming,
     silence: Silence,
     lease: Option<Lease>,
+    owned: Arc<Owned>,
 }
 
 impl UpstreamBody {
     /// `silence` bounds the wait for each piece; `end` the whole; the lease is given back at the last byte.
-    pub fn new(body: Incoming, silence: Duration, end: Option<Instant>, lease: Option<Lease>) -> Self {
-        let mut this = Self { body, silence: Silence::new(silence, end), lease };
+    pub fn new(
+        body: Incoming,
+        silence: Duration,
+        end: Option<Instant>,
+        lease: Option<Lease>,
+        owned: Arc<Owned>,
+    ) -> Self {
+        let mut this = Self { body, silence: Silence::new(silence, end), lease, owned };
         if this.body.is_end_stream() {
             this.finished();
         }
@@ -170,7 +186,7 @@ impl Body for ResponseBody {
         match Pin::new(&mut upstream.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 upstream.silence.broken();
-                let frame = headers::clean_trailers(frame);
+                let frame = cleaned(frame, &upstream.owned);
                 if upstream.body.is_end_stream() {
                     upstream.finished();
                 }

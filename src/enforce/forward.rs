@@ -2,6 +2,7 @@
 
 use super::body::{Progress, RequestBody, ResponseBody, UpstreamBody};
 use super::fault::Fault;
+use super::headers::Owned;
 use super::upstream::{Answer, Pool, Unanswered};
 use crate::policy::{Origin, Permit};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
@@ -48,6 +49,7 @@ pub async fn forward(
     body: Incoming,
     progress: &Arc<Progress>,
     silence: Duration,
+    owned: &Arc<Owned>,
 ) -> Result<Arrived, Failed> {
     let health = pool.shared().health();
     let mut origins = health.order(permit.origins(), std::time::Instant::now());
@@ -62,14 +64,14 @@ pub async fn forward(
     let body = if bodyless {
         RequestBody::empty()
     } else {
-        RequestBody::streaming(body, Arc::clone(progress), silence)
+        RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned))
     };
     let mut next = Some(passage.request(body));
     let mut last = Failed { origin: None, fault: Fault::Connect };
     let tries: SmallVec<[&Origin; 4]> = origins;
     for origin in tries {
         let Some(request) = next.take() else { break };
-        match exchange(pool, origin, request, (!bodyless).then_some(&**progress)).await {
+        match exchange(pool, origin, request, (!bodyless).then_some(&**progress), owned).await {
             Ok(response) => {
                 health.succeeded(origin);
                 return Ok(Arrived { origin: origin.clone(), response });
@@ -94,6 +96,7 @@ async fn exchange(
     origin: &Origin,
     request: Request<RequestBody>,
     progress: Option<&Progress>,
+    owned: &Arc<Owned>,
 ) -> Result<Response<ResponseBody>, Unanswered> {
     let endpoint = pool.endpoint(origin);
     let settings = &endpoint.client.settings;
@@ -104,7 +107,7 @@ async fn exchange(
         return Err(Unanswered { fault: Fault::Protocol, unsent: None });
     }
     let idle = settings.idle_timeout;
-    Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, end, lease))))
+    Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, end, lease, Arc::clone(owned)))))
 }
 
 /// Waits for `sending` while something moves: a body still going up pushes the deadline.

@@ -6,6 +6,7 @@
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
 use super::fault::Fault;
 use super::forward::{Failed, Passage};
+use super::headers::Owned;
 use super::upstream::{Pool, Unanswered};
 use crate::policy::{Origin, Permit};
 use base64::Engine;
@@ -13,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The client's side of a WebSocket handshake.
@@ -36,6 +38,7 @@ pub async fn open(
     pool: &Pool,
     mut passage: Passage,
     handshake: Handshake,
+    owned: &Arc<Owned>,
 ) -> Result<Opened, Failed> {
     let key = prepare(&mut passage, handshake.extended_connect);
     let health = pool.shared().health();
@@ -60,7 +63,7 @@ pub async fn open(
                 health.succeeded(origin);
                 let idle = settings.idle_timeout;
                 let response =
-                    response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, None, None)));
+                    response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, None, None, Arc::clone(owned))));
                 return Ok(Opened::Refused { origin: origin.clone(), response });
             }
             Err(Unanswered { fault, unsent }) => {
