@@ -38,11 +38,11 @@ impl Words {
             Cause::SignInAgain { with, within_seconds } => Self {
                 title: "Please confirm that it is you",
                 said: "You are signed in, but this step asks for more. Nothing you sent has been carried out yet.".into(),
-                next: format!("Sign in again{}, then repeat the step.", manner(with, *within_seconds)).into(),
+                next: sign_in_again(with, *within_seconds).into(),
             },
             Cause::Certificate => words(
                 "This device is not recognised",
-                "The service opens on devices that identify themselves with a certificate, and this one presented none that can be used.",
+                "This service opens only on devices that identify themselves with a certificate, and this one has shown none that can be used.",
                 "Use a device that was set up for your work. If this is one, close the browser, open it again and choose the device’s certificate when asked.",
             ),
             Cause::Device => words(
@@ -141,14 +141,11 @@ fn of_breakage(breakage: Breakage) -> Words {
     Words { title, said: said.into(), next: next.into() }
 }
 
-/// ` with “passkey”, no longer than 10 minutes before the step`, as far as it is known.
-fn manner(with: &[Arc<str>], within_seconds: Option<u64>) -> String {
+/// `Sign in again with “passkey”, then repeat the step within 10 minutes.`, as far as it is asked for.
+fn sign_in_again(with: &[Arc<str>], within_seconds: Option<u64>) -> String {
     let with = if with.is_empty() { String::new() } else { format!(" with {}", list(with)) };
-    let within = within_seconds.map_or(String::new(), |seconds| {
-        let separator = if with.is_empty() { "" } else { "," };
-        format!("{separator} no more than {} before it", duration(seconds))
-    });
-    format!("{with}{within}")
+    let within = within_seconds.map_or(String::new(), |seconds| format!(" within {}", duration(seconds)));
+    format!("Sign in again{with}, then repeat the step{within}.")
 }
 
 /// `“a”`, `“a” and “b”`, `“a”, “b” and “c”`.
@@ -167,7 +164,7 @@ fn list(names: &[Arc<str>]) -> String {
     text
 }
 
-/// `1 second`, `45 seconds`, `10 minutes`, `2 hours`: the largest unit that says it within a tenth, rounded up.
+/// `1 second`, `45 seconds`, `10 minutes`, `2 hours`: rounded up, so that whoever waits that long has waited enough.
 pub fn duration(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..=119 => (seconds, "second"),

@@ -67,15 +67,16 @@ const fn worth_retrying(cause: &Cause) -> bool {
         && !matches!(cause, Cause::Broken(Breakage::Internal))
 }
 
-/// Pieces of five characters, so that nobody loses their place while reading aloud.
+/// Pieces of at most five characters and nearly equal, so that nobody loses their place while reading aloud.
 fn groups(id: &str) -> Vec<&str> {
-    let mut groups = Vec::new();
+    let mut characters = id.chars().count();
     let mut rest = id;
-    while !rest.is_empty() {
-        let end = rest.char_indices().nth(5).map_or(rest.len(), |(at, _)| at);
-        let (group, tail) = rest.split_at(end);
+    let mut groups = Vec::new();
+    for left in (1..=characters.div_ceil(5)).rev() {
+        let size = characters.div_ceil(left);
+        let (group, tail) = rest.split_at(rest.char_indices().nth(size).map_or(rest.len(), |(at, _)| at));
         groups.push(group);
-        rest = tail;
+        (rest, characters) = (tail, characters - size);
     }
     groups
 }
