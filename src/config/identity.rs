@@ -2,7 +2,7 @@
 
 use super::distinct;
 use super::files::{Files, Kind};
-use crate::policy::diagnostic::{Diagnostic, Place};
+use crate::policy::diagnostic::{Diagnostic, Place, nearest, quoted};
 use crate::policy::source::{Table, Value};
 use crate::sources::token::{Assurance, IssuerSettings};
 use std::collections::BTreeMap;
@@ -95,7 +95,10 @@ fn algorithm(value: Value<'_>) -> Option<String> {
         _ if upper.starts_with("HS") => {
             fault.label("a shared secret: whoever can verify such a token could have written it")
         }
-        _ => fault.suggest_from(text, ALGORITHMS.iter().copied()),
+        _ => match nearest(text, ALGORITHMS.iter().copied()) {
+            Some(near) => fault.suggest(value.place(), format!("\"{near}\"")),
+            None => fault.help(format!("known: {}", quoted(ALGORITHMS))),
+        },
     });
     None
 }

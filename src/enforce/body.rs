@@ -1,6 +1,6 @@
 //! Bodies on their way through: counted, watched for silence, never buffered.
 
-use super::headers;
+use super::headers::{self, Owned};
 use super::upstream::Lease;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -48,12 +48,14 @@ impl Progress {
 #[derive(Debug)]
 struct Silence {
     limit: Duration,
+    /// When the whole exchange must be over, moving or not.
+    end: Option<Instant>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Silence {
-    fn new(limit: Duration) -> Self {
-        Self { limit, deadline: None }
+    fn new(limit: Duration, end: Option<Instant>) -> Self {
+        Self { limit, end, deadline: None }
     }
 
     fn broken(&mut self) {
@@ -61,10 +63,21 @@ impl Silence {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let (limit, end) = (self.limit, self.end);
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let quiet = Instant::now() + limit;
+            Box::pin(tokio::time::sleep_until(end.map_or(quiet, |end| end.min(quiet))))
+        });
         deadline.as_mut().poll(cx)
     }
+}
+
+/// A frame as it may pass, in either direction.
+fn cleaned(mut frame: Frame<Bytes>, owned: &Owned) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::trailers(trailers, owned);
+    }
+    frame
 }
 
 /// The client's body on its way to the upstream.
@@ -76,6 +89,7 @@ struct Streaming {
     body: Incoming,
     progress: Arc<Progress>,
     silence: Silence,
+    owned: Arc<Owned>,
 }
 
 impl RequestBody {
@@ -83,8 +97,8 @@ impl RequestBody {
         Self(None)
     }
 
-    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Duration) -> Self {
-        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence) })))
+    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Duration, owned: Arc<Owned>) -> Self {
+        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence, None), owned })))
     }
 }
 
@@ -98,7 +112,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 streaming.silence.broken();
                 streaming.progress.passed(frame.data_ref().map_or(0, Bytes::len));
-                Poll::Ready(Some(Ok(headers::clean_trailers(frame))))
+                Poll::Ready(Some(Ok(cleaned(frame, &streaming.owned))))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
             Poll::Ready(None) => Poll::Ready(None),
@@ -134,11 +148,19 @@ pub struct UpstreamBody {
     body: Incoming,
     silence: Silence,
     lease: Option<Lease>,
+    owned: Arc<Owned>,
 }
 
 impl UpstreamBody {
-    pub fn new(body: Incoming, silence: Duration, lease: Option<Lease>) -> Self {
-        let mut this = Self { body, silence: Silence::new(silence), lease };
+    /// `silence` bounds the wait for each piece; `end` the whole; the lease is given back at the last byte.
+    pub fn new(
+        body: Incoming,
+        silence: Duration,
+        end: Option<Instant>,
+        lease: Option<Lease>,
+        owned: Arc<Owned>,
+    ) -> Self {
+        let mut this = Self { body, silence: Silence::new(silence, end), lease, owned };
         if this.body.is_end_stream() {
             this.finished();
         }
@@ -164,7 +186,7 @@ impl Body for ResponseBody {
         match Pin::new(&mut upstream.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 upstream.silence.broken();
-                let frame = headers::clean_trailers(frame);
+                let frame = cleaned(frame, &upstream.owned);
                 if upstream.body.is_end_stream() {
                     upstream.finished();
                 }

@@ -3,6 +3,7 @@
 use super::body::RequestBody;
 use super::dial::{self, Dialled};
 use super::fault::Fault;
+use super::forward::{to_absolute_form, to_origin_form};
 use super::health::Health;
 use crate::policy::{Origin, Scheme};
 use hyper::body::Incoming;
@@ -191,6 +192,7 @@ impl Endpoint {
         if self.origin.scheme == Scheme::H2c {
             return self.send_multiplexed(request).await;
         }
+        to_origin_form(&mut request);
         while let Some(mut sender) = self.checkout() {
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.answer(response, sender)),
@@ -293,6 +295,9 @@ async fn send_http2(
     mut sender: http2::SendRequest<RequestBody>,
     request: Request<RequestBody>,
 ) -> Result<Answer, Unanswered> {
+    let (mut head, body) = request.into_parts();
+    to_absolute_form(&mut head, "http");
+    let request = Request::from_parts(head, body);
     match sender.try_send_request(request).await {
         Ok(response) => Ok(Answer { response, lease: None }),
         Err(mut error) => Err(Unanswered {
