@@ -8,5 +8,6 @@ pub mod fault;
 pub mod forward;
 pub mod health;
 pub mod headers;
+pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
