@@ -27,6 +27,7 @@ fn issuer(mut table: Table<'_>, files: &mut Files) -> Option<(IssuerSettings, St
     let audiences = table.required("audiences", |v| v.nonempty(owned));
     let jwks = table.required("jwks", key_set_address);
     let jwks_ca = table.optional("jwks-ca", |v| files.path(v, Kind::Certificates("authority of the key set's server")));
+    let jwks_private = table.or("jwks-private", false, Value::boolean);
     let algorithms = table.optional("algorithms", |v| v.nonempty(algorithm));
     let types = table.optional("types", |v| v.nonempty(owned));
     let skew = table.or("skew", SECOND * 30, |v| {
@@ -50,6 +51,7 @@ fn issuer(mut table: Table<'_>, files: &mut Files) -> Option<(IssuerSettings, St
         audiences: audiences?,
         jwks: jwks?,
         jwks_ca,
+        jwks_private,
         algorithms: algorithms.unwrap_or_else(|| vec!["ES256".to_owned(), "RS256".to_owned()]),
         types: types.unwrap_or_else(|| vec!["at+jwt".to_owned(), "jwt".to_owned()]),
         skew,
