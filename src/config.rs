@@ -173,7 +173,8 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
-    let policies = root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")));
+    let policies =
+        root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")));
     let emergency = emergency(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();

@@ -190,7 +190,9 @@ fn check_finds_every_fault_of_every_file() {
     fs::remove_file(dir.path().join("server.key")).expect("removed");
     let output = run(&["check", "--config", &config]);
     assert_eq!(code(&output), 2);
-    for part in ["the private key cannot be read", "warning: the geography database cannot be read", "unknown key `asn`"] {
+    for part in
+        ["the private key cannot be read", "warning: the geography database cannot be read", "unknown key `asn`"]
+    {
         assert!(stdout(&output).contains(part), "{part} is missing in\n{}", stdout(&output));
     }
     let json: serde_json::Value =

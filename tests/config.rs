@@ -186,7 +186,9 @@ fn what_must_be_there_is_missed() {
         "1:1: `audit` is missing (this file needs `audit`)\n1:1: `listener` is missing (this file needs `listener`)\n"
     );
     assert!(faults("listener = []\n[audit]\npath = 'a'").contains("1:1: `listener` is empty"));
-    assert!(faults("[listener]\naddress = '0.0.0.0:1'\n[audit]\npath = 'a'").contains("`listener` is a list of tables"));
+    assert!(
+        faults("[listener]\naddress = '0.0.0.0:1'\n[audit]\npath = 'a'").contains("`listener` is a list of tables")
+    );
 }
 
 #[test]
@@ -220,7 +222,9 @@ fn key_sets_come_by_a_way_nobody_can_write_on() {
     for fine in ["https://a.example/k", "http://127.0.0.1:9/k", "http://[::1]:9/k", "http://localhost/k"] {
         good(&at(fine));
     }
-    for bad in ["http://10.0.0.1/k", "http://localhost.example/k", "file:///etc/k", "/keys", "", "http://127.0.0.1.example/k"] {
+    for bad in
+        ["http://10.0.0.1/k", "http://localhost.example/k", "file:///etc/k", "/keys", "", "http://127.0.0.1.example/k"]
+    {
         assert!(parse(&at(bad)).is_err(), "{bad}");
     }
 }

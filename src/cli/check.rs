@@ -73,8 +73,8 @@ fn faults(report: &Report) -> Vec<Value> {
                 "column": position.map(|(_, column)| column),
                 "message": fault.message,
                 "label": fault.label,
-                "help": fault.help,
-                "suggestion": fault.suggestion.as_ref().map(|suggestion| &suggestion.replacement),
+                "help": fault.more.help,
+                "suggestion": fault.more.suggestion.as_ref().map(|suggestion| &suggestion.replacement),
             })
         })
         .collect()

@@ -47,7 +47,8 @@ pub fn run(args: &EmergencyArgs, terminal: &mut Terminal) -> Exit {
             Ok(path) => path,
             Err(report) => {
                 terminal.report(&report);
-                return terminal.refuse(Exit::Usage, "the configuration does not say where the switch is: name it with `--file`");
+                return terminal
+                    .refuse(Exit::Usage, "the configuration does not say where the switch is: name it with `--file`");
             }
         },
     };
@@ -63,7 +64,8 @@ pub fn run(args: &EmergencyArgs, terminal: &mut Terminal) -> Exit {
         }
         Err(why) => {
             let why = store::policy_files::in_words(&why);
-            terminal.refuse(Exit::CannotRun, &format!("the emergency file `{}` cannot be written: {why}", path.display()))
+            terminal
+                .refuse(Exit::CannotRun, &format!("the emergency file `{}` cannot be written: {why}", path.display()))
         }
     }
 }

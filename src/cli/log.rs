@@ -40,9 +40,9 @@ pub fn start(args: &LogArgs) -> Result<(), String> {
     })?;
     let subscriber = registry().with(targets);
     let started = match args.log_format {
-        LogFormat::Text => subscriber
-            .with(fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()))
-            .try_init(),
+        LogFormat::Text => {
+            subscriber.with(fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal())).try_init()
+        }
         LogFormat::Json => subscriber.with(fmt::layer().json().with_writer(io::stderr)).try_init(),
     };
     // Only a second start can fail, and then logging runs already.
