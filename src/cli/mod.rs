@@ -1,3 +1,5 @@
+pub mod demo;
+
 pub fn run() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
