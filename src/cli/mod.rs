@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+pub mod demo;
 mod emergency;
 mod log;
 mod serve;
