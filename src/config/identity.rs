@@ -12,8 +12,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Signatures that only the issuer can make.
-const ALGORITHMS: &[&str] =
-    &["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+const ALGORITHMS: &[&str] = &["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 pub fn issuers(root: &mut Table<'_>, files: &mut Files) -> Option<Vec<IssuerSettings>> {
     let tables = root.tables("issuer");
@@ -27,6 +26,7 @@ fn issuer(mut table: Table<'_>, files: &mut Files) -> Option<(IssuerSettings, St
     let audiences = table.required("audiences", |v| v.nonempty(owned));
     let jwks = table.required("jwks", key_set_address);
     let jwks_ca = table.optional("jwks-ca", |v| files.path(v, Kind::Certificates("authority of the key set's server")));
+    let jwks_private = table.or("jwks-private", false, Value::boolean);
     let algorithms = table.optional("algorithms", |v| v.nonempty(algorithm));
     let types = table.optional("types", |v| v.nonempty(owned));
     let skew = table.or("skew", SECOND * 30, |v| {
@@ -50,6 +50,7 @@ fn issuer(mut table: Table<'_>, files: &mut Files) -> Option<(IssuerSettings, St
         audiences: audiences?,
         jwks: jwks?,
         jwks_ca,
+        jwks_private,
         algorithms: algorithms.unwrap_or_else(|| vec!["ES256".to_owned(), "RS256".to_owned()]),
         types: types.unwrap_or_else(|| vec!["at+jwt".to_owned(), "jwt".to_owned()]),
         skew,
@@ -115,7 +116,10 @@ fn key_set_address(value: Value<'_>) -> Option<String> {
     if authority.as_str().contains('@') {
         // A fault that shows its line would show the password.
         let place = Place::file(value.place().file);
-        value.report(Diagnostic::error(place, "a `jwks` address holds a user or password").help("a key set is public: leave them out"));
+        value.report(
+            Diagnostic::error(place, "a `jwks` address holds a user or password")
+                .help("a key set is public: leave them out"),
+        );
         return None;
     }
     match scheme {

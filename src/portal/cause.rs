@@ -206,6 +206,9 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::TokenAudience
         | Fault::TokenNotYetValid
         | Fault::TokenClaims
+        | Fault::TokenCritical
+        | Fault::TokenAnotherCertificate
+        | Fault::TokenConfirmation
         | Fault::TokenUnknownKey => Cause::SignIn(Token::Rejected),
         Fault::CrlExpired
         | Fault::CrlMissing
@@ -221,6 +224,7 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::NoMeasurement
         | Fault::Insufficient
         | Fault::GatewayUnplaced => Cause::Connection,
+        Fault::DeviceAmbiguous => Cause::Device,
         Fault::QuotaKeyUnknown => Cause::Refused,
     }
 }
