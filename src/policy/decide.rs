@@ -3,7 +3,7 @@
 use super::cases::Case;
 use super::criteria::rate::Limit;
 use super::criterion::Criterion;
-use super::decision::{Decision, Finding};
+use super::decision::{Decision, Finding, Verdict};
 use super::hosts::Hosts;
 use super::outcome::Outcome;
 use super::reason::Reason;
@@ -94,10 +94,7 @@ impl Policy {
         };
         let reason = match evidence.emergency {
             Emergency::Deny => Reason::EmergencyDeny,
-            _ => findings
-                .iter()
-                .find(|finding| finding.demand == would && would != Outcome::Forward)
-                .map_or(Reason::AllMet, |finding| finding.reason),
+            _ => heaviest(&findings, would).map_or(Reason::AllMet, |finding| finding.reason),
         };
         let resource = Some(Arc::clone(&guarded.resource));
         Decision { policy: Arc::clone(&self.version), resource, outcome, would, reason, findings }
@@ -177,6 +174,13 @@ impl Policy {
             findings: SmallVec::new(),
         }
     }
+}
+
+/// The finding that speaks for the decision: of those that demand as much as the whole, one that saw something
+/// wrong before one that saw nothing, and then the first, their order being canonical.
+fn heaviest(findings: &[Finding], would: Outcome) -> Option<&Finding> {
+    let unmet = findings.iter().filter(|finding| finding.verdict != Verdict::Met);
+    unmet.filter(|finding| finding.demand == would).min_by_key(|finding| finding.verdict == Verdict::Unknown)
 }
 
 impl Guarded {

@@ -57,7 +57,8 @@ fn name(text: &str) -> Result<&str, String> {
     if text.starts_with('[') {
         let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
         return match address.map(str::parse::<std::net::Ipv6Addr>) {
-            Some(Ok(_)) => Ok(text),
+            Some(Ok(address)) if text == format!("[{address}]") => Ok(text),
+            Some(Ok(address)) => Err(format!("such addresses are compared as `[{address}]`")),
             _ => Err("expected an IPv6 address in brackets".to_owned()),
         };
     }
@@ -117,7 +118,7 @@ mod tests {
         for good in ["localhost", "a-b.example", "*.corp.example", "192.0.2.1", "[::1]", "xn--bcher-kva.example"] {
             assert!(HostPattern::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "*", "*.", "A.example", "https://a.example", "a.example:443", "a.*.example", "a..example", "a.example.", "bücher.example", "-a.example", "[::x]"] {
+        for bad in ["", "*", "*.", "A.example", "https://a.example", "a.example:443", "a.*.example", "a..example", "a.example.", "bücher.example", "-a.example", "[::x]", "[0::1]"] {
             assert!(HostPattern::parse(bad).is_err(), "{bad}");
         }
     }

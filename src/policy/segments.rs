@@ -22,6 +22,9 @@ impl Pattern {
         if !text.starts_with('/') {
             return Err("a path begins with `/`");
         }
+        if text.contains(';') {
+            return Err("parameters (`;…`) have no part in matching");
+        }
         let mut segments = Vec::new();
         let mut open = false;
         for segment in split(text) {
@@ -126,17 +129,17 @@ impl<T> Segments<T> {
     }
 }
 
-/// The segments of an absolute path. A slash at the end is no segment: servers read `/a/` as `/a`,
-/// and a requirement on one must not be missed by the other.
+/// The segments of an absolute path, as the laxest upstream reads them: a slash at the end is no segment (`/a/` is
+/// `/a`) and parameters are none of a segment's name (`/a;v=1` is `/a`), so that no spelling slips past a requirement.
 fn split(path: &str) -> impl Iterator<Item = &str> + Clone {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     // an empty rest is no segment, and not one empty segment
     let segments = if path.is_empty() { None } else { Some(path.split('/')) };
-    segments.into_iter().flatten()
+    segments.into_iter().flatten().map(|segment| segment.split_once(';').map_or(segment, |(name, _)| name))
 }
 
-/// Refuses what no canonical path contains, and could therefore never match.
+/// Refuses what no canonical path contains (see `gateway/sanitize/path.rs`) and could therefore never match.
 fn canonical(segment: &str) -> Result<&str, &'static str> {
     match segment {
         "" => return Err("a path has no empty segments"),
@@ -147,32 +150,38 @@ fn canonical(segment: &str) -> Result<&str, &'static str> {
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
             b'?' | b'#' => return Err("a pattern covers the path alone, without query and fragment"),
-            b'%' => match bytes.get(at + 1..at + 3) {
-                Some([high, low]) => escaped(*high, *low)?,
-                _ => return Err("`%` needs two hexadecimal digits"),
-            },
-            b'!'..=b'~' if !b"\"<>\\^`{|}".contains(byte) => {}
+            b'%' => escaped(bytes.get(at + 1..).unwrap_or_default())?,
+            byte if stands_raw(*byte) => {}
             _ => return Err("such characters stand percent-encoded in a canonical path"),
         }
     }
     Ok(segment)
 }
 
-fn escaped(high: u8, low: u8) -> Result<(), &'static str> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+/// Judges what follows a `%`.
+fn escaped(rest: &[u8]) -> Result<(), &'static str> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let [high, low, rest @ ..] = rest else { return Err("`%` needs two hexadecimal digits") };
     let (Some(high_digit), Some(low_digit)) = (digit(high), digit(low)) else {
         return Err("`%` needs two hexadecimal digits");
     };
     if high.is_ascii_lowercase() || low.is_ascii_lowercase() {
         return Err("a canonical path has upper-case hexadecimal digits");
     }
+    let doubled = matches!(rest, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
     match high_digit << 4 | low_digit {
-        byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+        byte if stands_raw(byte) || byte == b'*' => {
             Err("a canonical path has this character plain, not percent-encoded")
         }
-        0 | b'/' | b'\\' | b'%' => Err("such a path is refused before policy reads it"),
+        b'%' if !doubled => Ok(()),
+        b'/' | b'\\' | b'%' | 0..0x20 | 0x7f => Err("a request with such a path is refused before policy reads it"),
         _ => Ok(()),
     }
+}
+
+/// What canonical paths have plain. Not `;`: parameters have no part in matching.
+const fn stands_raw(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'$' | b'&'..=b')' | b'+'..=b'.' | b':' | b'=' | b'@' | b'_' | b'~')
 }
 
 #[cfg(test)]
@@ -189,6 +198,7 @@ mod tests {
             ("/**", "/a/b", true),
             ("/runs/*/approve", "/runs/7/approve", true),
             ("/runs/*/approve", "/runs/7/approve/", true),
+            ("/runs/*/approve", "/runs;a=b/7/approve;v=1", true),
             ("/runs/*/approve", "/runs/7/8/approve", false),
             ("/runs/*/approve", "/runs/approve", false),
             ("/admin/**", "/admin", true),
@@ -201,10 +211,10 @@ mod tests {
 
     #[test]
     fn what_no_canonical_path_contains_is_refused() {
-        for text in ["runs", "/a//b", "/../a", "/a/**/b", "/a*", "/a?b", "/%7Euser", "/%2f", "/%2F", "/%c3", "/é", "/%"] {
+        for text in ["runs", "/a;v", "/%3A", "/%2A", "/%2541", "/%00", "/a b", "/a//b", "/../a", "/a/**/b", "/a*", "/a?b", "/%7Euser", "/%2f", "/%2F", "/%c3", "/é", "/%"] {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
-        assert!(Pattern::parse("/caf%C3%A9/a:b@c").is_ok());
+        assert!(Pattern::parse("/caf%C3%A9/a:b@c/100%25/%3B").is_ok());
     }
 
     #[test]
