@@ -2,7 +2,11 @@
 
 pub mod answer;
 pub mod assertion;
+pub mod body;
+pub mod dial;
+pub mod fault;
 pub mod forward;
+pub mod health;
 pub mod headers;
 pub mod upstream;
 pub mod websocket;

@@ -4,6 +4,7 @@
 
 pub mod device;
 pub mod digest;
+pub mod policy_files;
 pub mod registry;
 
 pub use device::DeviceRecord;
