@@ -195,6 +195,7 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::CertificateUnknownIssuer
         | Fault::CertificateWrongPurpose
         | Fault::CertificateMalformed => Cause::Certificate,
+        Fault::DeviceAmbiguous => Cause::Device,
         Fault::TokenExpired => Cause::SignIn(Token::Expired),
         Fault::TokenMalformed
         | Fault::TokenTooLarge
@@ -202,6 +203,9 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::TokenForged
         | Fault::TokenAlgorithm
         | Fault::TokenType
+        | Fault::TokenCritical
+        | Fault::TokenAnotherCertificate
+        | Fault::TokenConfirmation
         | Fault::TokenIssuer
         | Fault::TokenAudience
         | Fault::TokenNotYetValid
