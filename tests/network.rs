@@ -455,6 +455,60 @@ fn a_connection_looks_up_once_until_something_changes() {
     assert_eq!(get(client, a_year_later).place.country, Fact::Unavailable(Fault::DatabaseStale));
 }
 
+// ---- a relay
+
+/// The relay answers the gateway's packets itself and passes bytes on after holding them: TCP ends at it, answers do not.
+#[cfg(target_os = "linux")]
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the delay is what is measured, not a way to wait for something")]
+fn a_relay_that_splits_tcp_shows_in_the_gap() {
+    use rangegate::evidence::timing::TlsSource;
+    use rangegate::latency::{Kilometres, Rtt};
+    use rangegate::sources::timing::{ConnectionTiming, GatewayPlace, assemble};
+    use rangegate::sources::transport::TcpSamples;
+    use rangegate::state::timings::{Timings, TimingsSettings};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
+
+    const HELD: Duration = Duration::from_millis(40);
+
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut relay = TcpStream::connect(gateway.local_addr().unwrap()).unwrap();
+    let (mut connection, peer) = gateway.accept().unwrap();
+    let timing = ConnectionTiming::new(
+        Timings::new(TimingsSettings::default()).connection(),
+        TcpSamples::accepted(&connection, false),
+    );
+    let far_device = std::thread::spawn(move || {
+        let mut ping = [0; 8];
+        while relay.read_exact(&mut ping).is_ok() {
+            std::thread::sleep(HELD);
+            relay.write_all(&ping).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let sent = Instant::now();
+        connection.write_all(b"8 random").unwrap();
+        connection.read_exact(&mut [0; 8]).unwrap();
+        timing.tls.record(Rtt::from_duration(sent.elapsed()), TlsSource::Http2Ping);
+    }
+
+    let files = Files::new();
+    let network = networks(&files).locate(peer.ip(), Some(ip("192.0.2.1")), Via::Direct, DEMO_NOW);
+    let phoenix = Coordinates { latitude: 33.4484, longitude: -112.074 };
+    let place = GatewayPlace { coordinates: phoenix, country: Some("US".into()), tolerance: Kilometres(200.0) };
+    let timing = assemble(timing.measure(&connection, Via::Direct), None, &network, Some(&place));
+
+    let Fact::Known(gap) = timing.relay_gap else { panic!("both heights were measured: {timing:?}") };
+    assert!(gap >= Rtt::from_millis(30), "a relay that holds {HELD:?} leaves a gap of {gap}");
+    let Fact::Known(nearness) = timing.nearness else { panic!("a place is claimed: {timing:?}") };
+    assert!(nearness.too_near, "nobody answers from Honolulu in {}", nearness.measured);
+
+    drop(connection);
+    far_device.join().unwrap();
+}
+
 // ---- the geography in the repository
 
 #[test]

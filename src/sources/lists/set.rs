@@ -71,7 +71,7 @@ impl Set {
                 }
             }
         }
-        if faults.is_empty() && set.len() == 0 {
+        if faults.is_empty() && set.is_empty() {
             let message = "the network list names nothing".into();
             faults.push(ListFault { path: path.into(), line: None, message, help: FORM });
         }
