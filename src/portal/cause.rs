@@ -300,9 +300,6 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::TokenAudience
         | Fault::TokenNotYetValid
         | Fault::TokenClaims
-        | Fault::TokenCritical
-        | Fault::TokenAnotherCertificate
-        | Fault::TokenConfirmation
         | Fault::TokenUnknownKey => Cause::SignIn(Token::Rejected),
         Fault::CrlExpired
         | Fault::CrlMissing
@@ -318,11 +315,7 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::NoMeasurement
         | Fault::Insufficient
         | Fault::GatewayUnplaced => Cause::Connection,
-<<<<<<< HEAD
-        Fault::DeviceAmbiguous => Cause::Device,
-=======
         // Nobody to count for: what is missing (a login, a device) is another requirement's to say.
->>>>>>> portal
         Fault::QuotaKeyUnknown => Cause::Refused,
     }
 }
