@@ -17,7 +17,7 @@ pub const SCHEMA: u8 = 1;
 pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, record: &Record) {
     let (asked, evidence, decision) = match &record.known {
         Known::Asked(request) => (Some(request), None, None),
-        Known::Decided(decided) => (None, Some(&decided.0), Some(&decided.1)),
+        Known::Decided(decided) => (None, Some(&decided.evidence), Some(&decided.decision)),
     };
     let upstream = record.exchange.as_ref().map(|exchange| UpstreamPart {
         origin: &exchange.origin,
@@ -57,16 +57,16 @@ pub fn live(buffer: &mut Vec<u8>, chain: &mut Chain, live: &Live) {
         reason: None,
     };
     match &live.event {
-        LiveEvent::Opened { connection, evidence, decision, status } => {
+        LiveEvent::Opened { connection, decided, status } => {
             part.connection = Some(connection);
-            part.evidence = Some(evidence);
-            part.decision = Some(decision);
+            part.evidence = Some(&decided.evidence);
+            part.decision = Some(&decided.decision);
             part.response = status.map(|status| StatusPart { status });
         }
-        LiveEvent::Redecided { evidence, decision } => {
+        LiveEvent::Redecided { decided } => {
             part.event = "re-decided";
-            part.evidence = Some(evidence);
-            part.decision = Some(decision);
+            part.evidence = Some(&decided.evidence);
+            part.decision = Some(&decided.decision);
         }
         LiveEvent::Cut { reason } => {
             part.event = "cut";

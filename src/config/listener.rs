@@ -137,6 +137,8 @@ pub fn limits(root: &mut Table<'_>) -> Limits {
         handshake_timeout: table.or("handshake-timeout", default.handshake_timeout, Value::positive_duration),
         header_timeout: table.or("header-timeout", default.header_timeout, Value::positive_duration),
         idle_timeout: table.or("idle-timeout", default.idle_timeout, Value::positive_duration),
+        ping_interval: table.or("ping-interval", default.ping_interval, Value::positive_duration),
+        first_round_trip: table.or("first-round-trip", default.first_round_trip, Value::duration),
         body_timeout: table.or("body-timeout", default.body_timeout, Value::positive_duration),
         header_bytes: table.or("header-size", default.header_bytes, |v| {
             let bytes = v.bytes()?;

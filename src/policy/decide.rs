@@ -1,7 +1,6 @@
 //! The compiled policy, and the function that decides.
 
 use super::cases::Case;
-use super::criteria::rate::Limit;
 use super::criterion::Criterion;
 use super::decision::{Decision, Finding, Verdict};
 use super::hosts::Hosts;
@@ -10,7 +9,7 @@ use super::reason::Reason;
 use super::requirement::Requirement;
 use super::resource::{Mode, Origin, Resource};
 use super::segments::Segments;
-use crate::evidence::{Emergency, Evidence, Request};
+use crate::evidence::{Emergency, Evidence, QuotaSpec, Request};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,7 +56,7 @@ pub(super) struct Entry {
 /// What some requirements need beyond what is always gathered.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    pub limits: Vec<Limit>,
+    pub limits: Vec<QuotaSpec>,
     pub tls_round_trip: bool,
 }
 
@@ -65,7 +64,7 @@ pub(super) struct Share {
 #[derive(Debug, Default)]
 pub struct Needs<'p> {
     /// The limits this request counts against, each once.
-    pub limits: SmallVec<[&'p Limit; 4]>,
+    pub limits: SmallVec<[&'p QuotaSpec; 4]>,
     /// Whether a requirement reads the round trip to the TLS endpoint: worth waiting for its first sample.
     pub tls_round_trip: bool,
 }
@@ -128,6 +127,13 @@ impl Policy {
         self.resources()
             .flat_map(|resource| resource.upstreams.iter().chain(resource.decoy.iter().flat_map(|decoy| decoy.iter())))
             .collect()
+    }
+
+    /// Every rate limit, those shared by several resources more than once.
+    pub fn limits(&self) -> impl Iterator<Item = &QuotaSpec> {
+        self.guarded.iter().flat_map(|guarded| {
+            guarded.share.limits.iter().chain(guarded.routes.iter().flat_map(|route| &route.share.limits))
+        })
     }
 
     /// Every requirement: the baseline's, then each resource's with its routes'.

@@ -69,6 +69,10 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Of a connection that is gone.
+    pub const NOTHING: Self =
+        Self { tcp: Fact::Unavailable(Fault::NoMeasurement), tls: Fact::Unavailable(Fault::NoMeasurement) };
+
     pub fn minima(&self) -> Minima {
         Minima {
             tcp: self.tcp.known().map(|timing| timing.minimum),
