@@ -1,9 +1,11 @@
 //! Key sets: rotation, storms of unknown keys, and servers that mean no good.
 
-use crate::issuer::{Behaviour, JwksServer, SigningKey};
+use crate::issuer::{Behaviour, JwksServer, SigningKey, key_set};
+use crate::pki::{Authority, Wanted, file};
 use crate::tokens::{Gate, claims, settings, with};
 use rangegate::evidence::{Fact, Fault};
-use rangegate::sources::token::IssuerSettings;
+use rangegate::gateway::clock;
+use rangegate::sources::token::{IssuerSettings, Tokens};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -154,4 +156,44 @@ async fn keys_go_stale_for_new_and_remembered_tokens_alike() {
     assert_eq!(ask(&gate, &key.token(&with(claims(), "jti", json!(2)))).await, UNAVAILABLE);
     server.serve([&key]);
     until(async || ask(&gate, &token).await == GOOD).await;
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_keys_and_forgets_what_was_verified_with_them() {
+    let key = SigningKey::es256("k");
+    let server = JwksServer::serving([&key]).await;
+    let mut gate = Gate::start(vec![settings(server.url())]);
+    let token = key.token(&claims());
+    assert_eq!(ask(&gate, &token).await, GOOD);
+    server.behave(Behaviour::Refuse);
+
+    // The worker's cache stays; what it remembers does not hold under settings for another audience.
+    for (audience, expected) in [("elsewhere", Fact::Invalid(Fault::TokenAudience)), ("rangegate", GOOD)] {
+        let changed = IssuerSettings { audiences: vec![audience.into()], ..settings(server.url()) };
+        let tokens = Tokens::new(vec![changed]).expect("good settings");
+        tokens.inherit(&gate.tokens);
+        gate.tokens = tokens;
+        assert_eq!(ask(&gate, &token).await, expected, "{audience}");
+    }
+    let moved = Tokens::new(vec![settings("http://127.0.0.1:1/elsewhere".into())]).expect("good settings");
+    moved.inherit(&gate.tokens);
+    assert_eq!(moved.without_keys().count(), 1, "keys of another place are not its keys");
+}
+
+#[tokio::test]
+async fn over_https_the_server_must_be_the_one_it_says() {
+    let (ca, other) = (Authority::new("Servers"), Authority::new("Elsewhere"));
+    let leaf = ca.issue(&Wanted::server(&["127.0.0.1"], 1).around(clock::now()));
+    let key = SigningKey::es256("k");
+    let server = JwksServer::start_tls(Behaviour::Serve(key_set([&key])), leaf.chain.clone(), leaf.key_der()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = format!("https://{}/jwks", server.address);
+    for (authority, expected) in [(&ca, GOOD), (&other, UNAVAILABLE)] {
+        let path = file(directory.path(), "ca.pem", authority.pem());
+        let gate = Gate::start(vec![IssuerSettings { jwks_ca: Some(path), ..settings(url.clone()) }]);
+        assert_eq!(ask(&gate, &key.token(&claims())).await, expected);
+    }
+    let named = IssuerSettings { jwks_ca: Some(directory.path().join("absent")), ..settings(url) };
+    let fault = Tokens::new(vec![named]).err().expect("a fault")[0].to_string();
+    assert!(fault.contains("cannot read authorities from"), "{fault}");
 }

@@ -113,6 +113,14 @@ async fn no_token_is_absent_and_asks_nobody() {
     assert_eq!(server.requests(), 0);
 }
 
+#[test]
+fn asking_costs_every_request_little_room() {
+    let tokens = Tokens::new(vec![settings("http://127.0.0.1:1/".into())]).expect("good settings");
+    let (cache, headers) = (TokenCache::default(), HeaderMap::new());
+    let future = tokens.subject(&cache, &headers, NOW);
+    assert!(size_of_val(&future) <= 256, "{} bytes in every request's future", size_of_val(&future));
+}
+
 #[tokio::test]
 async fn forgeries_of_every_kind_are_refused() {
     let (key, thief, rsa) = (SigningKey::es256("k"), SigningKey::es256("k"), SigningKey::rs256("r"));

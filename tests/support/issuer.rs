@@ -11,13 +11,15 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{hmac, rsa};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::RSAPublicKey;
 
@@ -163,6 +165,26 @@ pub struct JwksServer {
 
 impl JwksServer {
     pub async fn start(behaviour: Behaviour) -> Self {
+        Self::accept(behaviour, None).await
+    }
+
+    /// Over TLS, with this certificate.
+    pub async fn start_tls(
+        behaviour: Behaviour,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a certificate");
+        Self::accept(behaviour, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn accept(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let behaviour = Arc::new(Mutex::new(behaviour));
@@ -172,7 +194,15 @@ impl JwksServer {
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     let behaviour = behaviour.lock().expect("not poisoned").clone();
-                    tokio::spawn(answer(stream, behaviour, Arc::clone(&requests)));
+                    let requests = Arc::clone(&requests);
+                    match tls.clone() {
+                        None => drop(tokio::spawn(answer(stream, behaviour, requests))),
+                        Some(tls) => drop(tokio::spawn(async move {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                answer(stream, behaviour, requests).await;
+                            }
+                        })),
+                    }
                 }
             }
         });
@@ -208,7 +238,7 @@ impl Drop for JwksServer {
     }
 }
 
-async fn answer(mut stream: TcpStream, behaviour: Behaviour, requests: Arc<AtomicUsize>) {
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, behaviour: Behaviour, requests: Arc<AtomicUsize>) {
     if matches!(behaviour, Behaviour::Refuse) {
         return;
     }
