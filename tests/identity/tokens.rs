@@ -174,6 +174,19 @@ async fn keys_come_from_the_key_set_and_from_nowhere_a_token_points_to() {
     assert_eq!(lure.requests(), 0);
 }
 
+/// RFC 7517 section 4.5 allows it for keys of different kinds.
+#[tokio::test]
+async fn two_kinds_of_key_may_share_an_id() {
+    let (ec, ed) = (SigningKey::es256("k"), SigningKey::eddsa("k"));
+    let server = JwksServer::serving([&ec, &ed]).await;
+    let gate = Gate::start(vec![settings(server.url())]);
+    for key in [&ec, &ed] {
+        assert_eq!(gate.fault(&key.token(&claims())).await, None, "{}", key.algorithm());
+    }
+    let header = with(ec.header(), "alg", json!("EdDSA"));
+    assert_eq!(gate.fault(&ec.token_with(&header, &claims())).await, Some(Fault::TokenForged));
+}
+
 #[tokio::test]
 async fn every_claim_that_is_wrong_has_its_own_fault() {
     let key = SigningKey::es256("k");
