@@ -126,6 +126,22 @@ impl Config {
         Self::read(Source::new(path.display().to_string(), text), path, |_| Vec::new())
     }
 
+    /// Where the emergency switch is, whatever else may be wrong with the file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `emergency` itself.
+    pub fn emergency_file(path: &Path) -> Result<PathBuf, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let found = emergency(&mut document.root(), &mut Files::below(path.parent().unwrap_or(Path::new(""))));
+        let diagnostics = document.into_faults();
+        if diagnostic::has_errors(&diagnostics) {
+            return Err(Report { diagnostics, sources: vec![source] });
+        }
+        Ok(found)
+    }
+
     fn read(source: Source, path: &Path, check: impl FnOnce(&Files) -> Vec<Diagnostic>) -> Result<Self, Report> {
         let base = path.parent().unwrap_or(Path::new(""));
         let document = source.parse();
@@ -157,8 +173,9 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
-    let policies = root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")));
-    let emergency = root.or("emergency", files.resolve("emergency"), |v| files.path(v, Kind::Writable("emergency file")));
+    let policies =
+        root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")));
+    let emergency = emergency(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();
     Some(Config {
@@ -181,6 +198,10 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         workers: workers.unwrap_or_else(every_core),
         warnings: Report::default(),
     })
+}
+
+fn emergency(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
+    root.or("emergency", files.resolve("emergency"), |v| files.path(v, Kind::Writable("emergency file")))
 }
 
 fn gateway_place(root: &mut Table<'_>) -> Option<GatewayPlace> {

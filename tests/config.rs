@@ -186,7 +186,9 @@ fn what_must_be_there_is_missed() {
         "1:1: `audit` is missing (this file needs `audit`)\n1:1: `listener` is missing (this file needs `listener`)\n"
     );
     assert!(faults("listener = []\n[audit]\npath = 'a'").contains("1:1: `listener` is empty"));
-    assert!(faults("[listener]\naddress = '0.0.0.0:1'\n[audit]\npath = 'a'").contains("`listener` is a list of tables"));
+    assert!(
+        faults("[listener]\naddress = '0.0.0.0:1'\n[audit]\npath = 'a'").contains("`listener` is a list of tables")
+    );
 }
 
 #[test]
@@ -220,7 +222,9 @@ fn key_sets_come_by_a_way_nobody_can_write_on() {
     for fine in ["https://a.example/k", "http://127.0.0.1:9/k", "http://[::1]:9/k", "http://localhost/k"] {
         good(&at(fine));
     }
-    for bad in ["http://10.0.0.1/k", "http://localhost.example/k", "file:///etc/k", "/keys", "", "http://127.0.0.1.example/k"] {
+    for bad in
+        ["http://10.0.0.1/k", "http://localhost.example/k", "file:///etc/k", "/keys", "", "http://127.0.0.1.example/k"]
+    {
         assert!(parse(&at(bad)).is_err(), "{bad}");
     }
 }
@@ -289,4 +293,38 @@ fn a_complete_directory_loads_without_a_word() {
     assert!(config.warnings.diagnostics.is_empty(), "{}", config.warnings.render(false));
     assert_eq!(config.listeners[0].certificates[0].chain, dir.path().join("server.pem"));
     assert!(lines(&load(0o644).warnings).contains("everybody may read the private key"));
+}
+
+#[test]
+fn deep_nesting_is_refused_and_not_a_crash() {
+    for text in [
+        format!("x = {}", "[".repeat(100_000)),
+        format!("x = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("x = {}", "{a=".repeat(100_000)),
+        format!("{} = 1", vec!["a"; 100_000].join(".")),
+        format!("[{}]", vec!["a"; 100_000].join(".")),
+        format!("[[{}]]", vec!["a"; 100_000].join(".")),
+    ] {
+        let report = parse(&text).expect_err("not a configuration");
+        assert!(!report.render(false).is_empty());
+    }
+}
+
+proptest::proptest! {
+    /// Whatever stands in the file, the answer is a configuration or a report that can be shown.
+    #[test]
+    fn no_text_can_do_worse_than_be_reported(
+        at in 0..EXAMPLE.len(),
+        remove in 0..40usize,
+        insert in "[\\[\\]{}=\"'#,.\\\\\n a-z0-9\u{e9}\u{0}-]{0,12}",
+    ) {
+        let start = EXAMPLE.floor_char_boundary(at);
+        let end = EXAMPLE.ceil_char_boundary((at + remove).min(EXAMPLE.len()));
+        let text = format!("{}{insert}{}", &EXAMPLE[..start], &EXAMPLE[end..]);
+        if let Err(report) = parse(&text) {
+            proptest::prop_assert!(report.has_errors());
+            proptest::prop_assert!(report.render(true).len() > 20);
+            proptest::prop_assert!(!lines(&report).is_empty());
+        }
+    }
 }

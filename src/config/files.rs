@@ -60,7 +60,10 @@ fn check(path: &Path, place: &Place, kind: Kind) -> Option<Diagnostic> {
             Err(why) => error(unreadable(what), reason(path, &why)),
             Ok(pem) => match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
                 Ok(found) if !found.is_empty() => None,
-                Ok(_) => error(format!("the {what} is no PEM certificate"), format!("`{}` holds no certificate", path.display())),
+                Ok(_) => error(
+                    format!("the {what} is no PEM certificate"),
+                    format!("`{}` holds no certificate", path.display()),
+                ),
                 Err(why) => error(format!("the {what} is damaged"), format!("`{}`: {why}", path.display())),
             },
         },
@@ -94,7 +97,9 @@ fn check(path: &Path, place: &Place, kind: Kind) -> Option<Diagnostic> {
             Some(parent) if !parent.is_dir() => {
                 error(format!("the {what} has nowhere to stand"), format!("`{}` is no directory", parent.display()))
             }
-            _ if path.is_dir() => error(format!("the {what} cannot be written"), format!("`{}` is a directory", path.display())),
+            _ if path.is_dir() => {
+                error(format!("the {what} cannot be written"), format!("`{}` is a directory", path.display()))
+            }
             _ => None,
         },
     }

@@ -12,8 +12,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Signatures that only the issuer can make.
-const ALGORITHMS: &[&str] =
-    &["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+const ALGORITHMS: &[&str] = &["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 pub fn issuers(root: &mut Table<'_>, files: &mut Files) -> Option<Vec<IssuerSettings>> {
     let tables = root.tables("issuer");
@@ -117,7 +116,10 @@ fn key_set_address(value: Value<'_>) -> Option<String> {
     if authority.as_str().contains('@') {
         // A fault that shows its line would show the password.
         let place = Place::file(value.place().file);
-        value.report(Diagnostic::error(place, "a `jwks` address holds a user or password").help("a key set is public: leave them out"));
+        value.report(
+            Diagnostic::error(place, "a `jwks` address holds a user or password")
+                .help("a key set is public: leave them out"),
+        );
         return None;
     }
     match scheme {

@@ -43,9 +43,9 @@ fn listener(mut table: Table<'_>, files: &mut Files) -> Option<(ListenerSettings
     let place = table.place();
     let address = table.required("address", Value::socket_address);
     let name = table.optional("name", Value::name);
-    let certificates = table.required("certificate", Value::tables).map(|tables| {
-        tables.into_iter().map(|table| server_certificate(table, files)).collect::<Vec<_>>()
-    });
+    let certificates = table
+        .required("certificate", Value::tables)
+        .map(|tables| tables.into_iter().map(|table| server_certificate(table, files)).collect::<Vec<_>>());
     if certificates.as_ref().is_some_and(Vec::is_empty) {
         let fault = Diagnostic::error(table.key_place("certificate"), "`certificate` is empty");
         table.report(fault.label("a listener needs at least one"));
@@ -88,13 +88,16 @@ fn trust(listener: &mut Table<'_>, client_certificates: ClientCertificates, file
     let Some(mut table) = listener.table("trust") else {
         if client_certificates != ClientCertificates::Off && !listener.has("trust") {
             let fault = Diagnostic::error(place, "nobody may vouch for this listener's clients");
-            let fault = fault.label("`trust` is missing").help("name the certificate authorities of your devices: `trust = { authorities = [\"ca.pem\"], … }`");
+            let fault = fault
+                .label("`trust` is missing")
+                .help("name the certificate authorities of your devices: `trust = { authorities = [\"ca.pem\"], … }`");
             listener.report(fault.help("or write `client-certificates = \"off\"`: then no device is ever known here"));
         }
         return trust;
     };
     let place = table.place();
-    let authorities = table.required("authorities", |v| v.nonempty(|v| files.path(v, Kind::Certificates("client authority"))));
+    let authorities =
+        table.required("authorities", |v| v.nonempty(|v| files.path(v, Kind::Certificates("client authority"))));
     trust.authorities = authorities.unwrap_or_default();
     trust.crls = table.list("revocation-lists", |v| files.path(v, Kind::Wanted("revocation list")));
     trust.crl_missing = table.or("when-list-missing", trust.crl_missing, |v| v.one_of(CRL_POLICY));
@@ -102,7 +105,11 @@ fn trust(listener: &mut Table<'_>, client_certificates: ClientCertificates, file
     if trust.crls.is_empty() && !table.has("revocation-lists") && trust.crl_missing == CrlPolicy::Deny {
         let fault = Diagnostic::warning(place, "without a revocation list no client certificate is accepted here");
         let fault = fault.label("`revocation-lists` is missing").help("publish a list, even an empty one, and name it");
-        table.report(fault.help("or write `when-list-missing = \"ignore\"`: then a lost device can only be stopped in the registry"));
+        table.report(
+            fault.help(
+                "or write `when-list-missing = \"ignore\"`: then a lost device can only be stopped in the registry",
+            ),
+        );
     }
     table.finish();
     trust

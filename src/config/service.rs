@@ -16,12 +16,22 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-const WHEN_UNWRITABLE: &[(&str, WhenUnwritable)] = &[("deny", WhenUnwritable::Deny), ("forward", WhenUnwritable::Forward)];
+const WHEN_UNWRITABLE: &[(&str, WhenUnwritable)] =
+    &[("deny", WhenUnwritable::Deny), ("forward", WhenUnwritable::Forward)];
 
 /// Headers that say how a message is carried, or where to; nothing of ours may go there.
 const CARRYING: &[&str] = &[
-    "authorization", "connection", "content-length", "cookie", "expect", "host", "keep-alive", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 pub fn geo(root: &mut Table<'_>, files: &mut Files) -> GeoSettings {
@@ -136,7 +146,8 @@ fn header_name(value: Value<'_>) -> Option<String> {
         return value.fault(format!("`{text}` is not a header name"), "letters, digits and hyphens");
     };
     if CARRYING.contains(&name.as_str()) {
-        return value.fault(format!("`{text}` cannot be used for this"), "HTTP or the client needs it for something else");
+        return value
+            .fault(format!("`{text}` cannot be used for this"), "HTTP or the client needs it for something else");
     }
     Some(name.as_str().to_owned())
 }

@@ -50,6 +50,13 @@ pub struct Diagnostic {
     pub place: Place,
     pub message: String,
     pub label: String,
+    /// Boxed, so that a `Result` with a diagnostic stays small.
+    pub more: Box<More>,
+}
+
+/// What a fault may have beside its message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct More {
     pub suggestion: Option<Suggestion>,
     pub help: Vec<String>,
     pub notes: Vec<String>,
@@ -67,16 +74,7 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, place: Place, message: String) -> Self {
-        Self {
-            severity,
-            place,
-            message,
-            label: String::new(),
-            suggestion: None,
-            help: Vec::new(),
-            notes: Vec::new(),
-            related: Vec::new(),
-        }
+        Self { severity, place, message, label: String::new(), more: Box::default() }
     }
 
     #[must_use]
@@ -88,26 +86,26 @@ impl Diagnostic {
     /// A remedy in words.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help.push(help.into());
+        self.more.help.push(help.into());
         self
     }
 
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        self.more.notes.push(note.into());
         self
     }
 
     #[must_use]
     pub fn related(mut self, place: Place, label: impl Into<String>) -> Self {
-        self.related.push((place, label.into()));
+        self.more.related.push((place, label.into()));
         self
     }
 
     /// "Did you mean `replacement`" in the place of what was written.
     #[must_use]
     pub fn suggest(mut self, place: Place, replacement: impl Into<String>) -> Self {
-        self.suggestion = Some(Suggestion { place, replacement: replacement.into() });
+        self.more.suggestion = Some(Suggestion { place, replacement: replacement.into() });
         self
     }
 
@@ -206,14 +204,14 @@ fn render_one(diagnostic: &Diagnostic, sources: &BTreeMap<&str, &Source>, render
         Severity::Warning => Level::WARNING,
     };
     let mut group = level.primary_title(diagnostic.message.as_str()).elements(snippets(diagnostic, sources));
-    for help in &diagnostic.help {
+    for help in &diagnostic.more.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
-    for note in &diagnostic.notes {
+    for note in &diagnostic.more.notes {
         group = group.element(Level::NOTE.message(note.as_str()));
     }
     let mut report = vec![group];
-    if let Some(Suggestion { place, replacement }) = &diagnostic.suggestion {
+    if let Some(Suggestion { place, replacement }) = &diagnostic.more.suggestion {
         let title = Level::HELP.secondary_title(format!("did you mean `{replacement}`"));
         if let Some(window) = sources.get(&*place.file).map(|source| Window::around(source, [place])) {
             let patch = Patch::new(window.span(place), replacement.as_str());
@@ -226,7 +224,7 @@ fn render_one(diagnostic: &Diagnostic, sources: &BTreeMap<&str, &Source>, render
 /// One snippet a file: the primary file first, then those of related places.
 fn snippets<'a>(diagnostic: &'a Diagnostic, sources: &BTreeMap<&str, &'a Source>) -> Vec<Element<'a>> {
     let mut files = vec![&diagnostic.place.file];
-    for (place, _) in &diagnostic.related {
+    for (place, _) in &diagnostic.more.related {
         if !files.contains(&&place.file) {
             files.push(&place.file);
         }
@@ -234,7 +232,7 @@ fn snippets<'a>(diagnostic: &'a Diagnostic, sources: &BTreeMap<&str, &'a Source>
     let mut elements = Vec::new();
     for file in files {
         let here = |place: &&Place| place.file == *file;
-        let places = std::iter::once(&diagnostic.place).chain(diagnostic.related.iter().map(|(place, _)| place));
+        let places = std::iter::once(&diagnostic.place).chain(diagnostic.more.related.iter().map(|(place, _)| place));
         match sources.get(&**file) {
             None if file.is_empty() => {}
             None => elements.push(Origin::path(&**file).into()),
@@ -245,7 +243,7 @@ fn snippets<'a>(diagnostic: &'a Diagnostic, sources: &BTreeMap<&str, &'a Source>
                     let span = window.span(&diagnostic.place);
                     snippet = snippet.annotation(AnnotationKind::Primary.span(span).label(diagnostic.label.as_str()));
                 }
-                for (place, label) in diagnostic.related.iter().filter(|(place, _)| here(&place)) {
+                for (place, label) in diagnostic.more.related.iter().filter(|(place, _)| here(&place)) {
                     let span = window.span(place);
                     snippet = snippet.annotation(AnnotationKind::Context.span(span).label(label.as_str()));
                 }
@@ -304,7 +302,8 @@ mod tests {
             .label("not a key of `resource`")
             .suggest_from("hots", ["hosts", "id"]);
         let text = render(&[fault.clone()], &[source.clone()], false);
-        for part in ["error: unknown key `hots`", "a.toml:2:1", "^^^^ not a key of `resource`", "did you mean `hosts`"] {
+        for part in ["error: unknown key `hots`", "a.toml:2:1", "^^^^ not a key of `resource`", "did you mean `hosts`"]
+        {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
         assert_eq!(fault.line(&[source]), "a.toml:2:1: unknown key `hots` (not a key of `resource`)");

@@ -251,3 +251,189 @@ impl ShrinkableKeyedStateStore<Key> for Table {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use governor::clock::FakeRelativeClock;
+    use proptest::prelude::*;
+
+    fn spec(limit: u32, period: Duration, by: QuotaKey) -> QuotaSpec {
+        QuotaSpec { name: "payroll/slow-down/rate".into(), limit, period, by }
+    }
+
+    fn from(address: &str) -> Asker<'static> {
+        Asker { address: Some(address.parse().unwrap()), ..Asker::default() }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const WITHIN: Fact<Quota> = Fact::Known(Quota::Within);
+
+    fn quotas(keys: usize) -> (Quotas<FakeRelativeClock>, FakeRelativeClock) {
+        let clock = FakeRelativeClock::default();
+        (Quotas::with_clock(keys, clock.clone()), clock)
+    }
+
+    #[test]
+    fn room_for_the_limit_at_once_then_a_wait_that_is_true() {
+        let (quotas, clock) = quotas(100);
+        let spec = spec(3, MINUTE, QuotaKey::Address);
+        quotas.install([&spec]);
+        for _ in 0..3 {
+            assert_eq!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+        }
+        let Fact::Known(Quota::Exceeded { retry_after_ms }) = quotas.count(&spec, from("192.0.2.1")) else {
+            panic!("the fourth has no room")
+        };
+        assert_eq!(retry_after_ms, 20_000);
+        assert_eq!(quotas.count(&spec, from("192.0.2.2")), WITHIN);
+        clock.advance(Duration::from_millis(retry_after_ms - 1));
+        assert_ne!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+    }
+
+    #[test]
+    fn a_household_counts_as_one_however_many_addresses_it_has() {
+        let (quotas, _clock) = quotas(100);
+        let spec = spec(2, MINUTE, QuotaKey::Address);
+        quotas.install([&spec]);
+        assert_eq!(quotas.count(&spec, from("2001:db8:0:1::1")), WITHIN);
+        assert_eq!(quotas.count(&spec, from("2001:db8:0:1:ffff::9")), WITHIN);
+        assert_ne!(quotas.count(&spec, from("2001:db8:0:1:abcd::2")), WITHIN);
+        assert_eq!(quotas.count(&spec, from("2001:db8:0:2::1")), WITHIN);
+        // an IPv4 client is the same whichever way it is written
+        assert_eq!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+        assert_eq!(quotas.count(&spec, from("::ffff:192.0.2.1")), WITHIN);
+        assert_ne!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+    }
+
+    #[test]
+    fn subjects_of_two_issuers_are_two() {
+        let (quotas, _clock) = quotas(100);
+        let spec = spec(1, MINUTE, QuotaKey::Subject);
+        quotas.install([&spec]);
+        let subject = |issuer: &str| Subject {
+            issuer: issuer.into(),
+            id: "17".into(),
+            user: "ann@corp.example".into(),
+            groups: Vec::new(),
+            assurance: Vec::new(),
+            acr: None,
+            amr: Vec::new(),
+            authenticated: None,
+            expires: crate::evidence::Moment(0),
+            bound_to: None,
+        };
+        let (one, two) = (subject("https://one.example"), subject("https://two.example"));
+        let asks = |subject| quotas.count(&spec, Asker { subject: Some(subject), ..Asker::default() });
+        assert_eq!((asks(&one), asks(&two)), (WITHIN, WITHIN));
+        assert_ne!(asks(&one), WITHIN);
+    }
+
+    #[test]
+    fn who_is_not_known_is_not_within() {
+        let (quotas, _clock) = quotas(100);
+        for by in [QuotaKey::Subject, QuotaKey::Device, QuotaKey::Address] {
+            let spec = spec(1, MINUTE, by);
+            let unknown = Fact::Unavailable(Fault::QuotaKeyUnknown);
+            assert_eq!(quotas.count(&spec, Asker::default()), unknown);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_lets_nothing_through_lets_nothing_through() {
+        let (quotas, _clock) = quotas(100);
+        for (limit, period) in [(0, MINUTE), (5, Duration::ZERO)] {
+            let spec = QuotaSpec { name: format!("{limit}").into(), ..spec(limit, period, QuotaKey::Address) };
+            quotas.install([&spec]);
+            assert_ne!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+        }
+    }
+
+    #[test]
+    fn counts_outlive_the_policy_when_the_numbers_stay() {
+        let (quotas, _clock) = quotas(100);
+        let slow = spec(1, MINUTE, QuotaKey::Address);
+        quotas.install([&slow]);
+        assert_eq!(quotas.count(&slow, from("192.0.2.1")), WITHIN);
+        quotas.install([&slow.clone()]);
+        assert_ne!(quotas.count(&slow, from("192.0.2.1")), WITHIN);
+        // other numbers begin anew
+        let faster = spec(2, MINUTE, QuotaKey::Address);
+        quotas.install([&faster]);
+        assert_eq!(quotas.count(&faster, from("192.0.2.1")), WITHIN);
+        // a request still under the old policy cannot wind the counts back
+        assert_eq!(quotas.count(&slow, from("192.0.2.1")), WITHIN);
+        assert_ne!(quotas.count(&faster, from("192.0.2.1")), WITHIN);
+    }
+
+    #[test]
+    fn a_limit_nobody_installed_still_limits() {
+        let (quotas, _clock) = quotas(100);
+        let spec = spec(1, MINUTE, QuotaKey::Address);
+        assert_eq!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+        assert_ne!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+    }
+
+    #[test]
+    fn a_full_table_refuses_newcomers_and_goes_on_counting_the_rest() {
+        let (quotas, clock) = quotas(4);
+        let spec = spec(2, MINUTE, QuotaKey::Address);
+        quotas.install([&spec]);
+        for n in 0..4 {
+            assert_eq!(quotas.count(&spec, from(&format!("192.0.2.{n}"))), WITHIN);
+        }
+        assert_eq!(quotas.count(&spec, from("192.0.2.9")), Fact::Unavailable(Fault::QuotaTableFull));
+        assert_eq!(quotas.count(&spec, from("192.0.2.3")), WITHIN);
+        assert!(matches!(quotas.count(&spec, from("192.0.2.3")), Fact::Known(Quota::Exceeded { .. })));
+        // those that have all their room again make room for others
+        clock.advance(Duration::from_secs(65));
+        assert_eq!(quotas.count(&spec, from("192.0.2.9")), WITHIN);
+        assert!(matches!(quotas.count(&spec, from("192.0.2.3")), Fact::Known(_)), "it was not forgotten meanwhile");
+    }
+
+    #[test]
+    fn a_sweep_forgets_whoever_has_all_room_again() {
+        let (quotas, clock) = quotas(1_000);
+        let spec = spec(60, MINUTE, QuotaKey::Address);
+        quotas.install([&spec]);
+        for n in 0..200 {
+            quotas.count(&spec, from(&format!("192.0.2.{n}")));
+        }
+        let keys = || quotas.limits.load().get(&spec.name).map_or(0, |limit| limit.table.len());
+        assert_eq!(keys(), 200);
+        clock.advance(Duration::from_secs(5));
+        quotas.count(&spec, from("198.51.100.1"));
+        quotas.sweep();
+        assert_eq!(keys(), 1);
+    }
+
+    #[test]
+    fn the_clock_in_service_is_the_monotonic_one() {
+        let quotas = Quotas::new(DEFAULT_KEYS);
+        let spec = spec(1, MINUTE, QuotaKey::Address);
+        quotas.install([&spec]);
+        assert_eq!(quotas.count(&spec, from("192.0.2.1")), WITHIN);
+        let Fact::Known(Quota::Exceeded { retry_after_ms }) = quotas.count(&spec, from("192.0.2.1")) else {
+            panic!("the second has no room")
+        };
+        assert!((1..=60_000).contains(&retry_after_ms));
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_a_burst_and_the_refill(limit in 1..20_u32, period_s in 1..100_u64, steps in prop::collection::vec(0..5_000_u64, 1..200)) {
+            let (quotas, clock) = quotas(10);
+            let spec = spec(limit, Duration::from_secs(period_s), QuotaKey::Address);
+            quotas.install([&spec]);
+            let (mut passed, mut elapsed) = (0_u64, 0_u64);
+            for step in steps {
+                clock.advance(Duration::from_millis(step));
+                elapsed += step;
+                passed += u64::from(quotas.count(&spec, from("192.0.2.1")) == WITHIN);
+            }
+            prop_assert!(passed <= u64::from(limit) + elapsed * u64::from(limit) / (period_s * 1000) + 1);
+        }
+    }
+}

@@ -49,7 +49,10 @@ pub fn read_dir(dir: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
             Err(fault) => faults.push(fault),
         }
         if total > MOST_TOTAL_BYTES {
-            faults.push(Diagnostic::error(Place::file(dir.display().to_string()), "the policy files together exceed 64 MiB"));
+            faults.push(Diagnostic::error(
+                Place::file(dir.display().to_string()),
+                "the policy files together exceed 64 MiB",
+            ));
             break;
         }
     }

@@ -30,7 +30,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         ("d", 86_400e9),
         ("w", 604_800e9),
     ];
-    let usage = || "expected a number and a unit of `ms`, `s`, `m`, `h`, `d` or `w`, such as `30ms` or `1h 30m`".to_owned();
+    let usage =
+        || "expected a number and a unit of `ms`, `s`, `m`, `h`, `d` or `w`, such as `30ms` or `1h 30m`".to_owned();
     /// Ten thousand years are enough for everything and overflow nothing.
     const MOST: f64 = 10_000.0 * 366.0 * 86_400e9;
     let mut rest = text.trim();
@@ -125,9 +126,16 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in
-            [("30ms", 30), ("10m", 600_000), ("1h 30m", 5_400_000), ("1h30m", 5_400_000), ("180d", 15_552_000_000), ("1.5s", 1500), ("0s", 0), ("2 w", 1_209_600_000)]
-        {
+        for (text, millis) in [
+            ("30ms", 30),
+            ("10m", 600_000),
+            ("1h 30m", 5_400_000),
+            ("1h30m", 5_400_000),
+            ("180d", 15_552_000_000),
+            ("1.5s", 1500),
+            ("0s", 0),
+            ("2 w", 1_209_600_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "10", "ms", "-1s", "1x", "1s,", "1..5s", ".5s", "9999999999999999w", "1e9s", "1s 2"] {

@@ -136,12 +136,15 @@ impl<'a> Value<'a> {
     /// `"127.0.0.1:8443"`, `"[::]:443"`.
     pub fn socket_address(self) -> Option<SocketAddr> {
         self.parsed("an address and port", "0.0.0.0:8443", |text| {
-            text.parse().map_err(|_| "expected an IP address and a port, such as `0.0.0.0:8443` or `[::]:8443`".to_owned())
+            text.parse()
+                .map_err(|_| "expected an IP address and a port, such as `0.0.0.0:8443` or `[::]:8443`".to_owned())
         })
     }
 
     pub fn address(self) -> Option<IpAddr> {
-        self.parsed("an IP address", "192.0.2.7", |text| text.parse().map_err(|_| "expected one such as `192.0.2.7` or `2001:db8::7`".to_owned()))
+        self.parsed("an IP address", "192.0.2.7", |text| {
+            text.parse().map_err(|_| "expected one such as `192.0.2.7` or `2001:db8::7`".to_owned())
+        })
     }
 
     /// `"192.0.2.0/24"`, `"2001:db8::/32"`; a bare address is a network of one.
@@ -151,9 +154,8 @@ impl<'a> Value<'a> {
         };
         match units::network(text) {
             Ok(network) => Some(network),
-            Err(units::NotANetwork::Syntax) => {
-                self.fault(format!("`{text}` is not a network"), "expected one such as `192.0.2.0/24` or `2001:db8::/32`")
-            }
+            Err(units::NotANetwork::Syntax) => self
+                .fault(format!("`{text}` is not a network"), "expected one such as `192.0.2.0/24` or `2001:db8::/32`"),
             Err(units::NotANetwork::HostBits(meant)) => {
                 let fault = Diagnostic::error(self.place(), format!("`{text}` has bits outside its prefix"));
                 self.faults.report(fault.suggest(self.place(), format!("\"{meant}\"")));
@@ -165,7 +167,8 @@ impl<'a> Value<'a> {
     /// One of a closed set of words.
     pub fn one_of<T: Copy>(self, words: &[(&'static str, T)]) -> Option<T> {
         let known = || words.iter().map(|(word, _)| *word);
-        let expected = || format!("one of {}", known().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "));
+        let expected =
+            || format!("one of {}", known().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "));
         let DeValue::String(text) = self.raw.get_ref() else {
             return self.expected(&expected(), &expected());
         };
@@ -239,7 +242,9 @@ impl<'a> Value<'a> {
         let keys = Table::new(self.faults, self.key, self.raw.span(), entries).keys();
         for key in &keys {
             match kinds.iter().find(|(kind, _)| *kind == key.name) {
-                Some((kind, meaning)) => chosen = entries.get(*kind).map(|raw| (*meaning, Self::new(self.faults, kind, raw))),
+                Some((kind, meaning)) => {
+                    chosen = entries.get(*kind).map(|raw| (*meaning, Self::new(self.faults, kind, raw)))
+                }
                 None => {
                     good = false;
                     let fault = Diagnostic::error(key.place.clone(), format!("unknown key `{}`", key.name));
@@ -249,13 +254,18 @@ impl<'a> Value<'a> {
             }
         }
         match keys.as_slice() {
-            [] => self.fault(format!("`{}` is empty", self.key), &format!("expected one key, such as `{}`", first(kinds))),
+            [] => {
+                self.fault(format!("`{}` is empty", self.key), &format!("expected one key, such as `{}`", first(kinds)))
+            }
             [_] => chosen,
             [one, two, ..] => {
                 if good {
-                    let fault = Diagnostic::error(two.place.clone(), format!("`{}` takes one key, not several", self.key));
+                    let fault =
+                        Diagnostic::error(two.place.clone(), format!("`{}` takes one key, not several", self.key));
                     let fault = fault.label("a second one").related(one.place.clone(), "the first");
-                    self.faults.report(fault.help("write `all = [ … ]` or `any = [ … ]` to combine conditions, where allowed"));
+                    self.faults.report(
+                        fault.help("write `all = [ … ]` or `any = [ … ]` to combine conditions, where allowed"),
+                    );
                 }
                 None
             }
@@ -324,7 +334,10 @@ mod tests {
     #[test]
     fn each_type_says_what_it_expected_and_what_it_found() {
         let duration = read("x = 10", |v| v.duration()).expect_err("a number");
-        assert_eq!(duration, "t:1:5: `x` takes a duration, not a number (expected a duration in quotes, such as \"10m\")\n");
+        assert_eq!(
+            duration,
+            "t:1:5: `x` takes a duration, not a number (expected a duration in quotes, such as \"10m\")\n"
+        );
         let text = read("x = ['a']", |v| v.text().map(str::to_owned)).expect_err("a list");
         assert_eq!(text, "t:1:5: `x` takes text, not a list (expected text in quotes)\n");
         let port = read("x = 70000", |v| v.integer_in::<u16>(0..=65535)).expect_err("too large");
