@@ -164,7 +164,7 @@ const fn seconds(moment: Moment) -> i64 {
     moment.millis().div_euclid(1000)
 }
 
-/// The claims; the unregistered ones are described in `docs/operations.md`.
+/// The claims. Whatever is not known is left out.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -174,9 +174,10 @@ struct Claims<'a> {
     sub: Option<&'a str>,
     iat: i64,
     exp: i64,
-    /// Who issued the token: `sub` is unique only together with it.
+    /// Who issued the person's token: `sub` is unique only together with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     idp: Option<&'a str>,
+    /// The name that policies and the device registry use.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

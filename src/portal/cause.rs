@@ -7,7 +7,7 @@
 //! wrong: a client can bring that about, and would otherwise see which sources it has blinded.
 
 use crate::evidence::{Fault, Malformed};
-use crate::policy::{Decision, Outcome, Reason, Remedy, Verdict};
+use crate::policy::{Decision, Finding, Outcome, Reason, Remedy, Verdict};
 use http::StatusCode;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub enum Cause {
     SignIn(Token),
     /// Who is asking must prove it anew or better.
     SignInAgain { with: Vec<Arc<str>>, within_seconds: Option<u64> },
+    /// Who is asking is known, and it would have to be somebody else.
+    Account,
     /// No usable device certificate was presented.
     Certificate,
     /// The device may not be used here, or not by this person.
@@ -75,6 +77,8 @@ impl Cause {
             // A decoy that cannot be served must look like any refusal, and so must a permit that leads nowhere.
             Outcome::Forward | Outcome::Observe | Outcome::Decoy | Outcome::Deny => match of_reason(decision.reason) {
                 Self::TooMany { .. } => Self::TooMany { retry_after_seconds: wait(decision) },
+                // Device and login cannot be compared: what is wrong with the login says the login's own finding.
+                Self::SignIn(Token::Missing) => sign_in(decision).unwrap_or(Self::SignIn(Token::Missing)),
                 cause => cause,
             },
         }
@@ -92,6 +96,7 @@ impl Cause {
             Self::Broken(Breakage::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken(Breakage::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Certificate
+            | Self::Account
             | Self::Device
             | Self::Grant { .. }
             | Self::Connection
@@ -108,6 +113,7 @@ impl Cause {
             Self::Malformed(_) => "malformed",
             Self::SignIn(_) => "sign-in",
             Self::SignInAgain { .. } => "sign-in-again",
+            Self::Account => "account",
             Self::Certificate => "device-certificate",
             Self::Device => "device",
             Self::Grant { .. } => "grant",
@@ -134,11 +140,14 @@ impl Cause {
     }
 }
 
-/// A sign-in is asked for: the first one, or a better one?
+/// Signing in is asked for: the first time, or better; unless that would be no help.
 fn step_up(decision: &Decision) -> Cause {
-    let asking = decision.findings.iter().filter(|finding| finding.verdict != Verdict::Met);
-    if let Some(sign_in) = asking.map(|finding| of_reason(finding.reason)).find(|cause| matches!(cause, Cause::SignIn(_))) {
-        return sign_in;
+    if let Some(cause) = sign_in(decision) {
+        return cause;
+    }
+    let mut causes = unmet(decision).filter(|finding| finding.demand == Outcome::StepUp).map(|f| of_reason(f.reason));
+    if let Some(cause) = causes.find(|cause| matches!(cause, Cause::Unchecked | Cause::Account)) {
+        return cause;
     }
     let mut with: Vec<Arc<str>> = Vec::new();
     let mut within_seconds: Option<u64> = None;
@@ -152,6 +161,16 @@ fn step_up(decision: &Decision) -> Cause {
         within_seconds = within_seconds.into_iter().chain(*within).min();
     }
     Cause::SignInAgain { with, within_seconds }
+}
+
+/// What is wrong with the sign-in, by the findings: one that was presented tells more than its absence.
+fn sign_in(decision: &Decision) -> Option<Cause> {
+    let causes = unmet(decision).map(|finding| of_reason(finding.reason));
+    causes.filter(|cause| matches!(cause, Cause::SignIn(_))).max_by_key(|cause| *cause != Cause::SignIn(Token::Missing))
+}
+
+fn unmet(decision: &Decision) -> impl Iterator<Item = &Finding> {
+    decision.findings.iter().filter(|finding| finding.verdict != Verdict::Met)
 }
 
 fn roles(decision: &Decision) -> Vec<Arc<str>> {
@@ -175,15 +194,86 @@ fn wait(decision: &Decision) -> u64 {
     waits.max().unwrap_or(RETRY_AFTER_SECONDS).max(1)
 }
 
-/// Exhaustive: a new reason is a decision about what may be told.
+/// Exhaustive: a new reason is a decision about what may be told. Reasons that pass stand beside those that do not,
+/// because under `not` they are what refuses.
 fn of_reason(reason: Reason) -> Cause {
     match reason {
         Reason::Malformed(malformed) => Cause::Malformed(malformed),
-        // Whether a name exists is nobody's business before they are let in: no 404.
-        Reason::AllMet | Reason::NothingAddressed => Cause::Refused,
+        Reason::Fault(fault) => of_fault(fault),
         Reason::EmergencyDeny => Cause::Closed,
         Reason::AuditUnavailable => Cause::Unchecked,
-        Reason::Fault(fault) => of_fault(fault),
+        // A device that is known and cannot be held against a login lacks the login.
+        Reason::LoginAbsent | Reason::BindingAbsent => Cause::SignIn(Token::Missing),
+        // RFC 8705 section 3: a token presented with another certificate than its own is an invalid token.
+        Reason::TokenUnbound | Reason::TokenElsewhere => Cause::SignIn(Token::Rejected),
+        Reason::IssuerOther | Reason::UserOther | Reason::GroupMissing => Cause::Account,
+        Reason::CertificateAbsent => Cause::Certificate,
+        Reason::DevicePresent
+        | Reason::DeviceAbsent
+        | Reason::DeviceAnotherOwner
+        | Reason::DeviceNoOwner
+        | Reason::DeviceClassOther
+        | Reason::DeviceStatusOther
+        | Reason::SanMissing
+        | Reason::PostureAttested
+        | Reason::PostureUnattested
+        | Reason::PostureAbsent => Cause::Device,
+        Reason::CountryInside
+        | Reason::CountryOutside
+        | Reason::CountryAbsent
+        | Reason::RegionInside
+        | Reason::RegionOutside
+        | Reason::RegionAbsent
+        | Reason::AsnInside
+        | Reason::AsnOutside
+        | Reason::AsnAbsent
+        | Reason::AddressInside
+        | Reason::AddressOutside
+        | Reason::AddressAbsent
+        | Reason::SetInside
+        | Reason::SetOutside
+        | Reason::SetUnknown
+        | Reason::ListOn
+        | Reason::ListOff
+        | Reason::ListAbsent
+        | Reason::DistanceBelow
+        | Reason::DistanceAbove
+        | Reason::DistanceAbsent
+        | Reason::RttBelow
+        | Reason::RttAbove
+        | Reason::RttAbsent
+        | Reason::TlsRttBelow
+        | Reason::TlsRttAbove
+        | Reason::TlsRttAbsent
+        | Reason::ExcessBelow
+        | Reason::ExcessAbove
+        | Reason::ExcessAbsent
+        | Reason::RelayGapBelow
+        | Reason::RelayGapAbove
+        | Reason::RelayGapAbsent
+        | Reason::PlacePossible
+        | Reason::TooNear
+        | Reason::PlaceUntested => Cause::Connection,
+        Reason::ScheduleInside | Reason::ScheduleOutside | Reason::ScheduleUnknown => Cause::Hours,
+        Reason::RateExceeded => Cause::TooMany { retry_after_seconds: RETRY_AFTER_SECONDS },
+        // Whether a name or a path exists is nobody's business before they are let in: no 404, no 405.
+        Reason::AllMet
+        | Reason::NothingAddressed
+        | Reason::NothingRequired
+        | Reason::LoginPresent
+        | Reason::AssuranceMissing
+        | Reason::LoginTooOld
+        | Reason::LoginTimeUnknown
+        | Reason::RateWithin
+        | Reason::RateAbsent
+        | Reason::MethodNamed
+        | Reason::MethodOther
+        | Reason::PathNamed
+        | Reason::PathOther
+        | Reason::GrantHeld
+        | Reason::GrantMissing
+        | Reason::GrantExpired
+        | Reason::GrantsAbsent => Cause::Refused,
     }
 }
 
@@ -195,6 +285,7 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::CertificateUnknownIssuer
         | Fault::CertificateWrongPurpose
         | Fault::CertificateMalformed => Cause::Certificate,
+        Fault::DeviceAmbiguous => Cause::Device,
         Fault::TokenExpired => Cause::SignIn(Token::Expired),
         Fault::TokenMalformed
         | Fault::TokenTooLarge
@@ -202,13 +293,13 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::TokenForged
         | Fault::TokenAlgorithm
         | Fault::TokenType
+        | Fault::TokenCritical
+        | Fault::TokenAnotherCertificate
+        | Fault::TokenConfirmation
         | Fault::TokenIssuer
         | Fault::TokenAudience
         | Fault::TokenNotYetValid
         | Fault::TokenClaims
-        | Fault::TokenCritical
-        | Fault::TokenAnotherCertificate
-        | Fault::TokenConfirmation
         | Fault::TokenUnknownKey => Cause::SignIn(Token::Rejected),
         Fault::CrlExpired
         | Fault::CrlMissing
@@ -224,7 +315,7 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::NoMeasurement
         | Fault::Insufficient
         | Fault::GatewayUnplaced => Cause::Connection,
-        Fault::DeviceAmbiguous => Cause::Device,
+        // Nobody to count for: what is missing (a login, a device) is another requirement's to say.
         Fault::QuotaKeyUnknown => Cause::Refused,
     }
 }

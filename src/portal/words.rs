@@ -40,6 +40,11 @@ impl Words {
                 said: "You are signed in, but this step asks for more. Nothing you sent has been carried out yet.".into(),
                 next: sign_in_again(with, *within_seconds).into(),
             },
+            Cause::Account => words(
+                "Not with this account",
+                "The account you are signed in with may not open this.",
+                "Sign in with an account that may. If this one should, ask support about the reference below.",
+            ),
             Cause::Certificate => words(
                 "This device is not recognised",
                 "This service opens only on devices that identify themselves with a certificate, and this one has shown none that can be used.",

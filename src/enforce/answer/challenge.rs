@@ -7,22 +7,24 @@ use http::HeaderValue;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// The challenge that belongs to the cause: every 401 has one, nothing else has.
+/// The challenge that belongs to the cause: every 401 has one, and a 403 that another account would mend.
 pub(super) fn of(cause: &Cause, request: &Request, context: &AnswerContext) -> Option<HeaderValue> {
     let text = match cause {
         // RFC 6750 section 3.1: a request without a token gets no error code.
         Cause::SignIn(Token::Missing) => format!("Bearer realm={}", quoted(&request.host)),
-        Cause::SignIn(Token::Expired) => invalid_token("The access token expired"),
-        Cause::SignIn(Token::Rejected) => invalid_token("The access token is not valid here"),
+        Cause::SignIn(Token::Expired) => invalid("invalid_token", "The access token expired"),
+        Cause::SignIn(Token::Rejected) => invalid("invalid_token", "The access token is not valid here"),
         Cause::SignInAgain { with, within_seconds } => step_up(with, *within_seconds, context),
+        // RFC 6750 section 3.1, with 403.
+        Cause::Account => invalid("insufficient_scope", "The access token does not grant access to this resource"),
         _ => return None,
     };
     // What cannot stand in a header was replaced by `quoted`: the fallback is never reached.
     Some(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Bearer")))
 }
 
-fn invalid_token(description: &str) -> String {
-    format!("Bearer error=\"invalid_token\", error_description=\"{description}\"")
+fn invalid(error: &str, description: &str) -> String {
+    format!("Bearer error=\"{error}\", error_description=\"{description}\"")
 }
 
 /// RFC 9470 section 3.

@@ -51,7 +51,8 @@ const fn code(cause: &Cause) -> u16 {
         Cause::Unchecked | Cause::Broken(Breakage::BadAnswer | Breakage::Unreachable) => UNAVAILABLE,
         Cause::Broken(Breakage::TimedOut) => DEADLINE_EXCEEDED,
         Cause::Broken(Breakage::Internal) => INTERNAL,
-        Cause::Certificate
+        Cause::Account
+        | Cause::Certificate
         | Cause::Device
         | Cause::Grant { .. }
         | Cause::Connection

@@ -54,6 +54,7 @@ const fn tone(cause: &Cause) -> &'static str {
         Cause::SignIn(_) | Cause::SignInAgain { .. } | Cause::Grant { .. } | Cause::TooMany { .. } => "todo",
         Cause::Unchecked | Cause::Closed | Cause::Broken(_) => "fault",
         Cause::Malformed(_)
+        | Cause::Account
         | Cause::Certificate
         | Cause::Device
         | Cause::Connection
