@@ -7,7 +7,7 @@ use crate::portal::PortalSettings;
 use crate::sources::certificate::TrustSettings;
 use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
-use crate::sources::timing::GatewayPlace;
+use crate::sources::timing::TimingSettings;
 use crate::sources::token::IssuerSettings;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -98,8 +98,8 @@ pub struct Settings {
     pub geo: GeoSettings,
     /// Names are distinct.
     pub lists: Vec<ListSettings>,
-    /// None: distances and too-near are unknown.
-    pub place: Option<GatewayPlace>,
+    /// Where the gateway stands.
+    pub timing: TimingSettings,
     pub audit: AuditSettings,
     pub assertion: AssertionSettings,
     pub upstream: UpstreamSettings,

@@ -93,7 +93,7 @@ impl Shared {
             networks: Networks { geo: Geo::load(&settings.geo), lists },
             quotas,
             timings: Timings::new(TimingsSettings::default()),
-            place: settings.place.clone(),
+            timing: settings.timing.clone(),
             emergency: EmergencySwitch::new(settings.emergency.clone()),
             first_round_trip: settings.limits.first_round_trip,
         };

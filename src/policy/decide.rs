@@ -1,6 +1,7 @@
 //! The compiled policy, and the function that decides.
 
 use super::cases::Case;
+use super::criteria::rate::Limit;
 use super::criterion::Criterion;
 use super::decision::{Decision, Finding, Verdict};
 use super::hosts::Hosts;
@@ -9,7 +10,7 @@ use super::reason::Reason;
 use super::requirement::Requirement;
 use super::resource::{Mode, Origin, Resource};
 use super::segments::Segments;
-use crate::evidence::{Emergency, Evidence, QuotaSpec, Request};
+use crate::evidence::{Emergency, Evidence, Request};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ pub(super) struct Entry {
 /// What some requirements need beyond what is always gathered.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    pub limits: Vec<QuotaSpec>,
+    pub limits: Vec<Limit>,
     pub tls_round_trip: bool,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Share {
 #[derive(Debug, Default)]
 pub struct Needs<'p> {
     /// The limits this request counts against, each once.
-    pub limits: SmallVec<[&'p QuotaSpec; 4]>,
+    pub limits: SmallVec<[&'p Limit; 4]>,
     /// Whether a requirement reads the round trip to the TLS endpoint: worth waiting for its first sample.
     pub tls_round_trip: bool,
 }
@@ -129,19 +130,20 @@ impl Policy {
             .collect()
     }
 
-    /// Every rate limit, those shared by several resources more than once.
-    pub fn limits(&self) -> impl Iterator<Item = &QuotaSpec> {
-        self.guarded.iter().flat_map(|guarded| {
-            guarded.share.limits.iter().chain(guarded.routes.iter().flat_map(|route| &route.share.limits))
-        })
-    }
-
     /// Every requirement: the baseline's, then each resource's with its routes'.
     pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
         let of_resources = self.guarded.iter().flat_map(|guarded| {
             guarded.requirements.iter().chain(guarded.routes.iter().flat_map(|route| &route.requirements))
         });
         self.baseline.iter().chain(of_resources)
+    }
+
+    /// Every limit of the policy, for whoever counts; a limit of several requirements comes several times.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.requirements().flat_map(Requirement::criteria).filter_map(|criterion| match criterion {
+            Criterion::Rate(rate) => Some(&rate.limit),
+            _ => None,
+        })
     }
 
     /// The requirements `request` has to meet; none when it addresses nothing.

@@ -21,6 +21,7 @@ pub mod segments;
 pub mod source;
 
 pub use compile::Context;
+pub use criteria::rate::{Limit, LimitKey};
 pub use decide::{Needs, Policy};
 pub use decision::{Decided, Decision, Finding, Permit, Remedy, Ruling, Scope, Verdict};
 pub use outcome::Outcome;

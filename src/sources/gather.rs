@@ -4,7 +4,7 @@ use super::binding;
 use super::certificate::{Presented, Trust};
 use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
-use super::timing::{self, ConnectionTiming, GatewayPlace, Measured};
+use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
 use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Timing, Via};
 use crate::policy::Policy;
@@ -25,7 +25,7 @@ pub struct Sources {
     pub networks: Networks,
     pub quotas: Quotas,
     pub timings: Timings,
-    pub place: Option<GatewayPlace>,
+    pub timing: TimingSettings,
     pub emergency: EmergencySwitch,
     /// How long the first request of a connection may wait for a TLS round trip, where a rule reads it.
     pub first_round_trip: Duration,
@@ -72,9 +72,10 @@ impl Sources {
     ) -> Evidence {
         let certificate = connected.certificate(now);
         let device = certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
-        let subject = self.tokens.subject(cache, asked.headers, now).await;
-        let subject = binding::confirmed(subject, &certificate);
-        let binding = binding::binding(&certificate, &device, &subject);
+        let claimed = self.tokens.subject(cache, asked.headers, now).await;
+        // The binding is of what was claimed, so that a stolen token shows as one.
+        let binding = binding::binding(&certificate, &device, &claimed);
+        let subject = binding::confirmed(claimed, &certificate);
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
         let needs = policy.needs(&asked.request);
         if needs.tls_round_trip {
@@ -145,6 +146,6 @@ impl Sources {
             }
             self.timings.minima(&device.id, *address, now)
         });
-        timing::assemble(measured, recent, network, self.place.as_ref())
+        timing::assemble(measured, recent, network, &self.timing)
     }
 }

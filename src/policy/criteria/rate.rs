@@ -1,20 +1,39 @@
 //! `rate`: so many requests in a while, counted by who asks, from which machine or from where.
 
 use super::Names;
-use crate::evidence::{Evidence, Quota, QuotaKey, QuotaSpec};
+use crate::evidence::{Evidence, Quota, QuotaName};
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
 use crate::policy::decision::Remedy;
 use crate::policy::seen::Seen;
 use crate::policy::source::Value;
+use std::time::Duration;
+
+/// What a limit is counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitKey {
+    Subject,
+    Device,
+    Address,
+}
+
+/// A limit that somebody has to count before the decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The same across versions of a policy as long as the limit is the same; the baseline's are shared by all resources.
+    pub name: QuotaName,
+    pub limit: u32,
+    pub period: Duration,
+    pub by: LimitKey,
+}
 
 #[derive(Debug)]
 pub struct Rate {
-    pub limit: QuotaSpec,
+    pub limit: Limit,
 }
 
-const KEYS: [(&str, QuotaKey); 3] =
-    [("subject", QuotaKey::Subject), ("device", QuotaKey::Device), ("address", QuotaKey::Address)];
+const KEYS: [(&str, LimitKey); 3] =
+    [("subject", LimitKey::Subject), ("device", LimitKey::Device), ("address", LimitKey::Address)];
 
 impl Rate {
     pub fn lower(value: Value<'_>, names: Names<'_>) -> Option<Self> {
@@ -31,7 +50,7 @@ impl Rate {
         table.finish();
         let (limit, period, (by, key)) = (limit?, period?, by?);
         let name = format!("{}/{}/{limit}-per-{}ms-by-{key}", names.owner, names.requirement, period.as_millis());
-        Some(Self { limit: QuotaSpec { name: name.into(), limit, period, by } })
+        Some(Self { limit: Limit { name: name.into(), limit, period, by } })
     }
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {
