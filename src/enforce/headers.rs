@@ -1,1 +1,484 @@
-//! 
+//! Which header fields cross the gateway, both ways, and which are its own.
+//!
+//! The order matters: what `Connection` names goes first, so that nobody can name the gateway's fields away; then
+//! whatever from outside looks like the gateway's word; only then are its own set.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+/// Header names that only the gateway may send upstream: the built-in ones and the configured.
+#[derive(Clone, Debug, Default)]
+pub struct Owned {
+    extra: Vec<String>,
+}
+
+impl Owned {
+    /// `extra`: the assertion header and whatever else upstreams trust, in any spelling.
+    pub fn new<'a>(extra: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { extra: extra.into_iter().map(|name| fold(name.as_bytes()).iter().map(|b| char::from(*b)).collect()).collect() }
+    }
+
+    /// Whether a field of this name from outside would pass for the gateway's.
+    ///
+    /// Letters' case and every sign are folded: CGI and its heirs make `_` of them all, so that `x.forwarded_for`
+    /// and `X-Forwarded-For` are one variable.
+    pub fn covers(&self, name: &str) -> bool {
+        let may_be_listed = match name.as_bytes() {
+            [first, second, ..] => BEGINNINGS[usize::from(first & 31)] >> (second & 31) & 1 == 1,
+            _ => false,
+        };
+        if !may_be_listed && self.extra.is_empty() {
+            return false;
+        }
+        let folded = fold(name.as_bytes());
+        let folded = folded.as_slice();
+        OWNED.iter().any(|family| match family {
+            Family::Name(owned) => folded == owned.as_bytes(),
+            Family::Prefix(owned) => folded.starts_with(owned.as_bytes()),
+        }) || self.extra.iter().any(|owned| folded == owned.as_bytes())
+    }
+}
+
+/// Which two first characters occur in `OWNED`, by their low five bits: most names need no further look. Any sign
+/// stands where a hyphen does, so a second hyphen stands for all.
+const BEGINNINGS: [u32; 32] = {
+    let mut table = [0; 32];
+    let mut at = 0;
+    while at < OWNED.len() {
+        let (Family::Name(name) | Family::Prefix(name)) = &OWNED[at];
+        let name = name.as_bytes();
+        table[(name[0] & 31) as usize] |= if name[1] == b'-' { SIGNS } else { 1 << (name[1] & 31) };
+        at += 1;
+    }
+    table
+};
+
+/// The low five bits of every sign that a field name may hold.
+const SIGNS: u32 = {
+    let mut signs = 0;
+    let all = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < all.len() {
+        signs |= 1 << (all[at] & 31);
+        at += 1;
+    }
+    signs
+};
+
+enum Family {
+    Name(&'static str),
+    Prefix(&'static str),
+}
+
+/// Names that upstreams commonly take for a proxy's word.
+const OWNED: &[Family] = &[
+    // Ours.
+    Family::Prefix("rangegate-"),
+    // Who the client is and what it asked for, in the words of other proxies.
+    Family::Prefix("x-forwarded"),
+    Family::Name("forwarded"),
+    Family::Name("x-real-ip"),
+    Family::Name("x-client-ip"),
+    Family::Name("client-ip"),
+    Family::Name("true-client-ip"),
+    Family::Name("cf-connecting-ip"),
+    Family::Name("fastly-client-ip"),
+    Family::Name("x-cluster-client-ip"),
+    Family::Name("x-originating-ip"),
+    Family::Name("x-remote-ip"),
+    Family::Name("x-remote-addr"),
+    Family::Prefix("x-envoy-"),
+    // What path or method is meant: a second reading behind the one that was decided.
+    Family::Name("x-original-url"),
+    Family::Name("x-original-uri"),
+    Family::Name("x-rewrite-url"),
+    Family::Name("x-original-method"),
+    Family::Prefix("x-http-method"),
+    Family::Name("x-method-override"),
+    Family::Name("x-host"),
+    Family::Name("x-original-host"),
+    // Which client certificate was presented.
+    Family::Prefix("x-client-cert"),
+    Family::Prefix("client-cert"),
+    Family::Prefix("x-ssl-"),
+    Family::Prefix("ssl-"),
+    Family::Prefix("x-tls-"),
+    // Who was signed in.
+    Family::Name("remote-user"),
+    Family::Name("remote-addr"),
+    Family::Prefix("x-remote-user"),
+    Family::Prefix("x-remote-group"),
+    Family::Prefix("x-remote-extra"),
+    Family::Prefix("x-auth-request-"),
+    Family::Name("x-authenticated-user"),
+    Family::Prefix("x-webauth-"),
+    Family::Prefix("x-pomerium-"),
+    Family::Prefix("x-goog-iap-"),
+    Family::Prefix("x-goog-authenticated-user"),
+    Family::Prefix("x-amzn-oidc-"),
+    Family::Prefix("x-ms-client-principal"),
+    Family::Prefix("cf-access-"),
+    Family::Prefix("impersonate-"),
+    // A CGI script would fetch through whatever this names (httpoxy).
+    Family::Name("proxy"),
+];
+
+/// Lower case, and every sign a hyphen. Longer names than any owned one keep their beginning, for the prefixes.
+fn fold(name: &[u8]) -> SmallVec<[u8; 64]> {
+    name.iter().map(|b| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'-' }).collect()
+}
+
+/// What the gateway says to the upstream about a request. Values are made once per connection where they can be.
+#[derive(Debug)]
+pub struct Ours<'a> {
+    pub owned: &'a Owned,
+    /// None: the address is not known, and nothing is said of it.
+    pub client: Option<&'a ClientValues>,
+    /// The canonical host, with the port if the client wrote one.
+    pub host: HeaderValue,
+    pub user: Option<HeaderValue>,
+    pub device: Option<HeaderValue>,
+    pub request_id: HeaderValue,
+    pub assertion: Option<(HeaderName, HeaderValue)>,
+    /// The upstream is not to see the client's token.
+    pub strip_authorization: bool,
+    /// The request asks for a WebSocket over HTTP/1.1.
+    pub websocket: bool,
+}
+
+/// A client's address as `X-Forwarded-For` and `Forwarded` (RFC 7239) write it.
+#[derive(Clone, Debug)]
+pub struct ClientValues {
+    plain: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+impl ClientValues {
+    pub fn new(address: IpAddr) -> Self {
+        let forwarded = match address {
+            IpAddr::V4(address) => format!("for={address};proto=https"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\";proto=https"),
+        };
+        Self { plain: text(&address.to_string()), forwarded: text(&forwarded) }
+    }
+}
+
+/// A header value of any text: what is not visible ASCII, and `%` itself, is percent-encoded.
+pub fn text(of: &str) -> HeaderValue {
+    let plain = |b: &u8| (0x21..0x7f).contains(b) && *b != b'%';
+    if of.bytes().all(|b| plain(&b)) {
+        return HeaderValue::from_str(of).expect("visible ASCII is a field value");
+    }
+    let mut out = String::with_capacity(of.len() + 8);
+    for byte in of.bytes() {
+        if plain(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    HeaderValue::from_str(&out).expect("visible ASCII is a field value")
+}
+
+/// Makes a client's fields fit for the upstream, and sets the gateway's.
+pub fn request(headers: &mut HeaderMap, ours: &Ours<'_>) {
+    let trailers = headers.get_all(header::TE).iter().any(|te| {
+        te.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    });
+    remove_connection(headers);
+    remove_owned(headers, ours.owned);
+    headers.remove("http2-settings");
+    headers.remove(header::HOST);
+    if ours.strip_authorization {
+        headers.remove(header::AUTHORIZATION);
+    }
+    join_cookies(headers);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if ours.websocket {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    headers.insert(header::HOST, ours.host.clone());
+    if let Some(client) = ours.client {
+        headers.insert(X_FORWARDED_FOR, client.plain.clone());
+        headers.insert(header::FORWARDED, client.forwarded.clone());
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(X_FORWARDED_HOST, ours.host.clone());
+    headers.insert(RANGEGATE_REQUEST_ID, ours.request_id.clone());
+    if let Some(user) = &ours.user {
+        headers.insert(RANGEGATE_USER, user.clone());
+    }
+    if let Some(device) = &ours.device {
+        headers.insert(RANGEGATE_DEVICE, device.clone());
+    }
+    if let Some((name, value)) = &ours.assertion {
+        headers.insert(name, value.clone());
+    }
+}
+
+/// Makes an upstream's fields fit for the client. A 101 gets its `Connection` and `Upgrade` back from whoever sends it.
+pub fn response(headers: &mut HeaderMap, request_id: &HeaderValue) {
+    remove_connection(headers);
+    remove_matching(headers, |name| name.starts_with("rangegate-"));
+    // It would lead clients to a way in that is not the gateway's.
+    headers.remove(header::ALT_SVC);
+    headers.insert(RANGEGATE_REQUEST_ID, request_id.clone());
+}
+
+/// Filters trailers, either way: nothing that frames, routes, authenticates or passes for the gateway's word
+/// (RFC 9110 section 6.5.1).
+pub fn trailers(trailers: &mut HeaderMap, owned: &Owned) {
+    remove_connection(trailers);
+    remove_matching(trailers, |name| forbidden_in_trailers(name) || owned.covers(name));
+}
+
+/// Fields that may not stand behind a body (RFC 9110 section 6.5.1). `name` in lower case.
+pub fn forbidden_in_trailers(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "content-length"
+            | "transfer-encoding"
+            | "trailer"
+            | "te"
+            | "connection"
+            | "upgrade"
+            | "content-encoding"
+            | "content-type"
+            | "content-range"
+            | "range"
+            | "expect"
+            | "max-forwards"
+            | "cache-control"
+            | "authorization"
+            | "proxy-authorization"
+            | "www-authenticate"
+            | "proxy-authenticate"
+            | "cookie"
+            | "set-cookie"
+    ) || name.starts_with("if-")
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const RANGEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("rangegate-request-id");
+pub const RANGEGATE_USER: HeaderName = HeaderName::from_static("rangegate-user");
+pub const RANGEGATE_DEVICE: HeaderName = HeaderName::from_static("rangegate-device");
+
+/// Removes what `Connection` names and what is connection-specific by itself (RFC 9110 section 7.6.1). `Trailer` stays:
+/// it announces fields that are forwarded.
+fn remove_connection(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: SmallVec<[HeaderName; 4]> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            // Naming these would take the sense from the request, and nobody honest does.
+            .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 8] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+    HeaderName::from_static("proxy-authentication-info"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+fn remove_owned(headers: &mut HeaderMap, owned: &Owned) {
+    remove_matching(headers, |name| owned.covers(name));
+}
+
+fn remove_matching(headers: &mut HeaderMap, mut matches: impl FnMut(&str) -> bool) {
+    let found: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| matches(name.as_str())).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 splits cookies for its compression; HTTP/1 has one line (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = Vec::with_capacity(first.len() + second.len() + 64);
+    joined.extend_from_slice(first.as_bytes());
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    match HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
+        Ok(cookie) => headers.insert(header::COOKIE, cookie),
+        Err(_) => headers.remove(header::COOKIE),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn forward(lines: &[(&str, &str)]) -> HeaderMap {
+        let owned = Owned::new(["Acme-Assertion"]);
+        let client = ClientValues::new("2001:db8::1".parse().unwrap());
+        let mut headers = map(lines);
+        request(&mut headers, &Ours {
+            owned: &owned,
+            client: Some(&client),
+            host: text("payroll.corp.example"),
+            user: Some(text("ann@corp.example")),
+            device: Some(text("ann's läptop")),
+            request_id: text("01J"),
+            assertion: Some((HeaderName::from_static("acme-assertion"), text("signed"))),
+            strip_authorization: false,
+            websocket: false,
+        });
+        headers
+    }
+
+    fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+        headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn ours_replace_theirs() {
+        let headers = forward(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("X_Forwarded_For", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("rangegate-user", "root"),
+            ("rangegate.user", "root"),
+            ("RANGEGATE_ROLE", "admin"),
+            ("acme_assertion", "forged"),
+            ("x-webauth-user", "root"),
+            ("proxy", "http://evil"),
+            ("host", "elsewhere"),
+            ("authorization", "Bearer t"),
+            ("accept", "*/*"),
+        ]);
+        let expected = [
+            ("accept", "*/*"),
+            ("acme-assertion", "signed"),
+            ("authorization", "Bearer t"),
+            ("forwarded", "for=\"[2001:db8::1]\";proto=https"),
+            ("host", "payroll.corp.example"),
+            ("rangegate-device", "ann's%20l%C3%A4ptop"),
+            ("rangegate-request-id", "01J"),
+            ("rangegate-user", "ann@corp.example"),
+            ("x-forwarded-for", "2001:db8::1"),
+            ("x-forwarded-host", "payroll.corp.example"),
+            ("x-forwarded-proto", "https"),
+        ];
+        let mut left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        left.sort_unstable();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn connection_names_only_theirs_away() {
+        let headers = forward(&[
+            ("connection", "close, X-Secret, rangegate-user, x-forwarded-for, Authorization"),
+            ("connection", "acme-assertion, te"),
+            ("x-secret", "1"),
+            ("te", "gzip, trailers"),
+            ("keep-alive", "5"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "grpc-status"),
+            ("authorization", "Bearer t"),
+        ]);
+        for gone in ["connection", "x-secret", "keep-alive", "upgrade", "http2-settings", "transfer-encoding"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        for (kept, value) in [
+            ("te", "trailers"),
+            ("trailer", "grpc-status"),
+            ("rangegate-user", "ann@corp.example"),
+            ("x-forwarded-for", "2001:db8::1"),
+            ("acme-assertion", "signed"),
+            ("authorization", "Bearer t"),
+        ] {
+            assert_eq!(values(&headers, kept), [value], "{kept}");
+        }
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_line() {
+        assert_eq!(values(&forward(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]), "cookie"), ["a=1; b=2; c=3"]);
+        assert_eq!(values(&forward(&[("cookie", "a=1; b=2")]), "cookie"), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn responses_and_trailers_are_filtered() {
+        let mut headers = map(&[
+            ("connection", "x-internal"), ("x-internal", "1"), ("upgrade", "h2,h2c"), ("alt-svc", "h3=\":443\""),
+            ("rangegate-request-id", "forged"), ("content-type", "text/html"), ("set-cookie", "a=1"), ("set-cookie", "b=2"),
+        ]);
+        response(&mut headers, &text("01J"));
+        assert_eq!(headers.len(), 4);
+        assert_eq!(values(&headers, "rangegate-request-id"), ["01J"]);
+        assert_eq!(values(&headers, "set-cookie"), ["a=1", "b=2"]);
+
+        let mut behind = map(&[
+            ("grpc-status", "0"), ("x_forwarded_for", "1.1.1.1"), ("content-length", "5"), ("authorization", "Bearer t"),
+            ("if-match", "x"), ("acme.assertion", "forged"), ("host", "x"), ("digest", "sha-256=x"),
+        ]);
+        trailers(&mut behind, &Owned::new(["acme-assertion"]));
+        let mut left: Vec<_> = behind.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["digest", "grpc-status"]);
+    }
+
+    proptest! {
+        /// However an owned name is spelt, no value of it from outside survives.
+        #[test]
+        fn no_folded_variant_survives(
+            name in prop::sample::select(vec![
+                "x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip", "rangegate-user", "rangegate-anything",
+                "acme-assertion", "x-client-cert-chain", "x-ssl-client-verify", "ssl-client-cert", "remote-user",
+                "x-remote-user", "x-auth-request-email", "x-webauth-user", "x-original-url", "x-http-method-override",
+            ]),
+            signs in proptest::collection::vec(prop::sample::select(b"-_.~!|^'*+#$%&`".to_vec()), 8),
+            upper in any::<u64>(),
+        ) {
+            let mut sign = signs.iter().cycle();
+            let spelt: Vec<u8> = name.bytes().enumerate().map(|(at, b)| match b {
+                b'-' => *sign.next().unwrap(),
+                b if upper >> (at % 64) & 1 == 1 => b.to_ascii_uppercase(),
+                b => b,
+            }).collect();
+            let spelt = String::from_utf8(spelt).unwrap();
+            let headers = forward(&[(&spelt, "evil"), ("connection", &spelt)]);
+            prop_assert!(headers.values().all(|value| value != "evil"));
+            let mut behind = map(&[(&spelt, "evil")]);
+            trailers(&mut behind, &Owned::new(["acme-assertion"]));
+            prop_assert!(behind.is_empty());
+        }
+    }
+}

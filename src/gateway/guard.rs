@@ -1,1 +1,451 @@
-//! 
+//! Stands between TLS and hyper on HTTP/1 connections and refuses what hyper is lenient about.
+//!
+//! Hyper prefers `Transfer-Encoding` to a `Content-Length` beside it, takes repeated lengths and bare line feeds, and
+//! answers what it cannot parse by itself, unseen by audit. So no head reaches it that is not whole and strict. For a
+//! broken head it gets a harmless one, which the walk finds here by its number and denies; for a broken body it gets
+//! an error. After either, not a byte of the connection is read as HTTP again. Bodies are not copied.
+
+pub mod framing;
+
+use crate::evidence::Malformed;
+use framing::{Framing, Violation};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What the walk and the guard of one connection tell each other.
+#[derive(Debug, Default)]
+pub struct GuardState {
+    served: AtomicU32,
+    broken_head: AtomicU32,
+    /// Index into `Malformed::ALL`, plus one.
+    malformed: AtomicU8,
+    verdict: AtomicU8,
+    waiting: Mutex<Option<Waker>>,
+}
+
+const UNDECIDED: u8 = 0;
+const TRANSPARENT: u8 = 1;
+const REFUSED: u8 = 2;
+
+impl GuardState {
+    /// To be called once for each request that hyper hands over, in order: what was wrong with its head.
+    pub fn next_head(&self) -> Option<Malformed> {
+        let number = self.served.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if self.broken_head.load(Ordering::Acquire) == number { self.violation() } else { None }
+    }
+
+    /// What was wrong with the connection, in a head or in a body.
+    pub fn violation(&self) -> Option<Malformed> {
+        let index = usize::from(self.malformed.load(Ordering::Acquire)).checked_sub(1)?;
+        Malformed::ALL.get(index).copied()
+    }
+
+    /// The WebSocket handshake was accepted: what follows is not HTTP. To be called before the 101 is handed to hyper.
+    pub fn transparent(&self) {
+        self.decide(TRANSPARENT);
+    }
+
+    /// The WebSocket handshake was refused: what follows is the next request. Until one of the two is called, the
+    /// bytes behind a handshake wait.
+    pub fn upgrade_refused(&self) {
+        self.decide(REFUSED);
+    }
+
+    fn decide(&self, verdict: u8) {
+        self.verdict.store(verdict, Ordering::Release);
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    fn wait(&self, cx: &Context<'_>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+    }
+
+    fn break_with(&self, violation: &Violation) {
+        let index = Malformed::ALL.iter().position(|known| *known == violation.malformed).unwrap_or(0);
+        self.malformed.store(u8::try_from(index + 1).unwrap_or(u8::MAX), Ordering::Release);
+        if let Some((number, _)) = violation.head {
+            self.broken_head.store(number, Ordering::Release);
+        }
+    }
+}
+
+/// A connection whose reading side is strict HTTP/1. Writing passes through.
+#[derive(Debug)]
+pub struct Guard<S> {
+    stream: S,
+    state: Arc<GuardState>,
+    framing: Framing,
+    phase: Phase,
+    /// Bytes that hyper has not seen: `given..cleared` may go to it, the rest is a unit not yet whole.
+    held: Vec<u8>,
+    given: usize,
+    cleared: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Http,
+    /// Behind a WebSocket handshake, until the walk has decided.
+    Undecided,
+    Transparent,
+    /// Behind a broken head, whose substitute is the last that hyper sees. So many bytes are still read and dropped.
+    Deaf(usize),
+    /// Behind a broken body.
+    Failed,
+}
+
+/// How much is read at a time when a unit came in part, and kept behind an undecided handshake.
+const PIECE: usize = 4096;
+/// How much of a broken client's further sending is read, so that closing does not reset the answer away.
+const DRAIN: usize = 64 * 1024;
+
+impl<S> Guard<S> {
+    /// `header_bytes` and `header_count` bound a head; hyper's own bounds must be no smaller.
+    pub fn new(stream: S, state: Arc<GuardState>, header_bytes: usize, header_count: usize) -> Self {
+        Self {
+            stream,
+            state,
+            framing: Framing::new(header_bytes, header_count),
+            phase: Phase::Http,
+            held: Vec::new(),
+            given: 0,
+            cleared: 0,
+        }
+    }
+
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// Hands held bytes over. False when there are none to hand.
+    fn give(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        let ready = &self.held[self.given..self.cleared];
+        if ready.is_empty() {
+            return false;
+        }
+        let take = ready.len().min(out.remaining());
+        out.put_slice(&ready[..take]);
+        self.given += take;
+        if self.given == self.cleared {
+            self.held.drain(..self.given);
+            self.given = 0;
+            self.cleared = 0;
+            if self.held.is_empty() {
+                // Idle connections keep no buffer.
+                self.held = Vec::new();
+            }
+        }
+        true
+    }
+
+    /// Lets the framing judge what is held.
+    fn judge_held(&mut self) {
+        match self.framing.advance(&self.held) {
+            Ok(passed) => {
+                self.cleared = passed;
+                self.look_for_upgrade();
+            }
+            Err(violation) => {
+                self.held.truncate(violation.passed);
+                self.refuse(violation);
+            }
+        }
+    }
+
+    fn look_for_upgrade(&mut self) {
+        if self.framing.undecided() {
+            self.state.verdict.store(UNDECIDED, Ordering::Release);
+            self.phase = Phase::Undecided;
+        }
+    }
+
+    /// `held` must hold nothing but what may still pass.
+    fn refuse(&mut self, violation: Violation) {
+        self.state.break_with(&violation);
+        self.phase = match violation.head {
+            Some((_, substitute)) => {
+                self.held.extend_from_slice(&substitute);
+                Phase::Deaf(DRAIN)
+            }
+            None => Phase::Failed,
+        };
+        self.cleared = self.held.len();
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guard<S> {
+    /// Reads in place; what is not a whole unit yet is taken back out of `out`.
+    fn read_in_place(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let before = out.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, out) {
+            Poll::Ready(Ok(())) => {}
+            other => return other.map_ok(|()| 0),
+        }
+        let new = &out.filled()[before..];
+        let length = new.len();
+        match self.framing.advance(new) {
+            Ok(passed) => {
+                if passed < length {
+                    self.held.extend_from_slice(&new[passed..]);
+                    out.set_filled(before + passed);
+                }
+                self.look_for_upgrade();
+            }
+            Err(violation) => {
+                out.set_filled(before + violation.passed);
+                self.refuse(violation);
+            }
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    /// Reads behind what is held.
+    fn read_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let had = self.held.len();
+        self.held.resize(had + PIECE, 0);
+        let mut piece = ReadBuf::new(&mut self.held[had..]);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut piece);
+        let read = piece.filled().len();
+        self.held.truncate(had + read);
+        polled.map_ok(|()| read)
+    }
+
+    /// Reads and drops, up to a bound; never says that the stream ended, so that the answer is still written.
+    fn drain(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
+        let mut scrap = [0; 1024];
+        while left > 0 {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut scrap) {
+                Poll::Ready(Ok(())) if !scrap.filled().is_empty() => left = left.saturating_sub(scrap.filled().len()),
+                Poll::Ready(_) => left = 0,
+                Poll::Pending => break,
+            }
+        }
+        self.phase = Phase::Deaf(left);
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let before = out.filled().len();
+        loop {
+            if this.give(out) {
+                return Poll::Ready(Ok(()));
+            }
+            let read = match this.phase {
+                Phase::Http if this.held.is_empty() => {
+                    let read = this.read_in_place(cx, out);
+                    if out.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
+                    read
+                }
+                Phase::Http => {
+                    let read = this.read_held(cx);
+                    if let Poll::Ready(Ok(1..)) = read {
+                        this.judge_held();
+                    }
+                    read
+                }
+                Phase::Undecided => match this.state.verdict.load(Ordering::Acquire) {
+                    TRANSPARENT => {
+                        this.phase = Phase::Transparent;
+                        this.cleared = this.held.len();
+                        continue;
+                    }
+                    REFUSED => {
+                        this.framing.resume();
+                        this.phase = Phase::Http;
+                        this.judge_held();
+                        continue;
+                    }
+                    _ => {
+                        this.state.wait(cx);
+                        if this.state.verdict.load(Ordering::Acquire) != UNDECIDED {
+                            continue;
+                        }
+                        if this.held.len() >= PIECE {
+                            return Poll::Pending;
+                        }
+                        // Reading on tells whether the client is still there.
+                        this.read_held(cx)
+                    }
+                },
+                Phase::Transparent => return Pin::new(&mut this.stream).poll_read(cx, out),
+                Phase::Deaf(left) => return this.drain(cx, left),
+                Phase::Failed => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request's body is not HTTP")));
+                }
+            };
+            match read {
+                Poll::Ready(Ok(1..)) => {}
+                other => return other.map_ok(drop),
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::body::Incoming;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    type Answer = http::Response<Full<Bytes>>;
+
+    /// A connection to hyper behind a guard. The answer tells method, path, body length and what the guard found.
+    fn serve() -> (DuplexStream, Arc<GuardState>) {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let state = Arc::new(GuardState::default());
+        let (guard, shared) = (Guard::new(server, Arc::clone(&state), 16 * 1024, 100), Arc::clone(&state));
+        let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+            let (found, shared) = (shared.next_head(), Arc::clone(&shared));
+            async move {
+                let upgrade = request.headers().contains_key("upgrade");
+                let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+                let length = request.into_body().collect().await?.to_bytes().len();
+                if upgrade {
+                    shared.upgrade_refused();
+                }
+                let found = found.map_or("-", Malformed::code);
+                Ok::<Answer, hyper::Error>(Answer::new(Full::from(format!("[{method} {path} {length} {found}]"))))
+            }
+        });
+        tokio::spawn(async move {
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(guard), service).await;
+        });
+        (client, state)
+    }
+
+    /// Sends everything in pieces of `size`, and returns the bracketed answers in order.
+    async fn answers(stream: &str, size: usize) -> (Vec<String>, Option<Malformed>) {
+        let (client, state) = serve();
+        let (mut from, mut to) = tokio::io::split(client);
+        let bytes = stream.as_bytes().to_vec();
+        let sending = tokio::spawn(async move {
+            for piece in bytes.chunks(size) {
+                if to.write_all(piece).await.is_err() {
+                    break;
+                }
+            }
+            to
+        });
+        let mut said = String::new();
+        let mut piece = [0; 1024];
+        // The last request of each stream asks to close, or is refused.
+        while let Ok(read @ 1..) = from.read(&mut piece).await {
+            said.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+        }
+        drop(sending.await);
+        let bracketed = said.split('[').skip(1).filter_map(|s| s.split(']').next()).map(str::to_owned).collect();
+        (bracketed, state.violation())
+    }
+
+    #[tokio::test]
+    async fn strict_requests_pass_however_they_are_cut() {
+        let stream = "POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello\
+            POST /2 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n4;x\r\n\r\n\r\n\r\n0\r\na: b\r\n\r\n\
+            GET /3 HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\
+            GET /4 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        for size in [1, 5, 17, 64, stream.len()] {
+            let (answers, violation) = answers(stream, size).await;
+            assert_eq!(answers, ["POST /1 5 -", "POST /2 7 -", "GET /3 0 -", "GET /4 0 -"], "{size}");
+            assert_eq!(violation, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_head_is_served_as_malformed_and_nothing_behind_it() {
+        let stream = "GET /1 HTTP/1.1\r\nhost: a\r\n\r\n\
+            POST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+            GET /smuggled HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        for size in [1, 7, stream.len()] {
+            let (answers, violation) = answers(stream, size).await;
+            assert_eq!(answers, ["GET /1 0 -", "POST /2 0 ambiguous-framing"], "{size}");
+            assert_eq!(violation, Some(Malformed::AmbiguousFraming));
+        }
+        let (answers, _) = answers("\x16\x03\x01\x02", 4).await;
+        assert_eq!(answers, ["GET / 0 control-byte"]);
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_is_cut_visibly() {
+        let stream = "POST /1 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcXX0\r\n\r\nGET /2 HTTP/1.1\r\n\r\n";
+        for size in [1, stream.len()] {
+            let (answers, violation) = answers(stream, size).await;
+            assert!(answers.is_empty(), "{answers:?}");
+            assert_eq!(violation, Some(Malformed::AmbiguousFraming));
+        }
+    }
+
+    #[tokio::test]
+    async fn after_an_upgrade_bytes_pass_as_they_are() {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let state = Arc::new(GuardState::default());
+        let mut guard = Guard::new(server, Arc::clone(&state), 16 * 1024, 100);
+        let head = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+        client.write_all(&[&head[..], b"early\0\n"].concat()).await.unwrap();
+        let mut seen = vec![0; 1024];
+        assert_eq!(guard.read(&mut seen).await.unwrap(), head.len());
+        let mut waiting = Box::pin(guard.read(&mut seen));
+        assert!(std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        state.transparent();
+        assert_eq!(waiting.await.unwrap(), 7);
+        client.write_all(b"late\0").await.unwrap();
+        assert_eq!(guard.read(&mut seen).await.unwrap(), 5);
+        drop(client);
+        assert_eq!(guard.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_during_the_handshake_is_noticed() {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut guard = Guard::new(server, Arc::default(), 16 * 1024, 100);
+        client.write_all(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nx").await.unwrap();
+        drop(client);
+        let mut seen = vec![0; 1024];
+        assert!(guard.read(&mut seen).await.unwrap() > 1);
+        assert_eq!(guard.read(&mut seen).await.unwrap(), 0);
+    }
+}
