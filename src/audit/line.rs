@@ -317,3 +317,38 @@ const fn unseen(c: char) -> bool {
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}')    // tags
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::record::ControlEvent;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn times_are_those_of_rfc_3339(millis in -62_135_596_800_000i64..253_402_207_200_000) {
+            let text = String::from_utf8(rfc3339(Moment(millis)).to_vec()).expect("ASCII");
+            let read: jiff::Timestamp = text.parse().expect("RFC 3339");
+            prop_assert_eq!(read.as_millisecond(), millis);
+        }
+
+        #[test]
+        fn any_text_is_one_visible_line_that_reads_back(text in any::<String>()) {
+            let mut buffer = Vec::new();
+            let record = Control { at: Moment(0), event: ControlEvent::Reload, detail: text.clone() };
+            control(&mut buffer, &mut Chain::EMPTY.clone(), &record);
+            let line = std::str::from_utf8(&buffer).expect("UTF-8");
+            let line = line.strip_suffix('\n').expect("ends in a newline");
+            prop_assert!(!line.contains(|c: char| c.is_control() || unseen(c)), "{}", line);
+            let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            prop_assert_eq!(value["detail"].as_str(), Some(text.as_str()));
+            prop_assert!(!printable(&text).contains(|c: char| c.is_control() || unseen(c)));
+        }
+    }
+
+    #[test]
+    fn times_no_calendar_holds_are_held_to_it() {
+        assert_eq!(&rfc3339(Moment(i64::MAX)), b"9999-12-31T23:59:59.999Z");
+        assert_eq!(&rfc3339(Moment(i64::MIN)), b"0000-01-01T00:00:00.000Z");
+    }
+}

@@ -91,6 +91,11 @@ impl Audit {
         self.sink.writable()
     }
 
+    /// Records that are open or not yet in the file.
+    pub fn waiting(&self) -> usize {
+        self.sink.waiting()
+    }
+
     /// Records a connection that was refused before it carried a request.
     pub fn refused(&self, refused: Refused) {
         self.sink.offer(Line::Refused(Box::new(refused)));

@@ -140,6 +140,13 @@ pub struct Record {
     pub(super) flow: Option<Arc<Flow>>,
 }
 
+impl Record {
+    /// When it was closed.
+    pub fn closed(&self) -> Instant {
+        self.started + self.total
+    }
+}
+
 /// How far the walk came.
 #[derive(Debug)]
 pub enum Known {

@@ -104,3 +104,44 @@ fn row(change: &Change, group: &Group) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::replay::Example;
+    use crate::policy::Outcome;
+
+    #[test]
+    fn the_largest_group_comes_first_and_nothing_moves_the_terminal() {
+        let change = |resource: &str, reason| Change {
+            resource: resource.to_owned(),
+            now_at: None,
+            from: Outcome::Forward,
+            to: Outcome::Deny,
+            reason,
+        };
+        let example = Example {
+            id: "01J".to_owned(),
+            user: Some("ann\u{1b}[2J".to_owned()),
+            request: "GET wiki.corp.example/".to_owned(),
+        };
+        let replay = Replay {
+            decided: 10,
+            same: 4,
+            changed: 6,
+            passed_over: 2,
+            groups: [
+                (change("payroll", "country-unmet"), Group { count: 1, examples: vec![] }),
+                (change("wiki", "device-unknown"), Group { count: 5, examples: vec![example] }),
+            ]
+            .into(),
+            ..Replay::default()
+        };
+        let expected = "       5  wiki: forward → deny, because device-unknown
+          01J  ann\\u{1b}[2J  GET wiki.corp.example/
+       1  payroll: forward → deny, because country-unmet
+6 of 10 decided requests would change; 4 stay the same, 2 other lines passed over
+";
+        assert_eq!(told(&replay), expected);
+    }
+}
