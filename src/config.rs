@@ -41,6 +41,8 @@ pub struct Config {
     pub audit: AuditSettings,
     pub assertion: AssertionSettings,
     pub upstream: UpstreamSettings,
+    /// Settings for single upstreams, by origin as `policy::Origin` shows it.
+    pub upstream_exceptions: Vec<(String, UpstreamSettings)>,
     pub headers: HeaderSettings,
     pub portal: PortalSettings,
     /// Where `/healthz`, `/readyz` and `/metrics` are served, in clear text.
@@ -194,7 +196,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let gateway = gateway_place(&mut root);
     let audit = service::audit(&mut root, files);
     let assertion = service::assertion(&mut root, files);
-    let upstream = service::upstream(&mut root, files);
+    let (upstream, upstream_exceptions) = service::upstream(&mut root, files);
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
@@ -213,6 +215,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         audit: audit?,
         assertion,
         upstream,
+        upstream_exceptions,
         headers,
         portal,
         operations,

@@ -1,5 +1,8 @@
 //! The command as people and scripts use it: what it prints, where, and how it ends.
 
+#[path = "support/pki.rs"]
+mod pki;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -30,15 +33,15 @@ fn code(output: &Output) -> i32 {
 fn site() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec!["gate.example".to_owned()])
-        .and_then(|params| params.self_signed(&key))
-        .expect("a certificate");
+    let now = rangegate::gateway::clock::now();
+    let authority = pki::Authority::new("devices");
+    let server = authority.issue(&pki::Wanted::server(&["gate.example"], 1).around(now));
     fs::create_dir(dir.path().join("policies")).expect("made");
     for (name, text) in [
-        ("server.pem", certificate.pem()),
-        ("server.key", key.serialize_pem()),
-        ("ca.crl", String::new()),
+        ("ca.pem", authority.pem()),
+        ("server.pem", server.chain_pem()),
+        ("server.key", server.key_pem()),
+        ("ca.crl", authority.crl(&[], now)),
         (
             "devices.toml",
             "[[device]]\nid = 'ann-laptop'\nclass = 'corporate'\nsan = 'uri:spiffe://corp/ann'\n".to_owned(),
@@ -57,7 +60,7 @@ devices = "devices.toml"
 [[listener]]
 address = "127.0.0.1:0"
 certificate = [{ chain = "server.pem", key = "server.key" }]
-trust = { authorities = ["server.pem"], revocation-lists = ["ca.crl"] }
+trust = { authorities = ["ca.pem"], revocation-lists = ["ca.crl"] }
 
 [audit]
 path = "audit.jsonl"
@@ -215,6 +218,20 @@ fn a_good_site_is_counted() {
     let output = run(&["check", "--config", &config_of(dir.path())]);
     assert_eq!(stdout(&output), "ok: 1 resource, 1 requirement, 1 test, 1 device\n");
     assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+}
+
+#[test]
+fn check_finds_what_would_keep_the_gateway_from_starting() {
+    let dir = site();
+    let config = config_of(dir.path());
+    fs::write(dir.path().join("ca.crl"), "").expect("written");
+    fs::write(dir.path().join("geo.mmdb"), "not a database").expect("written");
+    fs::write(&config, format!("{CONFIG}\n[geo]\nplaces = ['geo.mmdb']\n")).expect("written");
+    let output = run(&["check", "--config", &config]);
+    assert_eq!(code(&output), 2, "{}", stdout(&output));
+    for part in ["ca.crl", "warning: this is no geography database", "geo.mmdb"] {
+        assert!(stdout(&output).contains(part), "{part} is missing in\n{}", stdout(&output));
+    }
 }
 
 #[test]

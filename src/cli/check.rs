@@ -1,5 +1,7 @@
 //! `rangegate check`: every fault of everything the gateway would read, at once.
 
+mod start;
+
 use super::policy::counted;
 use super::{ConfigArg, Exit, Terminal};
 use crate::config::{Beside, Config, Report};
@@ -47,10 +49,13 @@ struct Found {
 pub fn run(args: &CheckArgs, terminal: &mut Terminal) -> Exit {
     let path = &args.config.config;
     let mut found = Found::default();
-    found.report.merge(match Config::load(path) {
-        Ok(config) => config.warnings,
-        Err(faults) => faults,
-    });
+    match Config::load(path) {
+        Ok(config) => {
+            found.report.diagnostics.extend(start::faults(&config));
+            found.report.merge(config.warnings);
+        }
+        Err(faults) => found.report.merge(faults),
+    }
     if let Some(beside) = Config::beside(path) {
         found.devices(&beside);
         beside.lists.iter().for_each(|list| found.list(list));
