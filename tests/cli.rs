@@ -271,6 +271,9 @@ fn a_test_that_fails_is_the_answer_no() {
     let holds = test(&[]);
     assert_eq!((code(&holds), stdout(&holds).as_str()), (0, "ok    at home the console opens\n1 test, 0 failed\n"));
 
+    let one = run(&["policy", "test", &policies.join("console.toml").display().to_string()]);
+    assert_eq!((code(&one), stdout(&one)), (0, stdout(&holds)), "a single file is a policy too");
+
     fs::write(policies.join("console.toml"), POLICY.replace("country = \"US\"", "country = \"FR\"")).expect("written");
     let fails = test(&[]);
     assert_eq!(code(&fails), 1);

@@ -45,7 +45,7 @@ Exits with 0 when all hold, 1 when one does not, 2 when a policy is at fault.";
 #[derive(Debug, Args)]
 #[command(after_help = TEST_EXAMPLES)]
 struct TestArgs {
-    /// The directory of policy files
+    /// The directory of policy files, or one file
     #[arg(value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
     #[command(flatten)]
@@ -71,7 +71,7 @@ struct ExplainArgs {
     /// What is known: `country = "US"`, `rtt = "38ms"`; may be repeated
     #[arg(long, value_name = "FACT")]
     given: Vec<String>,
-    /// The directory of policy files
+    /// The directory of policy files, or one file
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
     #[command(flatten)]
@@ -102,12 +102,16 @@ pub fn run(args: &PolicyArgs, terminal: &mut Terminal) -> Exit {
     }
 }
 
-/// The policy in a directory, and the files it was made of.
+/// The policy in a directory or a single file, and the files it was made of.
 ///
 /// # Errors
 /// Every fault of every file.
 pub fn load(dir: &Path, context: &Context) -> Result<(Policy, Vec<Source>), Report> {
-    let sources = policy_files::read_dir(dir).map_err(|diagnostics| Report { diagnostics, sources: Vec::new() })?;
+    let sources = match dir.is_file() {
+        true => policy_files::read_source(dir).map(|source| vec![source]).map_err(|fault| vec![fault]),
+        false => policy_files::read_dir(dir),
+    };
+    let sources = sources.map_err(|diagnostics| Report { diagnostics, sources: Vec::new() })?;
     match Policy::compile(&sources, context) {
         Ok(policy) => Ok((policy, sources)),
         Err(diagnostics) => Err(Report { diagnostics, sources }),
