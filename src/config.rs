@@ -41,6 +41,8 @@ pub struct Config {
     pub audit: AuditSettings,
     pub assertion: AssertionSettings,
     pub upstream: UpstreamSettings,
+    /// Settings for single upstreams, by origin as `policy::Origin` shows it.
+    pub upstream_exceptions: Vec<(String, UpstreamSettings)>,
     pub headers: HeaderSettings,
     pub portal: PortalSettings,
     /// Where `/healthz`, `/readyz` and `/metrics` are served, in clear text.
@@ -87,6 +89,14 @@ pub struct PortalSettings {
 pub struct Report {
     pub diagnostics: Vec<Diagnostic>,
     pub sources: Vec<Source>,
+}
+
+/// The files and directories that `check` reads beside the configuration.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    pub policies: PathBuf,
+    pub devices: Option<PathBuf>,
+    pub lists: Vec<ListSettings>,
 }
 
 impl Report {
@@ -142,6 +152,23 @@ impl Config {
         Ok(found)
     }
 
+    /// What stands in files of its own, as far as a configuration tells that may have faults elsewhere.
+    /// None: it tells nothing, and `load` says why.
+    pub fn beside(path: &Path) -> Option<Beside> {
+        let source = policy_files::read_source(path).ok()?;
+        let document = source.parse();
+        if !document.is_toml() {
+            return None;
+        }
+        let mut files = Files::below(path.parent().unwrap_or(Path::new("")));
+        let mut root = document.root();
+        Some(Beside {
+            policies: policies(&mut root, &mut files),
+            devices: devices(&mut root, &mut files),
+            lists: service::lists(&mut root, &mut files)?,
+        })
+    }
+
     fn read(source: Source, path: &Path, check: impl FnOnce(&Files) -> Vec<Diagnostic>) -> Result<Self, Report> {
         let base = path.parent().unwrap_or(Path::new(""));
         let document = source.parse();
@@ -163,18 +190,17 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let listeners = listener::listeners(&mut root, files);
     let limits = listener::limits(&mut root);
     let issuers = identity::issuers(&mut root, files);
-    let devices = root.optional("devices", |v| files.path(v, Kind::Needed("device registry")));
+    let devices = devices(&mut root, files);
     let geo = service::geo(&mut root, files);
     let lists = service::lists(&mut root, files);
     let gateway = gateway_place(&mut root);
     let audit = service::audit(&mut root, files);
     let assertion = service::assertion(&mut root, files);
-    let upstream = service::upstream(&mut root, files);
+    let (upstream, upstream_exceptions) = service::upstream(&mut root, files);
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
-    let policies =
-        root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")));
+    let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();
@@ -189,6 +215,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         audit: audit?,
         assertion,
         upstream,
+        upstream_exceptions,
         headers,
         portal,
         operations,
@@ -198,6 +225,14 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         workers: workers.unwrap_or_else(every_core),
         warnings: Report::default(),
     })
+}
+
+fn policies(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
+    root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")))
+}
+
+fn devices(root: &mut Table<'_>, files: &mut Files) -> Option<PathBuf> {
+    root.optional("devices", |v| files.path(v, Kind::Needed("device registry")))
 }
 
 fn emergency(root: &mut Table<'_>, files: &mut Files) -> PathBuf {

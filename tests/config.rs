@@ -237,6 +237,21 @@ fn a_password_in_an_address_is_refused_and_not_shown() {
 }
 
 #[test]
+fn an_upstream_that_differs_takes_the_rest_from_all() {
+    let config = good(&with(
+        "[upstream]\npool = 7\n[[upstream.exception]]\norigin = 'https://slow.example'\nheader-timeout = '9m'",
+    ));
+    let (origin, settings) = &config.upstream_exceptions[0];
+    assert_eq!(origin, "https://slow.example:443");
+    assert_eq!((settings.header_timeout.as_secs(), settings.pool), (540, 7));
+    let twice = "[[upstream.exception]]\norigin = 'http://a'\n[[upstream.exception]]\norigin = 'http://a:80'";
+    assert!(faults(&with(twice)).contains("two exceptions are called `http://a:80`"));
+    for bad in ["a.example", "ftp://a", "http://me:pw@a", "http://a/path", "rangegate:assertion-keys"] {
+        assert!(parse(&with(&format!("[[upstream.exception]]\norigin = '{bad}'"))).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn headers_that_carry_the_message_are_not_ours_to_use() {
     for bad in ["Host", "authorization", "a b", "transfer-encoding"] {
         assert!(parse(&with(&format!("[assertion]\nheader = '{bad}'"))).is_err(), "{bad}");
@@ -258,7 +273,7 @@ rangegate.toml:2:11: the device registry cannot be read (`devices.toml`: there i
 rangegate.toml:6:26: the certificate chain cannot be read (`server.pem`: there is no such file or directory)
 rangegate.toml:6:46: the private key is no PEM private key (`server.key` holds no private key)
 rangegate.toml:7:26: the client authority is no PEM certificate (`ca.pem` holds no certificate)
-rangegate.toml:7:57: warning: the revocation list cannot be read (`ca.crl`: there is no such file or directory)
+rangegate.toml:7:57: the revocation list cannot be read (`ca.crl`: there is no such file or directory)
 rangegate.toml:18:11: warning: the geography database cannot be read (`city.mmdb`: there is no such file or directory)
 ";
     assert_eq!(found, expected);

@@ -99,7 +99,7 @@ fn trust(listener: &mut Table<'_>, client_certificates: ClientCertificates, file
     let authorities =
         table.required("authorities", |v| v.nonempty(|v| files.path(v, Kind::Certificates("client authority"))));
     trust.authorities = authorities.unwrap_or_default();
-    trust.crls = table.list("revocation-lists", |v| files.path(v, Kind::Wanted("revocation list")));
+    trust.crls = table.list("revocation-lists", |v| files.path(v, Kind::Needed("revocation list")));
     trust.crl_missing = table.or("when-list-missing", trust.crl_missing, |v| v.one_of(CRL_POLICY));
     trust.crl_expired = table.or("when-list-expired", trust.crl_expired, |v| v.one_of(CRL_POLICY));
     if trust.crls.is_empty() && !table.has("revocation-lists") && trust.crl_missing == CrlPolicy::Deny {
