@@ -1,1 +1,236 @@
+//! What an operator writes in `rangegate.toml`, lowered into the settings of every room.
+//!
+//! All faults are found at once, those of the files it names among them. Relative paths are relative to the
+//! configuration file. The file holds no secrets, only the paths of files that do.
 
+mod files;
+mod identity;
+mod listener;
+mod service;
+
+use crate::audit::AuditSettings;
+use crate::enforce::assertion::AssertionSettings;
+use crate::enforce::upstream::UpstreamSettings;
+use crate::gateway::settings::{Limits, ListenerSettings};
+use crate::latency::{Coordinates, Kilometres};
+use crate::policy::diagnostic::{self, Diagnostic, Place};
+use crate::policy::source::{Document, Source, Table, Value};
+use crate::sources::geo::GeoSettings;
+use crate::sources::lists::ListSettings;
+use crate::sources::token::IssuerSettings;
+use crate::store::policy_files;
+use files::{Files, Kind};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+/// Everything `serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// At least one; names and addresses are distinct.
+    pub listeners: Vec<ListenerSettings>,
+    pub limits: Limits,
+    pub issuers: Vec<IssuerSettings>,
+    pub geo: GeoSettings,
+    /// Names are distinct.
+    pub lists: Vec<ListSettings>,
+    /// None: distances and too-near are unknown.
+    pub gateway: Option<GatewayPlace>,
+    pub audit: AuditSettings,
+    pub assertion: AssertionSettings,
+    pub upstream: UpstreamSettings,
+    pub headers: HeaderSettings,
+    pub portal: PortalSettings,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served, in clear text.
+    pub operations: SocketAddr,
+    /// The directory of policy files.
+    pub policies: PathBuf,
+    /// The device registry. None: every device is unknown.
+    pub devices: Option<PathBuf>,
+    /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
+    pub emergency: PathBuf,
+    /// Threads that serve requests, each with its own share of connections.
+    pub workers: NonZeroUsize,
+    /// What was found and does not stand in the way.
+    pub warnings: Report,
+}
+
+/// Where the gateway stands, for distances.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GatewayPlace {
+    pub coordinates: Coordinates,
+    /// How far a geography database may be off before a round trip counts as proof.
+    pub tolerance: Kilometres,
+}
+
+/// What the gateway takes off requests before it adds its own.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderSettings {
+    /// Headers by which upstreams know people, beside those always removed. Lower case.
+    pub identity: Vec<String>,
+    /// Whether the `Authorization` header stays behind.
+    pub strip_authorization: bool,
+}
+
+/// What the pages people meet say about whose they are.
+#[derive(Clone, Debug)]
+pub struct PortalSettings {
+    pub organisation: String,
+    /// Whom to ask: an address, a telephone number, a link's text.
+    pub support: Option<String>,
+}
+
+/// Diagnostics and the sources they point into.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub diagnostics: Vec<Diagnostic>,
+    pub sources: Vec<Source>,
+}
+
+impl Report {
+    pub fn has_errors(&self) -> bool {
+        diagnostic::has_errors(&self.diagnostics)
+    }
+
+    /// For people: see `policy::diagnostic::render`.
+    pub fn render(&self, color: bool) -> String {
+        diagnostic::render(&self.diagnostics, &self.sources, color)
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.diagnostics.extend(other.diagnostics);
+        self.sources.extend(other.sources);
+    }
+}
+
+impl Config {
+    /// Reads and checks the file and the files it names.
+    ///
+    /// # Errors
+    /// Every fault found, warnings among them, when at least one is an error.
+    pub fn load(path: &Path) -> Result<Self, Report> {
+        let source = match policy_files::read_source(path) {
+            Ok(source) => source,
+            Err(fault) => return Err(Report { diagnostics: vec![fault], sources: Vec::new() }),
+        };
+        Self::read(source, path, Files::check)
+    }
+
+    /// Checks a text as if it stood in the file `path`, without looking at the files it names.
+    ///
+    /// # Errors
+    /// As for `load`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Report> {
+        Self::read(Source::new(path.display().to_string(), text), path, |_| Vec::new())
+    }
+
+    /// Where the emergency switch is, whatever else may be wrong with the file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `emergency` itself.
+    pub fn emergency_file(path: &Path) -> Result<PathBuf, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let found = emergency(&mut document.root(), &mut Files::below(path.parent().unwrap_or(Path::new(""))));
+        let diagnostics = document.into_faults();
+        if diagnostic::has_errors(&diagnostics) {
+            return Err(Report { diagnostics, sources: vec![source] });
+        }
+        Ok(found)
+    }
+
+    fn read(source: Source, path: &Path, check: impl FnOnce(&Files) -> Vec<Diagnostic>) -> Result<Self, Report> {
+        let base = path.parent().unwrap_or(Path::new(""));
+        let document = source.parse();
+        let mut files = Files::below(base);
+        let config = lower(&document, path, &mut files);
+        let mut diagnostics = document.into_faults();
+        diagnostics.extend(check(&files));
+        let report = Report { diagnostics, sources: vec![source] };
+        match config {
+            Some(config) if !report.has_errors() => Ok(Self { warnings: report, ..config }),
+            _ => Err(report),
+        }
+    }
+}
+
+/// Reads every section, whatever the others hold. None: at least one error was reported.
+fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Config> {
+    let mut root = document.root();
+    let listeners = listener::listeners(&mut root, files);
+    let limits = listener::limits(&mut root);
+    let issuers = identity::issuers(&mut root, files);
+    let devices = root.optional("devices", |v| files.path(v, Kind::Needed("device registry")));
+    let geo = service::geo(&mut root, files);
+    let lists = service::lists(&mut root, files);
+    let gateway = gateway_place(&mut root);
+    let audit = service::audit(&mut root, files);
+    let assertion = service::assertion(&mut root, files);
+    let upstream = service::upstream(&mut root, files);
+    let headers = service::headers(&mut root);
+    let portal = service::portal(&mut root);
+    let operations = service::operations(&mut root);
+    let policies =
+        root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")));
+    let emergency = emergency(&mut root, files);
+    let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
+    root.finish();
+    Some(Config {
+        path: path.to_owned(),
+        listeners: listeners?,
+        limits,
+        issuers: issuers?,
+        geo,
+        lists: lists?,
+        gateway,
+        audit: audit?,
+        assertion,
+        upstream,
+        headers,
+        portal,
+        operations,
+        policies,
+        devices,
+        emergency,
+        workers: workers.unwrap_or_else(every_core),
+        warnings: Report::default(),
+    })
+}
+
+fn emergency(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
+    root.or("emergency", files.resolve("emergency"), |v| files.path(v, Kind::Writable("emergency file")))
+}
+
+fn gateway_place(root: &mut Table<'_>) -> Option<GatewayPlace> {
+    const TOLERANCE: Kilometres = Kilometres(200.0);
+    let mut table = root.table("gateway")?;
+    let latitude = table.required("latitude", |v| v.number_in(-90.0..=90.0));
+    let longitude = table.required("longitude", |v| v.number_in(-180.0..=180.0));
+    let tolerance = table.or("tolerance", TOLERANCE, Value::distance);
+    table.finish();
+    let coordinates = Coordinates { latitude: latitude?, longitude: longitude? };
+    Some(GatewayPlace { coordinates, tolerance })
+}
+
+fn every_core() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Reports every item whose name was there before. Gives the items without their places.
+fn distinct<T>(table: &Table<'_>, what: &str, items: Vec<(T, String, Place)>) -> Vec<T> {
+    let mut seen = std::collections::BTreeMap::<String, Place>::new();
+    let mut kept = Vec::new();
+    for (item, name, place) in items {
+        if let Some(first) = seen.get(&name) {
+            let fault = Diagnostic::error(place, format!("two {what} are called `{name}`"));
+            table.report(fault.label("again here").related(first.clone(), "first here"));
+        } else {
+            seen.insert(name, place);
+        }
+        kept.push(item);
+    }
+    kept
+}

@@ -1,10 +1,38 @@
 //! One closed record for every request: opened before anything is looked up, closed when the last byte has gone.
+//!
+//! ```text
+//! request tasks                                  one writer thread
+//! open ─▶ record ─▶ follow ─▶ (end or drop) ──▶  queue ─▶ JSON line ─▶ chain ─▶ file ─▶ head
+//!                                                              └─▶ metrics
+//! ```
+//!
+//! A slot in the queue is taken when a record opens, so a request that was decided always has its place.
+//! Serializing, hashing, writing and counting happen on the writer thread. While the file cannot be
+//! written, records wait in memory and new requests are denied (or forwarded, by setting).
 
+pub mod body;
 pub mod chain;
+pub mod entry;
+pub mod file;
+pub mod line;
+pub mod metrics;
 pub mod record;
+pub mod replay;
 pub mod sink;
+pub mod verify;
+mod writer;
 
+pub use body::{AuditedBody, CountedBody};
+pub use entry::{Entry, LiveEntry};
+pub use metrics::Metrics;
+pub use record::{Alert, AlertKind, Connection, ConnectionFault, ControlEvent, End, Exchange, Flow, Refused, Tls};
+
+use crate::evidence::{Evidence, Moment, Request};
+use crate::policy::Decision;
+use record::{Control, Live, LiveEvent};
+use sink::{Line, Sink};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What becomes of a request whose record cannot be written.
@@ -29,4 +57,79 @@ pub struct AuditSettings {
     pub when_unwritable: WhenUnwritable,
     /// Flush to the disk (`fdatasync`) at least this often while records arrive. None: leave it to the kernel.
     pub sync_every: Option<Duration>,
+}
+
+/// The audit log of a running gateway. Cheap to clone; every clone writes to the same file.
+#[derive(Clone)]
+pub struct Audit {
+    sink: Arc<Sink>,
+    metrics: Arc<Metrics>,
+}
+
+impl Audit {
+    /// Opens the log, repairs what a crash left, continues its chain and starts the writer thread.
+    /// `clock` dates the lines the writer makes itself.
+    ///
+    /// # Errors
+    /// When the log cannot be opened, is in use by another gateway, or its first line cannot be written.
+    pub fn start(
+        settings: AuditSettings,
+        clock: impl Fn() -> Moment + Send + 'static,
+    ) -> Result<Self, file::OpenError> {
+        let metrics = Arc::new(Metrics::new());
+        let sink = sink::start(settings, Arc::clone(&metrics), Box::new(clock))?;
+        Ok(Self { sink, metrics })
+    }
+
+    /// Begins the record of one request. From here on something will be written.
+    pub fn open(&self, connection: &Arc<Connection>, request: &Request, now: Moment) -> Entry {
+        Entry::open(Arc::clone(&self.sink), Arc::clone(connection), request, now)
+    }
+
+    /// Whether a request that opens now could be recorded; what `/readyz` asks.
+    pub fn writable(&self) -> bool {
+        self.sink.writable()
+    }
+
+    /// Records a connection that was refused before it carried a request.
+    pub fn refused(&self, refused: Refused) {
+        self.sink.offer(Line::Refused(Box::new(refused)));
+    }
+
+    /// Records something a person should look at.
+    pub fn alert(&self, alert: Alert) {
+        self.sink.insist(Line::Alert(Box::new(alert)));
+    }
+
+    /// Records something that happened to the gateway itself: a reload, the emergency switch.
+    pub fn control(&self, event: ControlEvent, detail: impl Into<String>, now: Moment) {
+        self.sink.insist(Line::Control(Box::new(Control { at: now, event, detail: detail.into() })));
+    }
+
+    /// Records that what lives long was decided again. `id` is its request's.
+    pub fn redecided(&self, id: &str, evidence: Evidence, decision: Decision, now: Moment) {
+        self.live(id, LiveEvent::Redecided { evidence: Box::new(evidence), decision: Box::new(decision) }, now);
+    }
+
+    /// Records that what lives long is being cut. Its closing record follows when it has ended.
+    pub fn cut(&self, id: &str, reason: &'static str, now: Moment) {
+        self.live(id, LiveEvent::Cut { reason }, now);
+    }
+
+    fn live(&self, id: &str, event: LiveEvent, now: Moment) {
+        self.sink.insist(Line::Live(Box::new(Live { at: now, id: id.to_owned(), event })));
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Waits for open records to close and for the writer to write them, then ends the log with a
+    /// `stop` line. Requests opened after this are denied. Blocks for at most `deadline`.
+    ///
+    /// # Errors
+    /// The number of records that could not be written in time.
+    pub fn close(&self, deadline: Duration) -> Result<(), usize> {
+        self.sink.close(deadline)
+    }
 }

@@ -1,1 +1,184 @@
-//! 
+//! A permitted request on its way: which origin, how long, how often.
+
+use super::body::{Progress, RequestBody, ResponseBody, UpstreamBody};
+use super::fault::Fault;
+use super::headers::Owned;
+use super::upstream::{Answer, Pool, Unanswered};
+use crate::policy::{Origin, Permit};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
+use hyper::body::{Body, Incoming};
+use smallvec::SmallVec;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// A request's head, ready for the upstream: canonical target, headers already ours.
+#[derive(Debug)]
+pub struct Passage {
+    pub method: Method,
+    /// Origin form: the canonical path and the query.
+    pub target: Uri,
+    /// With `Host` set to the canonical host.
+    pub headers: HeaderMap,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Arrived {
+    pub origin: Origin,
+    pub response: Response<ResponseBody>,
+}
+
+/// Nothing came of it.
+#[derive(Debug)]
+pub struct Failed {
+    /// The last origin tried; none when the permit named none that could be.
+    pub origin: Option<Origin>,
+    pub fault: Fault,
+}
+
+/// Sends the request to the first origin that takes it.
+///
+/// A request that never left may go to the next origin whatever its method. One that did leave is sent again
+/// only when it is idempotent (RFC 9110 section 9.2.2) and had no body: no `POST` is ever sent twice.
+pub async fn forward(
+    permit: &Permit,
+    pool: &Pool,
+    passage: Passage,
+    body: Incoming,
+    progress: &Arc<Progress>,
+    silence: Duration,
+    owned: &Arc<Owned>,
+) -> Result<Arrived, Failed> {
+    let health = pool.shared().health();
+    let mut origins = health.order(permit.origins(), std::time::Instant::now());
+    let bodyless = body.is_end_stream();
+    let replay = (bodyless && passage.method.is_idempotent()).then(|| {
+        // A kept connection may close while the request is on it: one more try at the only origin.
+        if let [only] = origins[..] {
+            origins.push(only);
+        }
+        Replay { method: passage.method.clone(), target: passage.target.clone(), headers: passage.headers.clone() }
+    });
+    let body = if bodyless {
+        RequestBody::empty()
+    } else {
+        RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned))
+    };
+    let mut next = Some(passage.request(body));
+    let mut last = Failed { origin: None, fault: Fault::Connect };
+    let tries: SmallVec<[&Origin; 4]> = origins;
+    for origin in tries {
+        let Some(request) = next.take() else { break };
+        match exchange(pool, origin, request, (!bodyless).then_some(&**progress), owned).await {
+            Ok(response) => {
+                health.succeeded(origin);
+                return Ok(Arrived { origin: origin.clone(), response });
+            }
+            Err(Unanswered { fault, unsent }) => {
+                if fault.blames_upstream() {
+                    health.failed(origin, std::time::Instant::now());
+                }
+                last = Failed { origin: Some(origin.clone()), fault };
+                next = unsent.map(|unsent| *unsent);
+                if next.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
+                    next = replay.as_ref().map(Replay::request);
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn exchange(
+    pool: &Pool,
+    origin: &Origin,
+    request: Request<RequestBody>,
+    progress: Option<&Progress>,
+    owned: &Arc<Owned>,
+) -> Result<Response<ResponseBody>, Unanswered> {
+    let endpoint = pool.endpoint(origin);
+    let settings = &endpoint.client.settings;
+    let end = settings.total_timeout.map(|total| Instant::now() + total);
+    let sent = within_silence(settings.header_timeout, end, progress, endpoint.send(request)).await;
+    let Answer { response, lease } = sent.unwrap_or_else(|fault| Err(Unanswered { fault, unsent: None }))?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Unanswered { fault: Fault::Protocol, unsent: None });
+    }
+    let idle = settings.idle_timeout;
+    Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, end, lease, Arc::clone(owned)))))
+}
+
+/// Waits for `sending` while something moves: a body still going up pushes the deadline.
+async fn within_silence<T>(
+    limit: Duration,
+    end: Option<Instant>,
+    progress: Option<&Progress>,
+    sending: impl Future<Output = T>,
+) -> Result<T, Fault> {
+    let mut sending = pin!(sending);
+    let mut quiet_until = Instant::now() + limit;
+    loop {
+        let deadline = end.map_or(quiet_until, |end| end.min(quiet_until));
+        if let Ok(answer) = timeout_at(deadline, sending.as_mut()).await {
+            return Ok(answer);
+        }
+        if end.is_some_and(|end| end <= Instant::now()) {
+            return Err(Fault::TotalTimeout);
+        }
+        match progress.map(|progress| progress.last() + limit) {
+            Some(later) if later > quiet_until => quiet_until = later,
+            _ => return Err(Fault::HeaderTimeout),
+        }
+    }
+}
+
+/// What is needed to send a bodyless request once more.
+struct Replay {
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+}
+
+impl Replay {
+    fn request(&self) -> Request<RequestBody> {
+        let passage = Passage {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+        };
+        passage.request(RequestBody::empty())
+    }
+}
+
+impl Passage {
+    pub fn request<B>(self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.target;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// For HTTP/2: `:scheme` and `:authority` from the `Host` header (RFC 9113 section 8.3.1).
+pub fn to_absolute_form(head: &mut request::Parts, scheme: &'static str) {
+    let Some(host) = head.headers.remove(http::header::HOST) else { return };
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    parts.scheme = http::uri::Scheme::try_from(scheme).ok();
+    parts.authority = http::uri::Authority::try_from(host.as_bytes()).ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
+    }
+}
+
+/// For HTTP/1.1: back from what `to_absolute_form` made of a request that never left.
+pub fn to_origin_form<B>(request: &mut Request<B>) {
+    let Some(authority) = request.uri().authority() else { return };
+    if let Ok(host) = http::HeaderValue::from_str(authority.as_str()) {
+        request.headers_mut().insert(http::header::HOST, host);
+    }
+    let target = request.uri().path_and_query().cloned();
+    *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
+}

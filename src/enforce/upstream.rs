@@ -1,7 +1,18 @@
 //! Connections to upstreams: pooled per core, with health, failover and deadlines.
 
+use super::body::RequestBody;
+use super::dial::{self, Dialled};
+use super::fault::Fault;
+use super::forward::{to_absolute_form, to_origin_form};
+use super::health::Health;
+use crate::policy::{Origin, Scheme};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Response};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How the gateway speaks to upstreams; one default and exceptions by origin.
 #[derive(Clone, Debug)]
@@ -11,7 +22,7 @@ pub struct UpstreamSettings {
     /// PEM chain and key presented to https upstreams.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
     pub connect_timeout: Duration,
-    /// From the request's last byte to the response's head.
+    /// The longest silence between the request going out and the response's head.
     pub header_timeout: Duration,
     /// Between two pieces of a body.
     pub idle_timeout: Duration,
@@ -19,4 +30,279 @@ pub struct UpstreamSettings {
     pub total_timeout: Option<Duration>,
     /// Idle connections kept per origin and core.
     pub pool: usize,
+}
+
+impl Default for UpstreamSettings {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            client_certificate: None,
+            connect_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(300),
+            total_timeout: None,
+            pool: 64,
+        }
+    }
+}
+
+/// Idle connections older than this are not used again: most servers close theirs after 60 s.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+
+/// What is shared by all cores: settings, client TLS and health of every origin.
+#[derive(Debug)]
+pub struct Upstreams {
+    default: Arc<dial::Client>,
+    by_origin: HashMap<String, Arc<dial::Client>>,
+    health: Health,
+}
+
+impl Upstreams {
+    /// Fails when a certificate authority or client certificate cannot be read.
+    pub fn load(
+        default: &UpstreamSettings,
+        exceptions: &[(String, UpstreamSettings)],
+    ) -> Result<Self, dial::ClientFault> {
+        let mut by_origin = HashMap::new();
+        for (origin, settings) in exceptions {
+            by_origin.insert(origin.clone(), Arc::new(dial::Client::load(settings)?));
+        }
+        Ok(Self {
+            default: Arc::new(dial::Client::load(default)?),
+            by_origin,
+            health: Health::default(),
+        })
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    fn client(&self, origin: &Origin) -> Arc<dial::Client> {
+        let exception = (!self.by_origin.is_empty()).then(|| self.by_origin.get(&origin.to_string()));
+        Arc::clone(exception.flatten().unwrap_or(&self.default))
+    }
+}
+
+/// One core's connections. Its mutexes are never contended: each pool belongs to one runtime thread.
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<Upstreams>,
+    endpoints: Mutex<HashMap<Origin, Arc<Endpoint>>>,
+}
+
+/// One origin as one core knows it.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub origin: Origin,
+    /// `host:port`, or `host` on the scheme's own port: the upstream's `Host`.
+    pub client: Arc<dial::Client>,
+    idle: Mutex<Vec<Idle>>,
+    multiplexed: Mutex<Option<http2::SendRequest<RequestBody>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+impl Pool {
+    pub fn new(shared: Arc<Upstreams>) -> Self {
+        Self { shared, endpoints: Mutex::default() }
+    }
+
+    pub fn shared(&self) -> &Upstreams {
+        &self.shared
+    }
+
+    pub fn endpoint(&self, origin: &Origin) -> Arc<Endpoint> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = endpoints.get(origin) {
+            return Arc::clone(endpoint);
+        }
+        let endpoint = Arc::new(Endpoint {
+            origin: origin.clone(),
+            client: self.shared.client(origin),
+            idle: Mutex::default(),
+            multiplexed: Mutex::default(),
+        });
+        endpoints.insert(origin.clone(), Arc::clone(&endpoint));
+        endpoint
+    }
+
+    /// Drops origins that `used` no longer names, and connections that idled too long.
+    pub fn retain(&self, used: impl Fn(&Origin) -> bool, now: Instant) {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|origin, endpoint| {
+            endpoint.lock_idle().retain(|idle| idle.is_usable(now));
+            used(origin)
+        });
+    }
+}
+
+impl Idle {
+    fn is_usable(&self, now: Instant) -> bool {
+        !self.sender.is_closed() && now.duration_since(self.since) < IDLE_FOR
+    }
+}
+
+/// A request that did not get an answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    pub fault: Fault,
+    /// The request, when it certainly never left: it may be sent again, whatever its method.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+}
+
+/// An answer, and the connection it came on while that connection can serve again.
+#[derive(Debug)]
+pub struct Answer {
+    pub response: Response<Incoming>,
+    pub lease: Option<Lease>,
+}
+
+/// An HTTP/1.1 connection whose response is still being read. Dropped early, the connection closes.
+#[derive(Debug)]
+pub struct Lease {
+    endpoint: Arc<Endpoint>,
+    sender: http1::SendRequest<RequestBody>,
+}
+
+impl Lease {
+    /// The response was read to its end: the connection may serve another request.
+    pub fn give_back(self) {
+        let mut idle = self.endpoint.lock_idle();
+        if !self.sender.is_closed() && idle.len() < self.endpoint.client.settings.pool {
+            idle.push(Idle { sender: self.sender, since: Instant::now() });
+        }
+    }
+}
+
+impl Endpoint {
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends on an idle connection, or on a new one. A stale idle connection costs nothing but a try.
+    pub async fn send(
+        self: &Arc<Self>,
+        mut request: Request<RequestBody>,
+    ) -> Result<Answer, Unanswered> {
+        if self.origin.scheme == Scheme::H2c {
+            return self.send_multiplexed(request).await;
+        }
+        to_origin_form(&mut request);
+        while let Some(mut sender) = self.checkout() {
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(self.answer(response, sender)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(Unanswered::lost(Fault::of(error.error()))),
+                },
+            }
+        }
+        if self.multiplexed().is_some() {
+            return self.send_multiplexed(request).await;
+        }
+        match dial::dial(&self.origin, &self.client, dial::Offer::Any).await {
+            Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
+            Ok(Dialled::Http1(mut sender)) => match sender.try_send_request(request).await {
+                Ok(response) => Ok(self.answer(response, sender)),
+                Err(mut error) => Err(Unanswered {
+                    fault: Fault::of(error.error()),
+                    unsent: error.take_message().map(Box::new),
+                }),
+            },
+            Ok(Dialled::Http2(sender)) => {
+                self.keep_multiplexed(&sender);
+                send_http2(sender, request).await
+            }
+        }
+    }
+
+    /// A connection of its own for an upgrade: HTTP/1.1, never pooled.
+    pub async fn send_alone(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        match dial::dial(&self.origin, &self.client, dial::Offer::Http1).await {
+            Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
+            Ok(Dialled::Http1(mut sender)) => sender
+                .send_request(request)
+                .await
+                .map_err(|error| Unanswered::lost(Fault::of(&error))),
+            Ok(Dialled::Http2(_)) => Err(Unanswered::lost(Fault::Protocol)),
+        }
+    }
+
+    fn answer(self: &Arc<Self>, response: Response<Incoming>, sender: http1::SendRequest<RequestBody>) -> Answer {
+        Answer { response, lease: Some(Lease { endpoint: Arc::clone(self), sender }) }
+    }
+
+    fn checkout(&self) -> Option<http1::SendRequest<RequestBody>> {
+        let now = Instant::now();
+        let mut idle = self.lock_idle();
+        // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not yet
+        // ready still sends the body of an exchange answered early; it is not worth waiting for.
+        while let Some(candidate) = idle.pop() {
+            if candidate.is_usable(now) && candidate.sender.is_ready() {
+                return Some(candidate.sender);
+            }
+        }
+        None
+    }
+
+    fn multiplexed(&self) -> Option<http2::SendRequest<RequestBody>> {
+        let mut kept = self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            *kept = None;
+        }
+        kept.clone()
+    }
+
+    fn keep_multiplexed(&self, sender: &http2::SendRequest<RequestBody>) {
+        *self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+    }
+
+    async fn send_multiplexed(&self, request: Request<RequestBody>) -> Result<Answer, Unanswered> {
+        let mut request = request;
+        if let Some(sender) = self.multiplexed() {
+            match send_http2(sender, request).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered { unsent: Some(unsent), .. }) => request = *unsent,
+                Err(lost) => return Err(lost),
+            }
+        }
+        match dial::dial(&self.origin, &self.client, dial::Offer::Any).await {
+            Ok(Dialled::Http2(sender)) => {
+                self.keep_multiplexed(&sender);
+                send_http2(sender, request).await
+            }
+            Ok(Dialled::Http1(_)) => Err(Unanswered::lost(Fault::Protocol)),
+            Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
+        }
+    }
+}
+
+impl Unanswered {
+    fn lost(fault: Fault) -> Self {
+        Self { fault, unsent: None }
+    }
+}
+
+async fn send_http2(
+    mut sender: http2::SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+) -> Result<Answer, Unanswered> {
+    let (mut head, body) = request.into_parts();
+    to_absolute_form(&mut head, "http");
+    let request = Request::from_parts(head, body);
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(Answer { response, lease: None }),
+        Err(mut error) => Err(Unanswered {
+            fault: Fault::of(error.error()),
+            unsent: error.take_message().map(Box::new),
+        }),
+    }
 }

@@ -67,6 +67,11 @@ macro_rules! faults {
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)+ }
             }
+
+            /// One plain sentence for whoever reads a record.
+            pub const fn explain(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
         }
     };
 }
@@ -92,6 +97,8 @@ faults! {
     // devices
     /// The device registry could not be read.
     RegistryUnavailable = "registry-unavailable",
+    /// The certificate's handles are registered for different devices.
+    DeviceAmbiguous = "device-ambiguous",
     // tokens
     /// The token is not a well-formed JWT.
     TokenMalformed = "token-malformed",
@@ -107,6 +114,8 @@ faults! {
     TokenType = "token-type",
     /// The token's issuer is not configured.
     TokenIssuer = "token-issuer",
+    /// The token demands the understanding of a header extension (`crit`).
+    TokenCritical = "token-critical",
     /// The token is for somebody else.
     TokenAudience = "token-audience",
     /// The token's `exp` is past.
@@ -117,6 +126,10 @@ faults! {
     TokenClaims = "token-claims",
     /// The issuer's key set has no such key.
     TokenUnknownKey = "token-unknown-key",
+    /// The token is bound to a certificate that this connection has not shown (RFC 8705).
+    TokenAnotherCertificate = "token-another-certificate",
+    /// The token is bound to its holder in a way that cannot be checked here.
+    TokenConfirmation = "token-confirmation",
     /// The issuer's key set could not be fetched.
     KeysUnavailable = "keys-unavailable",
     // network

@@ -53,6 +53,11 @@ macro_rules! malformed {
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)+ }
             }
+
+            /// One plain sentence for whoever reads a record.
+            pub const fn explain(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
         }
     };
 }

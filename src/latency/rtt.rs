@@ -13,6 +13,11 @@ impl Rtt {
         Self(micros)
     }
 
+    /// Rounded down to whole microseconds; the longest an `Rtt` can carry (71 minutes) for anything longer.
+    pub fn from_duration(duration: std::time::Duration) -> Self {
+        Self(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX))
+    }
+
     pub const fn from_millis(millis: u32) -> Self {
         Self(millis.saturating_mul(1000))
     }
@@ -40,5 +45,25 @@ impl fmt::Display for Rtt {
         } else {
             write!(f, "{ms:.0} ms")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn shown_as_people_read_it() {
+        for (micros, text) in [(300, "0.3 ms"), (38_400, "38.4 ms"), (187_123, "187 ms"), (0, "0.0 ms")] {
+            assert_eq!(Rtt::from_micros(micros).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn extremes_saturate() {
+        assert_eq!(Rtt::from_millis(u32::MAX).as_micros(), u32::MAX);
+        assert_eq!(Rtt::from_duration(Duration::MAX).as_micros(), u32::MAX);
+        assert_eq!(Rtt::from_duration(Duration::from_nanos(1_999)).as_micros(), 1);
     }
 }

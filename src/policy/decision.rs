@@ -9,12 +9,13 @@
 use super::outcome::Outcome;
 use super::reason::Reason;
 use super::resource::{Origin, Resource};
-use serde::Serialize;
+use super::seen::Seen;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Three-valued: unknown is never pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Met,
@@ -23,7 +24,7 @@ pub enum Verdict {
 }
 
 /// Where a requirement stands: a narrower scope can only tighten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     Baseline,
@@ -56,19 +57,16 @@ pub struct Finding {
     pub scope: Scope,
     pub requirement: Arc<str>,
     pub verdict: Verdict,
-    /// Of the criterion that decided the verdict.
+    /// Of the criterion that decided the demand.
     pub reason: Reason,
     /// What the requirement demands: `Forward` when met.
     pub demand: Outcome,
-    /// The value seen, in the words of the policy language; empty when there is none.
-    #[serde(skip_serializing_if = "str::is_empty")]
+    /// The value that criterion saw.
+    #[serde(skip_serializing_if = "Seen::is_nothing")]
     pub seen: Seen,
     #[serde(skip_serializing_if = "is_none")]
     pub remedy: Remedy,
 }
-
-/// A value as the audit record and the explanation show it: `38.4 ms`, `US`, `ann-laptop`.
-pub type Seen = std::borrow::Cow<'static, str>;
 
 fn is_none(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::None)

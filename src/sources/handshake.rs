@@ -309,7 +309,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
         let all = || pieces.iter().map(|piece| &**piece);
         if this.leaving.is_none() {
             let may = this.until_ping(all());
-            if may == all().map(<[u8]>::len).sum() {
+            if may == all().map(<[u8]>::len).sum::<usize>() {
                 let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
                 if let Poll::Ready(Ok(accepted)) = polled {
                     this.sent(all(), accepted);

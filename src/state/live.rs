@@ -1,1 +1,99 @@
-//! 
+//! What is open right now on one core, and what each permission relied on (law 10).
+//!
+//! Every forwarded exchange is here until its last byte has gone: requests, streams, WebSockets. When policy,
+//! a device, a trust root or the emergency switch changes, and when what a permission relied on expires, it is
+//! decided again and cut when it would no longer be let through.
+
+use crate::evidence::{Evidence, Moment};
+use crate::policy::Reason;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// One core's open exchanges. Its mutex is never contended: the registry belongs to one runtime thread.
+#[derive(Debug, Default)]
+pub struct Live {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    next: u64,
+    open: HashMap<u64, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    evidence: Arc<Evidence>,
+    cut: Option<oneshot::Sender<Reason>>,
+}
+
+/// Keeps an exchange in the registry; dropped when it is over.
+#[derive(Debug)]
+pub struct Registration {
+    live: Arc<Live>,
+    key: u64,
+}
+
+/// Resolves when the exchange is to be cut, with the reason.
+pub type Cut = oneshot::Receiver<Reason>;
+
+impl Live {
+    pub fn register(self: &Arc<Self>, evidence: Arc<Evidence>) -> (Registration, Cut) {
+        let (cut, when_cut) = oneshot::channel();
+        let mut entries = self.lock();
+        let key = entries.next;
+        entries.next += 1;
+        entries.open.insert(key, Open { evidence, cut: Some(cut) });
+        (Registration { live: Arc::clone(self), key }, when_cut)
+    }
+
+    /// Decides every open exchange again; returns how many were looked at and how many were cut.
+    ///
+    /// `judge` is given the evidence the permission relied on and answers with the reason to cut, if any.
+    pub fn redecide(&self, mut judge: impl FnMut(&Evidence) -> Option<Reason>) -> (usize, usize) {
+        let mut cut = 0;
+        let mut entries = self.lock();
+        for open in entries.open.values_mut() {
+            if open.cut.is_some()
+                && let Some(reason) = judge(&open.evidence)
+                && let Some(sender) = open.cut.take()
+            {
+                cut += usize::from(sender.send(reason).is_ok());
+            }
+        }
+        (entries.open.len(), cut)
+    }
+
+    /// As `redecide`, but only exchanges that relied on a token or certificate no longer valid at `now`.
+    pub fn expire(&self, now: Moment, mut judge: impl FnMut(&Evidence) -> Option<Reason>) -> usize {
+        let (_, cut) = self.redecide(|evidence| (relies_until(evidence) <= now).then(|| judge(evidence)).flatten());
+        cut
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When the first thing the permission relied on ends.
+fn relies_until(evidence: &Evidence) -> Moment {
+    let token = evidence.subject.known().map(|subject| subject.expires);
+    let certificate = evidence.certificate.known().map(|certificate| certificate.not_after);
+    let grants = evidence.grants.known().into_iter().flat_map(|grants| grants.iter().map(|grant| grant.expires));
+    token.into_iter().chain(certificate).chain(grants).min().unwrap_or(Moment(i64::MAX))
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.live.lock().open.remove(&self.key);
+    }
+}

@@ -1,6 +1,7 @@
 //! What the gateway remembers between requests: bounded views, swapped whole, read without locks.
 
 pub mod devices;
+pub mod emergency;
 pub mod live;
 pub mod policies;
 pub mod timings;

@@ -1,0 +1,364 @@
+//! The writer thread: takes messages from the queue, counts them, and keeps the file whole.
+//!
+//! It sleeps without a timer while nothing happens. The first message wakes it; it then waits a moment
+//! for company, so that a busy gateway pays for one wake-up and one write per batch. What cannot be
+//! written stays in the buffer, already chained, and goes out first when the file can be written again.
+
+use super::chain::Chain;
+use super::file::{LogFile, OpenError, Opened};
+use super::record::{Control, ControlEvent};
+use super::sink::{Line, Sink};
+use super::{AuditSettings, Metrics, line};
+use crate::evidence::Moment;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Dates the lines the writer makes itself.
+pub type Clock = Box<dyn Fn() -> Moment + Send>;
+
+/// How long the writer waits for company after the first message of a batch.
+const GATHER: Duration = Duration::from_millis(5);
+/// How long it waits before it tries again to write what could not be written.
+const RETRY: Duration = Duration::from_millis(200);
+/// How often it looks whether somebody moved the file away.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long it goes on in a file that could not be renamed before it tries again.
+const ROTATE_RETRY: Duration = Duration::from_secs(60);
+/// Bytes gathered before they are written.
+const CHUNK: usize = 256 << 10;
+/// Room left for the `file-closed` line.
+const CLOSING: u64 = 512;
+
+pub struct Writer {
+    settings: AuditSettings,
+    sink: Arc<Sink>,
+    receiver: Receiver<Line>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    log: LogFile,
+    chain: Chain,
+    /// Whole lines, chained, not yet in the file.
+    buffer: Vec<u8>,
+    /// The places their messages hold.
+    places: usize,
+    /// When the first of them was taken from the queue.
+    oldest: Option<Instant>,
+    /// A message taken from the queue that is not in the buffer yet.
+    held: Option<Line>,
+    /// When this file is to be rotated by age.
+    rotate_at: Option<Instant>,
+    /// Not before this, because the last rotation failed.
+    not_before: Option<Instant>,
+    /// The file's closing line is in the buffer or in the file.
+    closing: bool,
+    /// Since when, and why, nothing can be written.
+    failing: Option<(Instant, String)>,
+    looked: Instant,
+    /// When the first line since the last sync was written.
+    unsynced: Option<Instant>,
+}
+
+impl Writer {
+    /// Opens the log and writes its first lines.
+    pub fn start(
+        settings: AuditSettings,
+        sink: Arc<Sink>,
+        receiver: Receiver<Line>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let Opened { log, chain, repairs } = LogFile::open(&settings.path)?;
+        let age = log.first_moment().map_or(0, |first| clock().since(first));
+        let now = Instant::now();
+        let rotate_at = now.checked_add(settings.rotate_after.saturating_sub(Duration::from_millis(age)));
+        let mut writer = Self {
+            settings,
+            sink,
+            receiver,
+            metrics,
+            clock,
+            log,
+            chain,
+            buffer: Vec::with_capacity(CHUNK),
+            places: 0,
+            oldest: None,
+            held: None,
+            rotate_at,
+            not_before: None,
+            closing: false,
+            failing: None,
+            looked: now,
+            unsynced: None,
+        };
+        if writer.log.is_empty() {
+            let detail = match chain.seq {
+                0 => "begins the log".to_owned(),
+                last => format!("continues line {last}"),
+            };
+            writer.note(ControlEvent::FileOpened, detail);
+        }
+        for repair in repairs {
+            tracing::error!(path = %writer.log.path().display(), "audit log: {repair}");
+            writer.note(ControlEvent::Repaired, repair);
+        }
+        writer.note(ControlEvent::Start, concat!("rangegate ", env!("CARGO_PKG_VERSION")));
+        let written = writer.log.append(&writer.buffer, &writer.chain);
+        writer.buffer.clear();
+        match written {
+            Ok(()) => Ok(writer),
+            Err(error) => Err(OpenError::Io { path: writer.settings.path, doing: "written", error }),
+        }
+    }
+
+    /// Until the log is closed.
+    pub fn run(mut self) {
+        let _ended = Ended(Arc::clone(&self.sink));
+        loop {
+            let written = self.turn().is_ok();
+            if self.sink.unwritable.load(Ordering::Relaxed) == written {
+                self.sink.unwritable.store(!written, Ordering::Relaxed);
+            }
+            let places = self.sink.places.load(Ordering::Relaxed);
+            let waiting_since = self.oldest.or(self.failing.as_ref().map(|(since, _)| *since));
+            self.metrics.lag(places, waiting_since.map_or(Duration::ZERO, |since| since.elapsed()));
+            if let Some(deadline) = self.sink.deadline.get() {
+                let idle = places == 0 && self.sink.live.load(Ordering::Relaxed) == 0;
+                if idle || Instant::now() >= *deadline {
+                    return self.finish();
+                }
+                // The last records come from tasks that are ending too, and soon.
+                thread::park_timeout(GATHER);
+            } else if written {
+                self.sleep();
+            } else {
+                thread::park_timeout(RETRY);
+            }
+        }
+    }
+
+    /// Writes everything that waits. After an error it is kept.
+    fn turn(&mut self) -> Result<(), Unwritten> {
+        self.look()?;
+        while let Some(line) = self.held.take().or_else(|| self.receiver.try_recv().ok()) {
+            if let Err(unwritten) = self.append(&line) {
+                self.held = Some(line);
+                return Err(unwritten);
+            }
+            self.count(&line);
+            self.places += 1;
+            if self.buffer.len() >= CHUNK {
+                self.flush()?;
+            }
+        }
+        self.flush()?;
+        self.report();
+        self.flush()
+    }
+
+    /// Puts the line into the buffer; rotates first when the file would grow too large or is too old.
+    fn append(&mut self, line: &Line) -> Result<(), Unwritten> {
+        if self.failing.is_some() {
+            // Not more than one buffer is chained ahead.
+            self.flush()?;
+        }
+        self.oldest.get_or_insert_with(Instant::now);
+        let (start, before) = (self.buffer.len(), self.chain);
+        self.encode(line);
+        if self.rotation_due(start) {
+            self.buffer.truncate(start);
+            self.chain = before;
+            self.rotate()?;
+            self.encode(line);
+        }
+        Ok(())
+    }
+
+    /// Whether what was encoded from `start` on belongs into the next file.
+    fn rotation_due(&self, start: usize) -> bool {
+        let large = self.log.len() + self.buffer.len() as u64 + CLOSING > self.settings.rotate_bytes
+            && self.log.len() + start as u64 > CLOSING;
+        let past = |at: Option<Instant>| at.is_some_and(|at| Instant::now() >= at);
+        (large || past(self.rotate_at)) && self.not_before.is_none_or(|at| past(Some(at)))
+    }
+
+    fn encode(&mut self, message: &Line) {
+        let (buffer, chain) = (&mut self.buffer, &mut self.chain);
+        match message {
+            Line::Request(record) => {
+                if let Some(alert) = &record.alert {
+                    line::alert(buffer, chain, alert);
+                }
+                line::request(buffer, chain, record);
+            }
+            Line::Live(live) => line::live(buffer, chain, live),
+            Line::Refused(refused) => line::refused(buffer, chain, refused),
+            Line::Alert(alert) => line::alert(buffer, chain, alert),
+            Line::Control(control) => line::control(buffer, chain, control),
+        }
+    }
+
+    fn count(&self, message: &Line) {
+        match message {
+            Line::Request(record) => {
+                if let Some(alert) = &record.alert {
+                    self.metrics.alert(alert);
+                }
+                self.metrics.request(record);
+            }
+            Line::Live(live) => self.metrics.live(live),
+            Line::Refused(refused) => self.metrics.refused(refused),
+            Line::Alert(alert) => self.metrics.alert(alert),
+            Line::Control(_) => {}
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Unwritten> {
+        if !self.buffer.is_empty() {
+            if let Err(error) = self.log.append(&self.buffer, &self.chain) {
+                return Err(self.fail(&error));
+            }
+            self.buffer.clear();
+            self.sink.places.fetch_sub(std::mem::take(&mut self.places), Ordering::Relaxed);
+            self.oldest = None;
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        if let Some((since, error)) = self.failing.take() {
+            let text = format!("the log could not be written for {} ms: {error}", since.elapsed().as_millis());
+            tracing::warn!("audit log: {text}");
+            self.note(ControlEvent::Recovered, text);
+        }
+        if self.sync_due().is_some_and(|due| due <= Instant::now()) {
+            self.sync();
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &io::Error) -> Unwritten {
+        self.metrics.write_failed();
+        if self.failing.is_none() {
+            let path = self.log.path().display();
+            tracing::error!(%error, %path, "the audit log cannot be written: records are kept in memory");
+            self.failing = Some((Instant::now(), error.to_string()));
+        }
+        Unwritten
+    }
+
+    fn rotate(&mut self) -> Result<(), Unwritten> {
+        if !self.closing {
+            self.note(ControlEvent::FileClosed, format!("continues in line {}", self.chain.next() + 1));
+            self.closing = true;
+        }
+        self.flush()?;
+        self.closing = false;
+        if self.settings.sync_every.is_some() {
+            self.sync();
+        }
+        match self.log.rotate(self.chain.next()) {
+            Ok(rotated) => {
+                let name = rotated.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.begin_file(format!("continues line {} of `{name}`", self.chain.seq));
+                if let Some(keep) = self.settings.keep
+                    && let Err(error) = self.log.prune(keep)
+                {
+                    tracing::warn!(%error, "an old audit log could not be removed");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the audit log could not be rotated: it grows on");
+                self.metrics.write_failed();
+                self.not_before = Instant::now().checked_add(ROTATE_RETRY);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_file(&mut self, detail: String) {
+        self.rotate_at = Instant::now().checked_add(self.settings.rotate_after);
+        self.note(ControlEvent::FileOpened, detail);
+    }
+
+    /// Looks now and then whether the path still names the file being written.
+    fn look(&mut self) -> Result<(), Unwritten> {
+        if self.failing.is_none() && self.looked.elapsed() < LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        if !self.log.disturbed() {
+            return Ok(());
+        }
+        tracing::error!(path = %self.log.path().display(), "the audit log was moved, removed or cut by somebody else");
+        if let Err(error) = self.log.reopen(self.chain.next()) {
+            return Err(self.fail(&error));
+        }
+        self.begin_file(format!("was disturbed from outside; continues line {}", self.chain.seq));
+        Ok(())
+    }
+
+    /// Notes how many records found no place.
+    fn report(&mut self) {
+        let unrecorded = self.sink.unrecorded.swap(0, Ordering::Relaxed);
+        if unrecorded > 0 {
+            self.metrics.unrecorded(unrecorded);
+            self.note(ControlEvent::Unrecorded, format!("{unrecorded} records found no place in the queue"));
+        }
+    }
+
+    fn note(&mut self, event: ControlEvent, detail: impl Into<String>) {
+        let control = Control { at: (self.clock)(), event, detail: detail.into() };
+        line::control(&mut self.buffer, &mut self.chain, &control);
+    }
+
+    fn sync_due(&self) -> Option<Instant> {
+        self.unsynced?.checked_add(self.settings.sync_every?)
+    }
+
+    fn sync(&mut self) {
+        self.unsynced = None;
+        if let Err(error) = self.log.sync() {
+            self.metrics.write_failed();
+            tracing::error!(%error, "the audit log could not be flushed to the disk");
+        }
+    }
+
+    /// Sleeps until there is a message or something to sync, then gathers.
+    fn sleep(&mut self) {
+        self.sink.asleep.store(true, Ordering::Relaxed);
+        // With the sender's fence: either this sees the message, or the sender sees it asleep.
+        fence(Ordering::SeqCst);
+        self.held = self.receiver.try_recv().ok();
+        if self.held.is_none() {
+            match self.sync_due() {
+                Some(due) => thread::park_timeout(due.saturating_duration_since(Instant::now())),
+                None => thread::park(),
+            }
+        }
+        self.sink.asleep.store(false, Ordering::Relaxed);
+        if self.sink.deadline.get().is_none() {
+            thread::sleep(GATHER);
+        }
+    }
+
+    fn finish(mut self) {
+        self.sink.closed.store(true, Ordering::Relaxed);
+        if self.turn().is_ok() {
+            self.note(ControlEvent::Stop, "");
+            let _ = self.flush();
+            self.sync();
+        }
+    }
+}
+
+/// What waits could not be written, and is kept.
+struct Unwritten;
+
+struct Ended(Arc<Sink>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}

@@ -1,0 +1,3 @@
+//! The story that `rangegate demo` plays against itself.
+
+pub mod consoles;

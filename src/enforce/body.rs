@@ -1,0 +1,217 @@
+//! Bodies on their way through: counted, watched for silence, never buffered.
+
+use super::headers::{self, Owned};
+use super::upstream::Lease;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// How far a request body has come; read by the header deadline and by the audit record.
+#[derive(Debug)]
+pub struct Progress {
+    began: Instant,
+    bytes: AtomicU64,
+    /// Milliseconds after `began` at which a piece last passed.
+    moved: AtomicU64,
+}
+
+impl Progress {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), bytes: AtomicU64::new(0), moved: AtomicU64::new(0) })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// When a piece last passed.
+    pub fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    fn passed(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+/// Ends a body that delivers nothing for too long. Costs nothing while pieces are ready.
+#[derive(Debug)]
+struct Silence {
+    limit: Duration,
+    /// When the whole exchange must be over, moving or not.
+    end: Option<Instant>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn new(limit: Duration, end: Option<Instant>) -> Self {
+        Self { limit, end, deadline: None }
+    }
+
+    fn broken(&mut self) {
+        self.deadline = None;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (limit, end) = (self.limit, self.end);
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let quiet = Instant::now() + limit;
+            Box::pin(tokio::time::sleep_until(end.map_or(quiet, |end| end.min(quiet))))
+        });
+        deadline.as_mut().poll(cx)
+    }
+}
+
+/// A frame as it may pass, in either direction.
+fn cleaned(mut frame: Frame<Bytes>, owned: &Owned) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::trailers(trailers, owned);
+    }
+    frame
+}
+
+/// The client's body on its way to the upstream.
+#[derive(Debug)]
+pub struct RequestBody(Option<Box<Streaming>>);
+
+#[derive(Debug)]
+struct Streaming {
+    body: Incoming,
+    progress: Arc<Progress>,
+    silence: Silence,
+    owned: Arc<Owned>,
+}
+
+impl RequestBody {
+    pub const fn empty() -> Self {
+        Self(None)
+    }
+
+    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Duration, owned: Arc<Owned>) -> Self {
+        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence, None), owned })))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let Some(streaming) = &mut self.0 else { return Poll::Ready(None) };
+        match Pin::new(&mut streaming.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                streaming.silence.broken();
+                streaming.progress.passed(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(cleaned(frame, &streaming.owned))))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => streaming.silence.poll(cx).map(|()| Some(Err(io::ErrorKind::TimedOut.into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|streaming| streaming.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |streaming| streaming.body.size_hint())
+    }
+}
+
+/// What the client gets: our own page, or the upstream's body as it comes.
+#[derive(Debug)]
+pub enum ResponseBody {
+    Own(Full<Bytes>),
+    Upstream(UpstreamBody),
+}
+
+impl ResponseBody {
+    pub fn empty() -> Self {
+        Self::Own(Full::default())
+    }
+}
+
+/// A body from the upstream. Its connection goes back to the pool when the last byte has been read.
+#[derive(Debug)]
+pub struct UpstreamBody {
+    body: Incoming,
+    silence: Silence,
+    lease: Option<Lease>,
+    owned: Arc<Owned>,
+}
+
+impl UpstreamBody {
+    /// `silence` bounds the wait for each piece; `end` the whole; the lease is given back at the last byte.
+    pub fn new(
+        body: Incoming,
+        silence: Duration,
+        end: Option<Instant>,
+        lease: Option<Lease>,
+        owned: Arc<Owned>,
+    ) -> Self {
+        let mut this = Self { body, silence: Silence::new(silence, end), lease, owned };
+        if this.body.is_end_stream() {
+            this.finished();
+        }
+        this
+    }
+
+    fn finished(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let upstream = match self.get_mut() {
+            Self::Own(full) => return Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Upstream(upstream) => upstream,
+        };
+        match Pin::new(&mut upstream.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                upstream.silence.broken();
+                let frame = cleaned(frame, &upstream.owned);
+                if upstream.body.is_end_stream() {
+                    upstream.finished();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
+            Poll::Ready(None) => {
+                upstream.finished();
+                Poll::Ready(None)
+            }
+            Poll::Pending => upstream.silence.poll(cx).map(|()| Some(Err(io::ErrorKind::TimedOut.into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(full) => full.is_end_stream(),
+            Self::Upstream(upstream) => upstream.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(full) => full.size_hint(),
+            Self::Upstream(upstream) => upstream.body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Opening one connection to an upstream: name, TCP, TLS, HTTP version.
+
+use super::body::RequestBody;
+use super::fault::Fault;
+use super::upstream::UpstreamSettings;
+use crate::policy::{Origin, Scheme};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// Settings with their certificates read: what is needed to open connections.
+pub struct Client {
+    pub settings: UpstreamSettings,
+    /// Offers h2 and http/1.1.
+    any: Arc<rustls::ClientConfig>,
+    /// Offers http/1.1 only, for upgrades.
+    http1: Arc<rustls::ClientConfig>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Why upstream TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientFault {
+    #[error("cannot read `{}`: {cause}", path.display())]
+    Pem { path: PathBuf, cause: rustls::pki_types::pem::Error },
+    #[error("no certificate in `{}`", .0.display())]
+    Empty(PathBuf),
+    #[error("the client certificate in `{}` does not fit its key: {cause}", path.display())]
+    Pair { path: PathBuf, cause: rustls::Error },
+    #[error("TLS to upstreams cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Which HTTP versions may be spoken on the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    Any,
+    Http1,
+}
+
+#[derive(Debug)]
+pub enum Dialled {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+impl Client {
+    pub fn load(settings: &UpstreamSettings) -> Result<Self, ClientFault> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots(settings.ca.as_ref())?);
+        let mut config = match &settings.client_certificate {
+            None => builder.with_no_client_auth(),
+            Some((chain_path, key_path)) => {
+                let chain = certificates(chain_path)?;
+                let key = PrivateKeyDer::from_pem_file(key_path)
+                    .map_err(|cause| ClientFault::Pem { path: key_path.clone(), cause })?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|cause| ClientFault::Pair { path: chain_path.clone(), cause })?
+            }
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let http1 = Arc::new(config.clone());
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+        Ok(Self { settings: settings.clone(), any: Arc::new(config), http1 })
+    }
+}
+
+fn roots(ca: Option<&PathBuf>) -> Result<RootCertStore, ClientFault> {
+    let mut store = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                store.add(certificate)?;
+            }
+        }
+        // Unreadable system certificates leave the store short: https upstreams then fail, loudly and closed.
+        None => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    Ok(store)
+}
+
+fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, ClientFault> {
+    let pem = |cause| ClientFault::Pem { path: path.clone(), cause };
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<_, _>>().map_err(pem)?;
+    if found.is_empty() { Err(ClientFault::Empty(path.clone())) } else { Ok(found) }
+}
+
+/// Opens a connection within the connect timeout and sets it running on this core.
+pub async fn dial(origin: &Origin, client: &Client, offer: Offer) -> Result<Dialled, Fault> {
+    tokio::time::timeout(client.settings.connect_timeout, connect(origin, client, offer))
+        .await
+        .unwrap_or(Err(Fault::ConnectTimeout))
+}
+
+async fn connect(origin: &Origin, client: &Client, offer: Offer) -> Result<Dialled, Fault> {
+    let tcp = TcpStream::connect((&*origin.host, origin.port)).await.map_err(|_| Fault::Connect)?;
+    tcp.set_nodelay(true).map_err(|_| Fault::Connect)?;
+    match origin.scheme {
+        Scheme::Http => handshake_http1(tcp).await,
+        Scheme::H2c => handshake_http2(tcp).await,
+        Scheme::Https => {
+            let config = if offer == Offer::Any { &client.any } else { &client.http1 };
+            let name = ServerName::try_from(origin.host.to_string()).map_err(|_| Fault::Tls)?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+            let tls = connector.connect(name, tcp).await.map_err(|_| Fault::Tls)?;
+            if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                handshake_http2(tls).await
+            } else {
+                handshake_http1(tls).await
+            }
+        }
+        // Served by the gateway itself: nothing to connect to.
+        Scheme::Builtin => Err(Fault::Connect),
+    }
+}
+
+async fn handshake_http1<IO>(io: IO) -> Result<Dialled, Fault>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(128)
+        .max_header_size(64 * 1024)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| Fault::of(&error))?;
+    tokio::spawn(async move {
+        // Its errors reach whoever sent the request; an idle connection's end concerns nobody.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(Dialled::Http1(sender))
+}
+
+async fn handshake_http2<IO>(io: IO) -> Result<Dialled, Fault>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(64 * 1024)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| Fault::of(&error))?;
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(Dialled::Http2(sender))
+}

@@ -1,0 +1,139 @@
+//! WebSocket through the gate: RFC 6455 upgrades and RFC 8441 extended CONNECT, to an HTTP/1.1 upstream.
+//!
+//! Not one byte of the new protocol goes upstream before the upstream's 101; a refused upgrade is an ordinary
+//! response and HTTP goes on.
+
+use super::body::{RequestBody, ResponseBody, UpstreamBody};
+use super::fault::Fault;
+use super::forward::{Failed, Passage};
+use super::headers::Owned;
+use super::upstream::{Pool, Unanswered};
+use crate::policy::{Origin, Permit};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The client's side of a WebSocket handshake.
+#[derive(Debug)]
+pub struct Handshake {
+    /// Resolves to the client's bytes once our answer is sent.
+    pub client: OnUpgrade,
+    /// RFC 8441: the client speaks HTTP/2 and sends neither key nor `Connection`.
+    pub extended_connect: bool,
+}
+
+/// What came of it: a tunnel to relay, or the upstream's refusal.
+pub enum Opened {
+    Tunnel { origin: Origin, response: Response<ResponseBody>, client: OnUpgrade, upstream: OnUpgrade },
+    Refused { origin: Origin, response: Response<ResponseBody> },
+}
+
+/// Opens the upstream's side. Like any request that never left, it may go to the next origin.
+pub async fn open(
+    permit: &Permit,
+    pool: &Pool,
+    mut passage: Passage,
+    handshake: Handshake,
+    owned: &Arc<Owned>,
+) -> Result<Opened, Failed> {
+    let key = prepare(&mut passage, handshake.extended_connect);
+    let health = pool.shared().health();
+    let mut last = Failed { origin: None, fault: Fault::Connect };
+    let mut next = Some(passage.request(RequestBody::empty()));
+    for origin in health.order(permit.origins(), Instant::now()) {
+        let Some(request) = next.take() else { break };
+        let endpoint = pool.endpoint(origin);
+        let settings = &endpoint.client.settings;
+        let sent = tokio::time::timeout(settings.header_timeout, endpoint.send_alone(request)).await;
+        match sent.unwrap_or(Err(Unanswered { fault: Fault::HeaderTimeout, unsent: None })) {
+            Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                if !agrees(response.headers(), &key) {
+                    return Err(Failed { origin: Some(origin.clone()), fault: Fault::Protocol });
+                }
+                health.succeeded(origin);
+                let upstream = hyper::upgrade::on(&mut response);
+                let response = answer(response.headers(), handshake.extended_connect);
+                return Ok(Opened::Tunnel { origin: origin.clone(), response, client: handshake.client, upstream });
+            }
+            Ok(response) => {
+                health.succeeded(origin);
+                let idle = settings.idle_timeout;
+                let response =
+                    response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, None, None, Arc::clone(owned))));
+                return Ok(Opened::Refused { origin: origin.clone(), response });
+            }
+            Err(Unanswered { fault, unsent }) => {
+                health.failed(origin, Instant::now());
+                last = Failed { origin: Some(origin.clone()), fault };
+                next = unsent.map(|unsent| *unsent);
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Both sides' bytes, once both handshakes are through.
+pub async fn join(client: OnUpgrade, upstream: OnUpgrade) -> Result<(Upgraded, Upgraded), hyper::Error> {
+    tokio::try_join!(client, upstream)
+}
+
+/// Writes the upgrade anew; returns the key whose digest the upstream must answer with.
+fn prepare(passage: &mut Passage, extended_connect: bool) -> HeaderValue {
+    passage.method = Method::GET;
+    passage.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    passage.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    passage.headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    if extended_connect {
+        passage.headers.insert(SEC_WEBSOCKET_KEY, new_key());
+    }
+    passage.headers.get(SEC_WEBSOCKET_KEY).cloned().unwrap_or_else(|| HeaderValue::from_static(""))
+}
+
+fn new_key() -> HeaderValue {
+    let mut nonce = [0; 16];
+    // RFC 6455 section 4.1: the nonce guards against confused caches, not against attackers.
+    let _ = aws_lc_rs::rand::fill(&mut nonce);
+    HeaderValue::from_str(&STANDARD.encode(nonce)).expect("base64 is a valid header value")
+}
+
+fn agrees(headers: &HeaderMap, key: &HeaderValue) -> bool {
+    let upgrades = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let accepted = headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
+    upgrades && accepted == Some(accept(key.as_bytes()).as_bytes())
+}
+
+/// RFC 6455 section 4.2.2: SHA-1 of key and GUID, base64.
+fn accept(key: &[u8]) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key);
+    context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(context.finish())
+}
+
+fn answer(upstream: &HeaderMap, extended_connect: bool) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.headers_mut() = upstream.clone();
+    if extended_connect {
+        for hop in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+            response.headers_mut().remove(hop);
+        }
+    } else {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 6455 section 1.3.
+    #[test]
+    fn the_accept_value_is_the_one_in_the_rfc() {
+        assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}

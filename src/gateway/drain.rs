@@ -1,0 +1,55 @@
+//! Stopping without breaking anything: no new connections, open ones finish, a deadline ends the rest.
+
+use tokio::sync::watch;
+
+/// How far the gateway has come in stopping. Only ever moves forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    #[default]
+    Serving,
+    /// Connections finish what they have and take no more requests.
+    Draining,
+    /// Whatever is still open is cut.
+    Cutting,
+}
+
+/// The gateway's end of the signal.
+#[derive(Debug)]
+pub struct Drain(watch::Sender<Phase>);
+
+/// What connections and workers listen to.
+pub type Signal = watch::Receiver<Phase>;
+
+impl Drain {
+    pub fn new() -> Self {
+        Self(watch::Sender::new(Phase::Serving))
+    }
+
+    pub fn signal(&self) -> Signal {
+        self.0.subscribe()
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.0.send_if_modified(|current| {
+            let later = phase > *current;
+            *current = phase.max(*current);
+            later
+        });
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Resolves when the gateway has reached `phase`, at once if it already has.
+pub async fn reached(signal: &mut Signal, phase: Phase) {
+    // The sender lives as long as the gateway; when it is gone everything is over anyway.
+    let _ = signal.wait_for(|current| *current >= phase).await;
+}

@@ -1,0 +1,85 @@
+//! One listening address: bound once, accepted on every core, its TLS swapped at reload.
+
+use super::settings::{ClientCertificates, ListenerSettings};
+use super::tls::{Tls, TlsFault};
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// A listener as the connections on it see it.
+#[derive(Debug)]
+pub struct Listener {
+    pub name: Arc<str>,
+    pub settings: ListenerSettings,
+    pub tls: ArcSwap<Tls>,
+}
+
+impl Listener {
+    pub fn load(settings: ListenerSettings) -> Result<Self, TlsFault> {
+        let tls = Tls::load(&settings)?;
+        Ok(Self { name: settings.name.as_str().into(), settings, tls: ArcSwap::from_pointee(tls) })
+    }
+
+    /// Reads certificates, authorities and revocation lists again. On a fault the old ones stay.
+    pub fn reload(&self) -> Result<(), TlsFault> {
+        self.tls.store(Arc::new(Tls::load(&self.settings)?));
+        Ok(())
+    }
+
+    /// Every file whose change calls for `reload`.
+    pub fn files(&self) -> Vec<std::path::PathBuf> {
+        let certificates = self.settings.certificates.iter();
+        let mut files: Vec<_> =
+            certificates.flat_map(|pair| [pair.chain.clone(), pair.key.clone()]).collect();
+        files.extend(self.settings.trust.authorities.iter().cloned());
+        files.extend(self.settings.trust.crls.iter().cloned());
+        files
+    }
+
+    pub fn speaks_proxy_protocol(&self, peer: IpAddr) -> bool {
+        contains(&self.settings.proxy_protocol_from, peer)
+    }
+
+    pub fn requires_certificate(&self) -> bool {
+        self.settings.client_certificates == ClientCertificates::Required
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// Sockets passed by systemd (`LISTEN_FDS`), to be used instead of binding.
+pub fn inherited() -> io::Result<Vec<TcpListener>> {
+    let mut passed = listenfd::ListenFd::from_env();
+    let mut sockets = Vec::new();
+    for index in 0..passed.len() {
+        if let Some(socket) = passed.take_tcp_listener(index)? {
+            sockets.push(socket);
+        }
+    }
+    Ok(sockets)
+}
+
+/// The inherited socket with this address, or a new one bound to it.
+///
+/// All cores accept from the one socket, so that whichever is free takes the next connection.
+pub fn bind(address: SocketAddr, inherited: &mut Vec<TcpListener>) -> io::Result<TcpListener> {
+    let wanted = |socket: &TcpListener| socket.local_addr().is_ok_and(|bound| bound == address);
+    let socket = match inherited.iter().position(wanted) {
+        Some(index) => inherited.swap_remove(index),
+        None => {
+            let domain = socket2::Domain::for_address(address);
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(4096)?;
+            socket.into()
+        }
+    };
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,128 @@
+//! HTTP on one accepted connection, until it ends, idles out or the gateway drains.
+
+use super::admission::Slot;
+use super::connection::Connection;
+use super::drain::{Phase, Signal, reached};
+use super::guard::Guard;
+use super::request;
+use super::worker::Worker;
+use crate::sources::handshake::FrameTap;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use super::socket::Socket;
+use tokio_rustls::server::TlsStream;
+
+/// Serves the connection in a task of exactly its own size: the handshake's state is gone by now.
+pub fn spawn(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStream<Socket>, slot: Slot, signal: Signal) {
+    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        tokio::spawn(serve_http2(worker, connection, tls, slot, signal));
+    } else {
+        tokio::spawn(serve_http1(worker, connection, tls, slot, signal));
+    }
+}
+
+async fn serve_http1(
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    tls: TlsStream<Socket>,
+    _slot: Slot,
+    mut signal: Signal,
+) {
+    let limits = &worker.shared.limits;
+    let (guard, state) = Guard::new(tls, limits.header_bytes, limits.header_count, limits.header_timeout);
+    connection.guarded_by(state);
+    let served = {
+        let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Bounds the silence between two requests; the guard bounds a head once its first byte came.
+            .header_read_timeout(limits.idle_timeout)
+            .max_headers(limits.header_count)
+            .max_buf_size(64 * 1024)
+            .serve_connection(
+                TokioIo::new(guard),
+                service_fn(move |incoming| {
+                    let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+                    async move { Ok::<_, Infallible>(request::walk(&worker, &connection, incoming).await) }
+                }),
+            )
+            .with_upgrades()
+    };
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = reached(&mut signal, Phase::Draining) => {
+            served.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = served.as_mut() => ended,
+                () = reached(&mut signal, Phase::Cutting) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        worker.connection_failed(&connection, &error);
+    }
+}
+
+async fn serve_http2(
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    tls: TlsStream<Socket>,
+    _slot: Slot,
+    mut signal: Signal,
+) {
+    let limits = &worker.shared.limits;
+    let tap = FrameTap::new(tls, connection.tls_samples());
+    let served = {
+        let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.http2_streams)
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            .max_header_list_size(limits.header_bytes)
+            .max_send_buf_size(64 * 1024)
+            .enable_connect_protocol()
+            .keep_alive_interval(limits.ping_interval)
+            .keep_alive_timeout(limits.header_timeout)
+            .serve_connection(
+                TokioIo::new(tap),
+                service_fn(move |incoming| {
+                    let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+                    async move { Ok::<_, Infallible>(request::walk(&worker, &connection, incoming).await) }
+                }),
+            )
+    };
+    let mut served = pin!(served);
+    let mut draining = false;
+    // hyper waits for ever for the client's preface, and keeps a connection without streams for ever.
+    let mut check = pin!(tokio::time::sleep(limits.header_timeout));
+    let ended = loop {
+        tokio::select! {
+            ended = served.as_mut() => break ended,
+            () = reached(&mut signal, Phase::Draining), if !draining => {
+                draining = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = reached(&mut signal, Phase::Cutting), if draining => break Ok(()),
+            () = check.as_mut(), if !draining => match connection.idle_for() {
+                None if connection.requests() == 0 => break Ok(()),
+                Some(idle) if idle >= limits.idle_timeout => {
+                    draining = true;
+                    served.as_mut().graceful_shutdown();
+                }
+                idle => {
+                    let next = limits.idle_timeout.saturating_sub(idle.unwrap_or_default());
+                    check.as_mut().reset(tokio::time::Instant::now() + next);
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
+        worker.connection_failed(&connection, &error);
+    }
+}

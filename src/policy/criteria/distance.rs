@@ -1,0 +1,53 @@
+//! `distance`: how far the claimed place is from the gateway.
+
+use crate::evidence::Evidence;
+use crate::latency::Kilometres;
+use crate::policy::Reason;
+use crate::policy::criterion::Judgement;
+use crate::policy::seen::Seen;
+use crate::policy::source::Value;
+
+#[derive(Debug)]
+pub struct Distance {
+    below: Kilometres,
+}
+
+impl Distance {
+    pub fn lower(value: Value<'_>) -> Option<Self> {
+        let mut table = value.table()?;
+        let below = table.required("below", Value::distance);
+        table.finish();
+        Some(Self { below: below? })
+    }
+
+    pub fn judge(&self, evidence: &Evidence) -> Judgement {
+        Judgement::of(&evidence.timing.distance, Reason::DistanceAbsent, |distance| {
+            if *distance < self.below {
+                Judgement::met(Reason::DistanceBelow, Seen::Kilometres(*distance))
+            } else {
+                Judgement::unmet(Reason::DistanceAbove, Seen::Kilometres(*distance))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{faults, judge};
+    use crate::policy::decision::Verdict::{Met, Unknown, Unmet};
+
+    #[test]
+    fn below_and_not_at() {
+        let that = "{ distance = { below = '150km' } }";
+        assert_eq!(judge(that, "distance = '149.9km'"), (Met, "distance-below"));
+        assert_eq!(judge(that, "distance = '150km'"), (Unmet, "distance-above"));
+        assert_eq!(judge(that, ""), (Unknown, "distance-absent"));
+        assert_eq!(judge(that, "unavailable = ['distance']"), (Unknown, "gateway-unplaced"));
+    }
+
+    #[test]
+    fn a_distance_has_a_unit() {
+        assert_eq!(faults("{ distance = { below = '150' } }"), "`150` is not a distance\n");
+        assert_eq!(faults("{ distance = {} }"), "`below` is missing\n");
+    }
+}

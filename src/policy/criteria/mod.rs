@@ -1,0 +1,102 @@
+//! The criteria, one a file: how it is written, and how it judges.
+
+pub mod asn;
+pub mod cidr;
+pub mod country;
+pub mod device;
+pub mod distance;
+pub mod grant;
+pub mod list;
+pub mod login;
+pub mod method;
+pub mod nearness;
+pub mod path;
+pub mod posture;
+pub mod rate;
+pub mod region;
+pub mod round_trip;
+pub mod schedule;
+pub mod set;
+
+use super::diagnostic::Diagnostic;
+use super::source::Value;
+use set::Set;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a criterion may refer to by name while it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'c> {
+    pub sets: &'c BTreeMap<String, Arc<Set>>,
+    pub lists: &'c [Arc<str>],
+    /// The resource, or `*` for the baseline.
+    pub owner: &'c str,
+    pub requirement: &'c str,
+}
+
+/// One text or a list of them, none of them empty.
+fn texts(value: Value<'_>) -> Option<Box<[Arc<str>]>> {
+    Some(value.one_or_more(Value::name)?.into_iter().map(Arc::from).collect())
+}
+
+/// `true`, the only thing that can be asked: its opposite would pass when nothing is known.
+fn affirmed(value: Value<'_>) -> Option<bool> {
+    if !value.boolean()? {
+        let fault = Diagnostic::error(value.place(), format!("`{}` can only be `true`", value.key()));
+        value.report(fault.label("this would ask for nothing").help("leave the key out, or put the criterion under `not`"));
+        return None;
+    }
+    Some(true)
+}
+
+/// Reports a table in which nothing is asked.
+fn asks_nothing<T>(value: Value<'_>, instead: &str) -> Option<T> {
+    let fault = Diagnostic::error(value.place(), format!("`{}` asks for nothing", value.key()));
+    value.report(fault.label("an empty table").help(format!("write `{instead}`")));
+    None
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! Reads one criterion of a text and judges given evidence by it.
+
+    use crate::policy::criterion::Judgement;
+    use crate::policy::decision::Verdict;
+    use crate::policy::given::{self, Given};
+    use crate::policy::source::Source;
+    use crate::policy::{Context, Policy};
+
+    /// The verdict and the reason's code of `that = { … }` for what is given.
+    pub fn judge(that: &str, given: &str) -> (Verdict, &'static str) {
+        let judgement = judgement(that, given);
+        (judgement.verdict, judgement.reason.code())
+    }
+
+    pub fn judgement(that: &str, given: &str) -> Judgement {
+        let text = format!(
+            "[set.office]\ncidr = ['192.0.2.0/24']\nasn = [64500]\ncountry = ['CH']\n\
+             [[resource]]\nid = 'r'\nhosts = ['r.example']\nupstream = 'http://127.0.0.1:1'\n\
+             [[resource.require]]\nid = 'q'\nthat = {that}\n"
+        );
+        let context = Context { lists: vec!["hosting".into(), "anonymous".into()], ..Context::default() };
+        let policy = Policy::compile(&[Source::new("t", text)], &context).expect("the criterion compiles");
+        let given = Given::read(&[given.to_owned()], &policy).expect("the evidence reads");
+        let request = given::request("GET https://r.example/a/b").expect("a request");
+        let evidence = given.evidence(request, &policy);
+        let requirement = policy.requirements().next().expect("one requirement");
+        match requirement.criteria().as_slice() {
+            [criterion] => criterion.judge(&evidence),
+            _ => panic!("one criterion a test"),
+        }
+    }
+
+    /// The faults of `that`, one a line, without their place.
+    pub fn faults(that: &str) -> String {
+        let text = format!(
+            "[[resource]]\nid = 'r'\nhosts = ['r.example']\nupstream = 'http://127.0.0.1:1'\n\
+             [[resource.require]]\nid = 'q'\nthat = {that}\n"
+        );
+        let faults = Policy::compile(&[Source::new("t", text)], &Context::default()).expect_err("at fault");
+        faults.iter().map(|fault| fault.message.clone() + "\n").collect()
+    }
+}

@@ -1,0 +1,232 @@
+//! The compiled policy, and the function that decides.
+
+use super::cases::Case;
+use super::criteria::rate::Limit;
+use super::criterion::Criterion;
+use super::decision::{Decision, Finding, Verdict};
+use super::hosts::Hosts;
+use super::outcome::Outcome;
+use super::reason::Reason;
+use super::requirement::Requirement;
+use super::resource::{Mode, Origin, Resource};
+use super::segments::Segments;
+use crate::evidence::{Emergency, Evidence, Request};
+use smallvec::SmallVec;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A compiled set of policy files. Immutable; `Policy::compile` makes one.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) version: Arc<str>,
+    pub(super) hosts: Hosts,
+    /// Sorted by id.
+    pub(super) guarded: Vec<Guarded>,
+    /// Sorted by id, like all requirements: the order of files and lines must not show in a decision.
+    pub(super) baseline: Box<[Requirement]>,
+    pub(super) lists: Box<[Arc<str>]>,
+    pub(super) cases: Vec<Case>,
+}
+
+/// A resource and what it requires.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub resource: Arc<Resource>,
+    pub requirements: Box<[Requirement]>,
+    pub routes: Box<[Route]>,
+    /// The routes by path.
+    pub tree: Segments<Entry>,
+    /// Of the baseline and the resource together.
+    pub share: Share,
+}
+
+#[derive(Debug)]
+pub(super) struct Route {
+    pub requirements: Box<[Requirement]>,
+    pub share: Share,
+}
+
+/// One `match` of a route.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// None: any method.
+    pub method: Option<Box<str>>,
+    pub route: u32,
+}
+
+/// What some requirements need beyond what is always gathered.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    pub limits: Vec<Limit>,
+    pub tls_round_trip: bool,
+}
+
+/// What has to be gathered for one request beyond what always is.
+#[derive(Debug, Default)]
+pub struct Needs<'p> {
+    /// The limits this request counts against, each once.
+    pub limits: SmallVec<[&'p Limit; 4]>,
+    /// Whether a requirement reads the round trip to the TLS endpoint: worth waiting for its first sample.
+    pub tls_round_trip: bool,
+}
+
+impl Policy {
+    /// What becomes of a request of which `evidence` is known. Pure and total: the same evidence, the same decision.
+    pub fn decide(&self, evidence: &Evidence) -> Decision {
+        if let Some(malformed) = evidence.request.malformed {
+            return self.refuse(None, Reason::Malformed(malformed));
+        }
+        let Some(guarded) = self.addressed(&evidence.request) else {
+            return self.refuse(None, Reason::NothingAddressed);
+        };
+        let findings: SmallVec<[Finding; 4]> =
+            self.applying(guarded, &evidence.request).map(|requirement| requirement.find(evidence)).collect();
+        if findings.is_empty() {
+            return self.refuse(Some(&guarded.resource), Reason::NothingRequired);
+        }
+
+        let would = findings.iter().fold(Outcome::Forward, |heaviest, finding| heaviest.join(finding.demand));
+        let watched = if would == Outcome::Forward { Outcome::Forward } else { Outcome::Observe };
+        let outcome = match (evidence.emergency, guarded.resource.mode) {
+            (Emergency::Deny, _) => Outcome::Deny,
+            (Emergency::Observe, _) | (Emergency::Off, Mode::Observe) => watched,
+            (Emergency::Off, Mode::Enforce) => would,
+        };
+        let reason = match evidence.emergency {
+            Emergency::Deny => Reason::EmergencyDeny,
+            _ => heaviest(&findings, would).map_or(Reason::AllMet, |finding| finding.reason),
+        };
+        let resource = Some(Arc::clone(&guarded.resource));
+        Decision { policy: Arc::clone(&self.version), resource, outcome, would, reason, findings }
+    }
+
+    /// What the decision on `request` will read that is not gathered for every request.
+    pub fn needs(&self, request: &Request) -> Needs<'_> {
+        let mut needs = Needs::default();
+        if request.malformed.is_some() {
+            return needs;
+        }
+        if let Some(guarded) = self.addressed(request) {
+            needs.add(&guarded.share);
+            guarded.routes_of(request).for_each(|route| needs.add(&route.share));
+        }
+        needs
+    }
+
+    /// The first 16 hex digits of the SHA-256 of the sources, whatever the order of the files.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// Every resource, by id.
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.guarded.iter().map(|guarded| &guarded.resource)
+    }
+
+    /// Every origin a request may be sent to, decoys included, each once.
+    pub fn origins(&self) -> BTreeSet<&Origin> {
+        self.resources()
+            .flat_map(|resource| resource.upstreams.iter().chain(resource.decoy.iter().flat_map(|decoy| decoy.iter())))
+            .collect()
+    }
+
+    /// Every requirement: the baseline's, then each resource's with its routes'.
+    pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        let of_resources = self.guarded.iter().flat_map(|guarded| {
+            guarded.requirements.iter().chain(guarded.routes.iter().flat_map(|route| &route.requirements))
+        });
+        self.baseline.iter().chain(of_resources)
+    }
+
+    /// The requirements `request` has to meet; none when it addresses nothing.
+    pub fn requirements_of(&self, request: &Request) -> Vec<&Requirement> {
+        self.addressed(request).map(|guarded| self.applying(guarded, request).collect()).unwrap_or_default()
+    }
+
+    /// The configured lists the policy was compiled with.
+    pub fn lists(&self) -> &[Arc<str>] {
+        &self.lists
+    }
+
+    /// The `[[test]]`s of its files.
+    pub fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+
+    fn addressed(&self, request: &Request) -> Option<&Guarded> {
+        let index = self.hosts.addressed(&request.host, &request.path)?;
+        self.guarded.get(usize::try_from(index).ok()?)
+    }
+
+    /// All scopes at once, so that a narrower one can only add.
+    fn applying<'p>(&'p self, guarded: &'p Guarded, request: &Request) -> impl Iterator<Item = &'p Requirement> {
+        let routes = guarded.routes_of(request).flat_map(|route| &route.requirements);
+        self.baseline.iter().chain(&guarded.requirements).chain(routes)
+    }
+
+    fn refuse(&self, resource: Option<&Arc<Resource>>, reason: Reason) -> Decision {
+        Decision {
+            policy: Arc::clone(&self.version),
+            resource: resource.map(Arc::clone),
+            outcome: Outcome::Deny,
+            would: Outcome::Deny,
+            reason,
+            findings: SmallVec::new(),
+        }
+    }
+}
+
+/// The finding that speaks for the decision: of those that demand as much as the whole, one that saw something
+/// wrong before one that saw nothing, and then the first, their order being canonical.
+fn heaviest(findings: &[Finding], would: Outcome) -> Option<&Finding> {
+    let unmet = findings.iter().filter(|finding| finding.verdict != Verdict::Met);
+    unmet.filter(|finding| finding.demand == would).min_by_key(|finding| finding.verdict == Verdict::Unknown)
+}
+
+impl Guarded {
+    /// Every route that matches, each once.
+    fn routes_of<'p>(&'p self, request: &Request) -> impl Iterator<Item = &'p Route> + use<'p> {
+        let mut matching: SmallVec<[u32; 8]> = SmallVec::new();
+        self.tree.matching(&request.path, &mut |entry| {
+            if entry.covers(&request.method) {
+                matching.push(entry.route);
+            }
+        });
+        matching.sort_unstable();
+        matching.dedup();
+        matching.into_iter().filter_map(|route| self.routes.get(usize::try_from(route).ok()?))
+    }
+}
+
+impl Entry {
+    /// Without case, and `GET` with `HEAD`: a request must not slip past a requirement by its spelling.
+    fn covers(&self, method: &str) -> bool {
+        self.method.as_ref().is_none_or(|named| {
+            named.eq_ignore_ascii_case(method) || (&**named == "GET" && method.eq_ignore_ascii_case("HEAD"))
+        })
+    }
+}
+
+impl Share {
+    pub fn of<'p>(requirements: impl IntoIterator<Item = &'p Requirement>) -> Self {
+        let mut share = Self::default();
+        for criterion in requirements.into_iter().flat_map(Requirement::criteria) {
+            share.tls_round_trip |= criterion.reads_tls_round_trip();
+            if let Criterion::Rate(rate) = criterion {
+                share.limits.push(rate.limit.clone());
+            }
+        }
+        share
+    }
+}
+
+impl<'p> Needs<'p> {
+    fn add(&mut self, share: &'p Share) {
+        self.tls_round_trip |= share.tls_round_trip;
+        for limit in &share.limits {
+            if !self.limits.iter().any(|known| known.name == limit.name) {
+                self.limits.push(limit);
+            }
+        }
+    }
+}
