@@ -8,19 +8,16 @@ mod identity;
 mod listener;
 mod service;
 
-use crate::audit::AuditSettings;
-use crate::enforce::assertion::AssertionSettings;
-use crate::enforce::upstream::UpstreamSettings;
-use crate::gateway::settings::{Limits, ListenerSettings};
-use crate::latency::{Coordinates, Kilometres};
+use crate::gateway::Settings;
+use crate::latency::Coordinates;
+use crate::policy::countries;
 use crate::policy::diagnostic::{self, Diagnostic, Place};
 use crate::policy::source::{Document, Source, Table, Value};
-use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
-use crate::sources::token::IssuerSettings;
+use crate::sources::timing::{GatewayPlace, TimingSettings};
 use crate::store::policy_files;
 use files::{Files, Kind};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -29,59 +26,9 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// Where it was read from.
     pub path: PathBuf,
-    /// At least one; names and addresses are distinct.
-    pub listeners: Vec<ListenerSettings>,
-    pub limits: Limits,
-    pub issuers: Vec<IssuerSettings>,
-    pub geo: GeoSettings,
-    /// Names are distinct.
-    pub lists: Vec<ListSettings>,
-    /// None: distances and too-near are unknown.
-    pub gateway: Option<GatewayPlace>,
-    pub audit: AuditSettings,
-    pub assertion: AssertionSettings,
-    pub upstream: UpstreamSettings,
-    /// Settings for single upstreams, by origin as `policy::Origin` shows it.
-    pub upstream_exceptions: Vec<(String, UpstreamSettings)>,
-    pub headers: HeaderSettings,
-    pub portal: PortalSettings,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served, in clear text.
-    pub operations: SocketAddr,
-    /// The directory of policy files.
-    pub policies: PathBuf,
-    /// The device registry. None: every device is unknown.
-    pub devices: Option<PathBuf>,
-    /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
-    pub emergency: PathBuf,
-    /// Threads that serve requests, each with its own share of connections.
-    pub workers: NonZeroUsize,
+    pub settings: Settings,
     /// What was found and does not stand in the way.
     pub warnings: Report,
-}
-
-/// Where the gateway stands, for distances.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GatewayPlace {
-    pub coordinates: Coordinates,
-    /// How far a geography database may be off before a round trip counts as proof.
-    pub tolerance: Kilometres,
-}
-
-/// What the gateway takes off requests before it adds its own.
-#[derive(Clone, Debug, Default)]
-pub struct HeaderSettings {
-    /// Headers by which upstreams know people, beside those always removed. Lower case.
-    pub identity: Vec<String>,
-    /// Whether the `Authorization` header stays behind.
-    pub strip_authorization: bool,
-}
-
-/// What the pages people meet say about whose they are.
-#[derive(Clone, Debug)]
-pub struct PortalSettings {
-    pub organisation: String,
-    /// Whom to ask: an address, a telephone number, a link's text.
-    pub support: Option<String>,
 }
 
 /// Diagnostics and the sources they point into.
@@ -193,7 +140,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let devices = devices(&mut root, files);
     let geo = service::geo(&mut root, files);
     let lists = service::lists(&mut root, files);
-    let gateway = gateway_place(&mut root);
+    let timing = timing(&mut root);
     let audit = service::audit(&mut root, files);
     let assertion = service::assertion(&mut root, files);
     let (upstream, upstream_exceptions) = service::upstream(&mut root, files);
@@ -204,14 +151,13 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let emergency = emergency(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();
-    Some(Config {
-        path: path.to_owned(),
+    let settings = Settings {
         listeners: listeners?,
         limits,
         issuers: issuers?,
         geo,
         lists: lists?,
-        gateway,
+        timing,
         audit: audit?,
         assertion,
         upstream,
@@ -220,11 +166,12 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         portal,
         operations,
         policies,
+        origins: BTreeMap::new(),
         devices,
         emergency,
         workers: workers.unwrap_or_else(every_core),
-        warnings: Report::default(),
-    })
+    };
+    Some(Config { path: path.to_owned(), settings, warnings: Report::default() })
 }
 
 fn policies(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
@@ -239,15 +186,18 @@ fn emergency(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
     root.or("emergency", files.resolve("emergency"), |v| files.path(v, Kind::Writable("emergency file")))
 }
 
-fn gateway_place(root: &mut Table<'_>) -> Option<GatewayPlace> {
-    const TOLERANCE: Kilometres = Kilometres(200.0);
-    let mut table = root.table("gateway")?;
+fn timing(root: &mut Table<'_>) -> TimingSettings {
+    let mut timing = TimingSettings::default();
+    let Some(mut table) = root.table("gateway") else { return timing };
     let latitude = table.required("latitude", |v| v.number_in(-90.0..=90.0));
     let longitude = table.required("longitude", |v| v.number_in(-180.0..=180.0));
-    let tolerance = table.or("tolerance", TOLERANCE, Value::distance);
+    let country = table.optional("country", countries::lower).map(|code| code.map(char::from).iter().collect::<String>().into());
+    timing.tolerance = table.or("tolerance", timing.tolerance, Value::distance);
     table.finish();
-    let coordinates = Coordinates { latitude: latitude?, longitude: longitude? };
-    Some(GatewayPlace { coordinates, tolerance })
+    timing.place = latitude.zip(longitude).and_then(|(latitude, longitude)| {
+        Some(GatewayPlace { coordinates: Coordinates::new(latitude, longitude)?, country })
+    });
+    timing
 }
 
 fn every_core() -> NonZeroUsize {

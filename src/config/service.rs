@@ -1,13 +1,15 @@
 //! The smaller sections: geography, lists, audit, assertion, upstream, headers, portal, operations.
 
 use super::files::{Files, Kind};
-use super::{HeaderSettings, PortalSettings, distinct};
+use super::distinct;
 use crate::audit::{AuditSettings, WhenUnwritable};
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;
+use crate::gateway::settings::HeaderSettings;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::source::{Table, Value};
 use crate::policy::{Scheme, compile};
+use crate::portal::PortalSettings;
 use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -179,7 +181,7 @@ fn header_name(value: Value<'_>) -> Option<String> {
 }
 
 pub fn portal(root: &mut Table<'_>) -> PortalSettings {
-    let mut portal = PortalSettings { organisation: "this organisation".to_owned(), support: None };
+    let mut portal = PortalSettings::default();
     if let Some(mut table) = root.table("portal") {
         portal.organisation = table.or("organisation", portal.organisation, |v| v.name().map(str::to_owned));
         portal.support = table.optional("support", |v| v.name().map(str::to_owned));

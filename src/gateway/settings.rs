@@ -103,8 +103,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     pub assertion: AssertionSettings,
     pub upstream: UpstreamSettings,
-    /// Upstreams that are spoken to otherwise, by origin as `https://host:port`.
-    pub upstreams: BTreeMap<String, UpstreamSettings>,
+    /// Settings for single upstreams, by origin as `policy::Origin` shows it.
+    pub upstream_exceptions: Vec<(String, UpstreamSettings)>,
     pub headers: HeaderSettings,
     pub portal: PortalSettings,
     /// Where `/healthz`, `/readyz` and `/metrics` are served, in clear text.

@@ -109,7 +109,6 @@ impl Shared {
             ping_interval: settings.limits.ping_interval,
             tunnel_idle_timeout: settings.limits.idle_timeout,
         };
-        let exceptions: Vec<_> = settings.upstreams.clone().into_iter().collect();
         Ok(Self {
             limits: settings.limits.clone(),
             listeners,
@@ -120,7 +119,7 @@ impl Shared {
             enforce: Arc::new(enforce),
             signer: Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?)),
             assertion: settings.assertion.clone(),
-            upstreams: Arc::new(Upstreams::load(&settings.upstream, &exceptions)?),
+            upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
             registry: settings.devices.clone(),
             drain: Drain::new(),
             changes: watch::Sender::new(0),

@@ -13,7 +13,7 @@ use crate::sources::geo::Geo;
 pub fn faults(config: &Config) -> Vec<Diagnostic> {
     let here = || Place::file(config.path.display().to_string());
     let mut faults = Vec::new();
-    for listener in &config.listeners {
+    for listener in &config.settings.listeners {
         if listener.client_certificates != ClientCertificates::Off
             && let Err(trust) = Trust::load(&listener.trust)
         {
@@ -27,13 +27,13 @@ pub fn faults(config: &Config) -> Vec<Diagnostic> {
             }));
         }
     }
-    if let Err(fault) = Signer::load(&config.assertion) {
+    if let Err(fault) = Signer::load(&config.settings.assertion) {
         faults.extend(error(&here(), &fault.to_string()));
     }
-    if let Err(fault) = Upstreams::load(&config.upstream, &config.upstream_exceptions) {
+    if let Err(fault) = Upstreams::load(&config.settings.upstream, &config.settings.upstream_exceptions) {
         faults.extend(error(&here(), &fault.to_string()));
     }
-    for database in Geo::load(&config.geo).databases() {
+    for database in Geo::load(&config.settings.geo).databases() {
         // A file that is not there was reported where it is named.
         if let Some(why) = database.error.filter(|_| database.path.is_file()) {
             let place = Place::file(database.path.display().to_string());
