@@ -17,7 +17,8 @@ use crate::audit::{Entry, Exchange};
 use crate::evidence::Moment;
 use crate::policy::{Decided, Origin, Permit, Reason, Ruling, Scheme};
 use crate::portal::cause::Breakage;
-use live::{Cut, Live};
+use live::{Cut, Live, Registration};
+use websocket::RelaySettings;
 use crate::sources::gather::Connected;
 use crate::sources::timing::TlsSamples;
 use answer::AnswerContext;
@@ -45,10 +46,8 @@ pub struct EnforceSettings {
     pub strip_authorization: bool,
     /// A request body that delivers nothing for this long is cut.
     pub body_timeout: Duration,
-    /// How often a WebSocket's client is pinged, to measure it.
-    pub ping_interval: Duration,
-    /// A WebSocket without a byte either way for this long is closed.
-    pub tunnel_idle_timeout: Duration,
+    /// How WebSockets are watched.
+    pub relay: RelaySettings,
 }
 
 /// One core's enforcer.
@@ -135,7 +134,7 @@ impl Enforcer {
                 arrived.response.body_mut().watch(registration, cut);
                 arrived.response
             }
-            Ok(Passed::Tunnel(tunnel)) => self.tunnel(tunnel, decided, entry, registration, cut, began, now),
+            Ok(Passed::Tunnel(tunnel)) => self.tunnel(tunnel, decided, entry, (registration, cut), began, now),
             Err(failed) => {
                 if let Some(origin) = &failed.origin {
                     entry.upstream(Exchange {
@@ -207,14 +206,12 @@ impl Enforcer {
         );
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything a tunnel outlives the walk with")]
     fn tunnel(
         &self,
         Tunnel { mut tunnel, extended_connect, samples }: Tunnel,
         decided: &Arc<Decided>,
         entry: &mut Entry,
-        registration: live::Registration,
-        cut: Cut,
+        open: (Registration, Cut),
         began: Instant,
         now: Moment,
     ) -> Response<ResponseBody> {
@@ -229,8 +226,8 @@ impl Enforcer {
         headers::response(tunnel.response.headers_mut(), &request_id(decided));
         tunnel::switch(tunnel.response.headers_mut(), extended_connect);
         let record = entry.upgraded(status, now);
-        let pace = tunnel::Pace { ping: self.settings.ping_interval, idle: self.settings.tunnel_idle_timeout };
-        tokio::spawn(tunnel::relay(tunnel.client, tunnel.upstream, pace, samples, record, registration, cut));
+        let sides = (tunnel.client, tunnel.upstream);
+        tokio::spawn(tunnel::relay(sides, self.settings.relay, samples, record, open));
         tunnel.response
     }
 

@@ -8,8 +8,9 @@ use super::fault::Fault;
 use super::forward::{Arrived, Failed, Passage};
 use super::headers::Owned;
 use super::upstream::{Pool, Unanswered};
-use crate::audit::LiveEntry;
-use crate::policy::{Origin, Permit};
+use super::websocket::{self, Closing, Ended, RelaySettings};
+use crate::audit::{End, LiveEntry};
+use crate::policy::{Origin, Permit, Reason};
 use crate::sources::timing::TlsSamples;
 use super::live::{Cut, Registration};
 use base64::Engine;
@@ -17,8 +18,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The client's side of a WebSocket handshake.
 #[derive(Debug)]
@@ -94,24 +97,40 @@ pub async fn open(
     Err(last)
 }
 
-/// How a tunnel is watched.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    pub ping: Duration,
-    pub idle: Duration,
-}
-
-/// Both sides' bytes, until one ends or the tunnel is cut.
+/// Both sides' bytes, until one ends or the tunnel is cut. Keeps the record and the registration until then.
 pub async fn relay(
-    client: OnUpgrade,
-    upstream: OnUpgrade,
-    pace: Pace,
+    sides: (OnUpgrade, OnUpgrade),
+    settings: RelaySettings,
     samples: Arc<TlsSamples>,
     record: LiveEntry,
-    registration: Registration,
-    cut: Cut,
+    open: (Registration, Cut),
 ) {
-    let _ = (client, upstream, pace, samples, record, registration, cut);
+    let (_registration, cut) = open;
+    // Fails when the client is gone before our answer reached it; the record then says so by being dropped.
+    let Ok((client, upstream)) = tokio::try_join!(sides.0, sides.1) else { return };
+    let reason = OnceCell::new();
+    let closing = async {
+        match cut.await {
+            Ok(why) => {
+                let _ = reason.set(why);
+                if why == Reason::Draining { Closing::going_away() } else { Closing::policy(why.code()) }
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let sink = |rtt, source| samples.record(rtt, source);
+    let summary = websocket::relay(TokioIo::new(client), TokioIo::new(upstream), settings, closing, sink).await;
+    record.flow().add_received(summary.from_client.bytes);
+    record.flow().add_sent(summary.from_upstream.bytes);
+    let end = match (summary.ended, reason.get()) {
+        (Ended::Cut, Some(why)) => End::Cut(why.code()),
+        (Ended::Cut, None) => End::Cut(Reason::Draining.code()),
+        (Ended::Idle, _) => End::Timeout,
+        (Ended::ClientViolation, _) => End::Cut("websocket-violation"),
+        (Ended::UpstreamViolation, _) => End::UpstreamError,
+        (Ended::Client | Ended::Upstream, _) => End::Complete,
+    };
+    record.finish(end);
 }
 
 /// The head of the client's answer: `Connection` and `Upgrade` for HTTP/1.1, neither for HTTP/2.

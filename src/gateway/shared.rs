@@ -12,6 +12,7 @@ use crate::enforce::assertion::{AssertionError, AssertionSettings, Signer};
 use crate::enforce::dial::ClientFault;
 use crate::enforce::headers::Owned;
 use crate::enforce::upstream::Upstreams;
+use crate::enforce::websocket::RelaySettings;
 use crate::policy::Context;
 use crate::policy::diagnostic::{self, Diagnostic};
 use crate::policy::source::Source;
@@ -106,8 +107,10 @@ impl Shared {
                 .map_err(|_| StartFault::Header(settings.assertion.header.clone()))?,
             strip_authorization: settings.headers.strip_authorization,
             body_timeout: settings.limits.body_timeout,
-            ping_interval: settings.limits.ping_interval,
-            tunnel_idle_timeout: settings.limits.idle_timeout,
+            relay: RelaySettings {
+                ping_interval: Some(settings.limits.ping_interval),
+                idle_timeout: Some(settings.limits.idle_timeout),
+            },
         };
         Ok(Self {
             limits: settings.limits.clone(),
