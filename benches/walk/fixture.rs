@@ -2,6 +2,7 @@
 //!
 //! Made anew in a temporary directory for every run; nothing of it is worth keeping.
 
+use crate::token::{self, Issued};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use rangegate_benches::Result;
 use rcgen::{
@@ -41,8 +42,8 @@ impl Device {
         hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.chain[0]).as_ref())
     }
 
-    pub fn sha256(&self) -> String {
-        hex(digest(&SHA256, &self.chain[0]).as_ref())
+    pub fn sha256(&self) -> [u8; 32] {
+        sha256(&self.chain[0])
     }
 }
 
@@ -54,10 +55,12 @@ pub struct Fixture {
     pub known: Device,
     /// From the same authority, but on no list.
     pub stranger: Device,
-    /// SHA-1 and SHA-256 of certificates on the list that nobody uses.
+    /// SHA-1 and SHA-256 of certificates on the list that nobody uses, in hex.
     pub others: Vec<(String, String)>,
     /// Networks in CIDR notation and their countries.
     pub networks: Vec<(String, &'static str)>,
+    /// Ann's, bound to the known device.
+    pub issued: Issued,
 }
 
 impl Fixture {
@@ -89,10 +92,12 @@ impl Fixture {
         fs::write(directory.join("server.pem"), server.pem())?;
         fs::write(directory.join("server.key"), server_key.serialize_pem())?;
 
+        let known = device("ann-laptop", &issuer)?;
         Ok(Self {
             directory: directory.to_owned(),
             authority: certificate.der().clone(),
-            known: device("ann-laptop", &issuer)?,
+            issued: token::issue(&known.sha256())?,
+            known,
             stranger: device("unlisted", &issuer)?,
             others: (0..OTHER_DEVICES).map(other_device).collect(),
             networks: networks(),
@@ -116,8 +121,13 @@ fn device(name: &str, issuer: &Issuer<'_, KeyPair>) -> Result<Device> {
 
 fn other_device(number: usize) -> (String, String) {
     let name = format!("device-{number}");
-    let sha1 = hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes()).as_ref());
-    (sha1, hex(digest(&SHA256, name.as_bytes()).as_ref()))
+    (hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes()).as_ref()), hex(&sha256(name.as_bytes())))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    sum
 }
 
 /// Loopback lies in DE. The others are spread over 10.0.0.0 to 13.255.255.255 in /18s, one country after the other.
@@ -131,7 +141,7 @@ fn networks() -> Vec<(String, &'static str)> {
     networks
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -29,8 +29,9 @@ pub fn version() -> Result<String> {
 }
 
 /// Answers from memory: a KiB, what it saw of the gateway's headers, and a key set.
-pub async fn upstream(fixture: &Fixture, keys: &str) -> Result<Server> {
+pub async fn upstream(fixture: &Fixture) -> Result<Server> {
     let address = free_address()?;
+    let keys = &fixture.issued.keys;
     let body = "0123456789abcdef".repeat(BODY / 16);
     let http = format!(
         r#"
