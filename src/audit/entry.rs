@@ -44,7 +44,8 @@ impl Entry {
     /// Takes what was known and decided, and gives back what is to be enforced: the same decision, or
     /// a denial when the record could not be written and the settings say so.
     #[must_use]
-    pub fn record(&mut self, evidence: Evidence, decision: Decision) -> Decision {
+    pub fn record(&mut self, evidence: impl Into<Arc<Evidence>>, decision: Decision) -> Decision {
+        let evidence = evidence.into();
         let Some(open) = &mut self.open else { return decision.denied(Reason::AuditUnavailable) };
         let decision = if self.sink.admits(open.slot) { decision } else { decision.denied(Reason::AuditUnavailable) };
         open.to_decision = Some(open.started.elapsed());
@@ -60,7 +61,7 @@ impl Entry {
     }
 
     /// What was recorded, for those who decide again later. None before `record`.
-    pub fn evidence(&self) -> Option<&Evidence> {
+    pub fn evidence(&self) -> Option<&Arc<Evidence>> {
         self.open.as_ref()?.known.evidence()
     }
 
@@ -68,6 +69,11 @@ impl Entry {
     pub fn count<B: Body<Data = Bytes> + Unpin>(&mut self, body: B) -> CountedBody<B> {
         let flow = if body.is_end_stream() { None } else { self.flow() };
         CountedBody::new(body, flow)
+    }
+
+    /// Where others count bytes for this record, besides the bodies it wraps. None once closed.
+    pub fn flow(&mut self) -> Option<Arc<Flow>> {
+        self.open.as_mut().map(|open| Arc::clone(open.flow.get_or_insert_default()))
     }
 
     /// Notes what became of the request at the upstream.
@@ -106,7 +112,7 @@ impl Entry {
         }
         let event = LiveEvent::Opened {
             connection: Arc::clone(&open.connection),
-            evidence: Box::new(decided.0.clone()),
+            evidence: Arc::clone(&decided.0),
             decision: Box::new(decided.1.clone()),
             status,
         };
@@ -155,10 +161,6 @@ impl Entry {
             self.sink.live_closed();
         }
     }
-
-    fn flow(&mut self) -> Option<Arc<Flow>> {
-        self.open.as_mut().map(|open| Arc::clone(open.flow.get_or_insert_default()))
-    }
 }
 
 impl Drop for Entry {
@@ -185,14 +187,13 @@ impl LiveEntry {
         &self.flow
     }
 
-    pub fn evidence(&self) -> Option<&Evidence> {
+    pub fn evidence(&self) -> Option<&Arc<Evidence>> {
         self.entry.evidence()
     }
 
     /// Records that the connection was decided again.
-    pub fn redecided(&self, evidence: Evidence, decision: Decision, now: Moment) {
-        let event = LiveEvent::Redecided { evidence: Box::new(evidence), decision: Box::new(decision) };
-        self.event(event, now);
+    pub fn redecided(&self, evidence: impl Into<Arc<Evidence>>, decision: Decision, now: Moment) {
+        self.event(LiveEvent::Redecided { evidence: evidence.into(), decision: Box::new(decision) }, now);
     }
 
     /// Records that the connection is being cut, and why; its closing record will say the same.

@@ -112,8 +112,8 @@ impl Audit {
     }
 
     /// Records that what lives long was decided again. `id` is its request's.
-    pub fn redecided(&self, id: &str, evidence: Evidence, decision: Decision, now: Moment) {
-        self.live(id, LiveEvent::Redecided { evidence: Box::new(evidence), decision: Box::new(decision) }, now);
+    pub fn redecided(&self, id: &str, evidence: impl Into<Arc<Evidence>>, decision: Decision, now: Moment) {
+        self.live(id, LiveEvent::Redecided { evidence: evidence.into(), decision: Box::new(decision) }, now);
     }
 
     /// Records that what lives long is being cut. Its closing record follows when it has ended.

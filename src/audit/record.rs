@@ -78,7 +78,8 @@ impl Serialize for End {
 /// What became of the request at the upstream.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    pub origin: Origin,
+    /// None: no address of the resource was worth trying.
+    pub origin: Option<Origin>,
     /// The status of the upstream's answer. None: it never answered.
     pub status: Option<u16>,
     /// From the request being handed to the upstream until the head of its answer, or until it failed.
@@ -152,18 +153,18 @@ impl Record {
 pub enum Known {
     /// The request ended while its evidence was still being gathered.
     Asked(Request),
-    Decided(Box<(Evidence, Decision)>),
+    Decided(Box<(Arc<Evidence>, Decision)>),
 }
 
 impl Known {
-    pub const fn request(&self) -> &Request {
+    pub fn request(&self) -> &Request {
         match self {
             Self::Asked(request) => request,
             Self::Decided(decided) => &decided.0.request,
         }
     }
 
-    pub fn evidence(&self) -> Option<&Evidence> {
+    pub fn evidence(&self) -> Option<&Arc<Evidence>> {
         match self {
             Self::Asked(_) => None,
             Self::Decided(decided) => Some(&decided.0),
@@ -189,8 +190,8 @@ pub struct Live {
 #[derive(Debug)]
 pub enum LiveEvent {
     /// It flows from now on: an upgrade was accepted, or the head of a long answer was sent.
-    Opened { connection: Arc<Connection>, evidence: Box<Evidence>, decision: Box<Decision>, status: Option<u16> },
-    Redecided { evidence: Box<Evidence>, decision: Box<Decision> },
+    Opened { connection: Arc<Connection>, evidence: Arc<Evidence>, decision: Box<Decision>, status: Option<u16> },
+    Redecided { evidence: Arc<Evidence>, decision: Box<Decision> },
     Cut { reason: &'static str },
 }
 
