@@ -17,7 +17,9 @@ use rangegate::evidence::{
     Protocol, Quota, Request, Subject, Timing, Via,
 };
 use rangegate::latency::{Coordinates, Kilometres, Rtt};
-use rangegate::policy::{Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Verdict};
+use rangegate::policy::{Decided, 
+    Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
+};
 use serde_json::Value;
 use smallvec::smallvec;
 use std::fs;
@@ -58,9 +60,9 @@ fn every_way_out_leaves_one_record() {
         task.join()
     });
     assert!(panicked.is_err());
-    decided("tunnel").live(101, NOW).finish(End::Complete);
-    drop(decided("tunnel-dropped").live(101, NOW));
-    let mut cut = decided("tunnel-cut").live(101, NOW);
+    decided("tunnel").upgraded(101, NOW).finish(End::Complete);
+    drop(decided("tunnel-dropped").upgraded(101, NOW));
+    let mut cut = decided("tunnel-cut").upgraded(101, NOW);
     cut.cut("certificate-revoked", NOW);
     cut.finish(End::Complete);
 
@@ -125,10 +127,10 @@ fn meet(audit: &Audit, id: &str, fate: u8) {
         2 => deliver(decided(audit, id, "GET", Outcome::Observe).follow(Response::new(Full::from("x")))),
         3 => drop(decided(audit, id, "GET", Outcome::Forward).follow(Response::new(Full::from("x")))),
         4 => deliver(decided(audit, id, "GET", Outcome::Forward).follow(Response::new(Broken { sent: false }))),
-        5 => drop(decided(audit, id, "GET", Outcome::Forward).live(101, NOW)),
+        5 => drop(decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW)),
         6 => {
-            let mut live = decided(audit, id, "GET", Outcome::Forward).live(101, NOW);
-            live.redecided(evidence(id, "GET"), decision(Outcome::Deny), NOW);
+            let mut live = decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW);
+            live.redecided(Arc::new(Decided { evidence: evidence(id, "GET"), decision: decision(Outcome::Deny) }), NOW);
             live.cut("drain", NOW);
         }
         7 => {
@@ -153,11 +155,11 @@ fn a_record_says_what_happened() {
     let audit = bench.start();
     let mut entry = audit.open(&connection(), &request("r1", "POST"), NOW);
     let upload = entry.count(Full::<Bytes>::from("twelve bytes"));
-    let decision = entry.record(evidence("r1", "POST"), decision(Outcome::Forward));
-    assert_eq!(decision.outcome, Outcome::Forward);
+    let decided = entry.record(evidence("r1", "POST"), decision(Outcome::Forward));
+    assert_eq!(decided.decision.outcome, Outcome::Forward);
     block_on(upload.collect()).expect("the upload is read");
     let head = Duration::from_micros(1500);
-    entry.upstream(Exchange { origin: origin(), status: Some(201), head, attempts: 2, fault: None });
+    entry.upstream(Exchange { origin: Some(origin()), status: Some(201), head, attempts: 2, fault: None });
     let mut response = Response::new(Full::from("abc"));
     *response.status_mut() = http::StatusCode::CREATED;
     deliver(entry.follow(response));
@@ -195,10 +197,10 @@ fn a_record_says_what_happened() {
 fn what_lives_long_is_seen_while_it_lives() {
     let bench = Bench::new();
     let audit = bench.start();
-    let mut live = decided(&audit, "ws", "GET", Outcome::Forward).live(101, NOW);
+    let mut live = decided(&audit, "ws", "GET", Outcome::Forward).upgraded(101, NOW);
     live.flow().add_received(7);
     live.flow().add_sent(70);
-    live.redecided(evidence("ws", "GET"), decision(Outcome::Deny), NOW.plus_millis(5));
+    live.redecided(Arc::new(Decided { evidence: evidence("ws", "GET"), decision: decision(Outcome::Deny) }), NOW.plus_millis(5));
     live.cut("certificate-revoked", NOW.plus_millis(6));
     drop(live);
     audit.close(SOON).expect("everything is written");
@@ -240,8 +242,9 @@ fn an_observed_request_raises_an_alert_at_once() {
     });
     drop(entry);
     audit.close(SOON).expect("everything is written");
+    let lines = bench.lines();
     let kinds: Vec<(String, String)> =
-        bench.lines().iter().map(|line| (text(line, "kind"), line["event"].as_str().unwrap_or("-").to_owned())).collect();
+        lines.iter().map(|line| (text(line, "kind"), line["event"].as_str().unwrap_or("-").to_owned())).collect();
     let expected = [
         ("control", "file-opened"),
         ("control", "start"),
@@ -257,7 +260,8 @@ fn an_observed_request_raises_an_alert_at_once() {
 
 #[test]
 fn nothing_hostile_leaves_its_line() {
-    let hostile = "/a\r\n{\"kind\":\"request\"}\u{1b}[2J\0\u{7f}\u{85}\u{9b}31m\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}\u{e0041}é€";
+    let hostile = "/a\r\n{\"kind\":\"request\"}\u{1b}[2J\0\
+                   \u{7f}\u{85}\u{9b}31m\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}\u{e0041}é€";
     let bench = Bench::new();
     let audit = bench.start();
     let mut evidence = evidence("hostile", "GET");
@@ -285,16 +289,15 @@ fn a_full_queue_denies_and_says_how_often() {
     assert!(!audit.writable());
     for at in 0..3 {
         let mut entry = audit.open(&connection(), &request(&format!("over-{at}"), "GET"), NOW);
-        let decision = entry.record(evidence("over", "GET"), decision(Outcome::Forward));
-        assert_eq!((decision.outcome, decision.reason), (Outcome::Deny, Reason::AuditUnavailable));
+        let decided = entry.record(evidence("over", "GET"), decision(Outcome::Forward));
+        assert_eq!((decided.decision.outcome, decided.decision.reason), (Outcome::Deny, Reason::AuditUnavailable));
     }
     drop(held);
     wait_until(|| audit.writable());
     assert_eq!(decide(&audit, "after").outcome, Outcome::Forward);
     audit.close(SOON).expect("everything is written");
     assert_eq!(bench.ends().len(), 5);
-    let unrecorded = bench.lines().into_iter().find(|line| line["event"] == "unrecorded").expect("the count");
-    assert_eq!(unrecorded["detail"], "3 records found no place in the queue");
+    assert_eq!(unrecorded(&bench.lines()), 3);
     bench.assert_whole();
 }
 
@@ -316,7 +319,7 @@ fn those_who_stay_hold_no_place() {
     let audit = bench.start();
     let live: Vec<_> = (0..10)
         .map(|at| {
-            let live = decided(&audit, &format!("ws-{at}"), "GET", Outcome::Forward).live(101, NOW);
+            let live = decided(&audit, &format!("ws-{at}"), "GET", Outcome::Forward).upgraded(101, NOW);
             wait_until(|| audit.writable());
             live
         })
@@ -349,11 +352,7 @@ fn a_flood_of_refused_connections_leaves_room_for_requests() {
     audit.close(SOON).expect("everything is written");
     let lines = bench.lines();
     assert!(lines.iter().all(|line| line["kind"] != "connection"));
-    let counted = lines.iter().filter(|line| line["event"] == "unrecorded").map(|line| {
-        let detail = text(line, "detail");
-        detail.split(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a count")
-    });
-    assert_eq!(counted.sum::<u32>(), 1000);
+    assert_eq!(unrecorded(&lines), 1000);
 }
 
 #[test]
@@ -479,7 +478,8 @@ fn a_line_torn_by_a_crash_is_moved_aside() {
     assert_eq!((report.fault_count, report.torn.map(|place| place.line)), (0, Some(9)));
 
     bench.start().close(SOON).expect("everything is written");
-    assert_eq!(fs::read(bench.directory.path().join("audit.jsonl.torn")).expect("torn"), b"{\"schema\":1,\"kind\":\"requ\n");
+    let torn = fs::read(bench.directory.path().join("audit.jsonl.torn")).expect("torn");
+    assert_eq!(torn, b"{\"schema\":1,\"kind\":\"requ\n");
     let report = bench.assert_whole();
     assert_eq!(report.torn, None);
     assert!(bench.lines().iter().any(|line| line["event"] == "repaired"));
@@ -512,7 +512,8 @@ fn a_file_of_something_else_is_set_aside() {
     let bench = Bench::new();
     fs::write(bench.path(), "not a log\n").expect("write");
     bench.start().close(SOON).expect("everything is written");
-    assert_eq!(fs::read(bench.directory.path().join("audit.000000000000-damaged.jsonl")).expect("aside"), b"not a log\n");
+    let aside = bench.directory.path().join("audit.000000000000-damaged.jsonl");
+    assert_eq!(fs::read(aside).expect("aside"), b"not a log\n");
     assert_eq!(read(&bench.path())[0]["event"], "file-opened");
 }
 
@@ -636,10 +637,11 @@ fn a_full_disk_denies_keeps_and_recovers() {
     audit.close(SOON).expect("everything is written");
 
     let lines = bench.lines();
-    let forwarded = lines.iter().filter(|line| line["id"] == "acknowledged" && line["decision"]["outcome"] == "forward");
+    let of = |id: &'static str| lines.iter().filter(move |line| line["id"] == id);
+    let forwarded = of("acknowledged").filter(|line| line["decision"]["outcome"] == "forward");
     assert_eq!(forwarded.count(), acknowledged, "nothing acknowledged is lost");
     for id in ["before", "denied", "recovered"] {
-        assert_eq!(lines.iter().filter(|line| line["id"] == id).count(), 1, "{id}");
+        assert_eq!(of(id).count(), 1, "{id}");
     }
     let recovered = lines.iter().find(|line| line["event"] == "recovered").expect("a line says so");
     assert!(recovered["detail"].as_str().is_some_and(|detail| detail.contains("No space left")), "{recovered}");
@@ -672,6 +674,7 @@ fn half_written() {
     wait_until(|| {
         meet(&audit, &acknowledged.to_string(), 1);
         acknowledged += 1;
+        wait_until(|| settled(&audit));
         !audit.writable()
     });
     assert_eq!(decide(&audit, "denied").outcome, Outcome::Deny);
@@ -706,11 +709,11 @@ fn metrics_are_a_fold_over_the_records() {
     let audit = bench.start();
     let mut entry = decided(&audit, "one", "GET", Outcome::Forward);
     let head = Duration::from_millis(2);
-    entry.upstream(Exchange { origin: origin(), status: Some(200), head, attempts: 1, fault: None });
+    entry.upstream(Exchange { origin: Some(origin()), status: Some(200), head, attempts: 1, fault: None });
     deliver(entry.follow(Response::new(Full::from("abc"))));
     drop(decided(&audit, "two", "GET", Outcome::Deny));
     drop(decided(&audit, "three", "GET", Outcome::Observe));
-    let live = decided(&audit, "four", "GET", Outcome::Forward).live(101, NOW);
+    let live = decided(&audit, "four", "GET", Outcome::Forward).upgraded(101, NOW);
     audit.metrics().reloaded("policy", true);
     audit.metrics().policy("0123456789abcdef");
     audit.metrics().upstream("https://10.0.4.7:8443", true);
@@ -796,7 +799,8 @@ fn replay_sets_aside_what_the_policy_did_not_decide() {
     drop(held);
     drop(over);
     audit.close(SOON).expect("everything is written");
-    let log = fs::read_to_string(bench.path()).expect("log").replace("\"reason\":\"all-met\"", "\"reason\":\"audit-unavailable\"");
+    let log = fs::read_to_string(bench.path()).expect("log");
+    let log = log.replace(r#""reason":"all-met""#, r#""reason":"audit-unavailable""#);
     let mut replay = Replay::default();
     replay.file("log", &mut log.as_bytes(), &mut |_: &Evidence| decision(Outcome::Deny)).expect("readable");
     assert_eq!((replay.decided, replay.set_aside, replay.unreadable_count), (0, 1, 0));
@@ -854,7 +858,8 @@ impl Bench {
     /// Id and end of each closed record.
     fn ends(&self) -> Vec<(String, String)> {
         let lines = self.lines();
-        lines.iter().filter(|line| line["kind"] == "request").map(|line| (text(line, "id"), text(line, "end"))).collect()
+        let closed = lines.iter().filter(|line| line["kind"] == "request");
+        closed.map(|line| (text(line, "id"), text(line, "end"))).collect()
     }
 
     fn rewrite(&self, change: impl FnOnce(&mut Vec<String>)) {
@@ -883,6 +888,15 @@ fn read(path: &Path) -> Vec<Value> {
 
 fn text(line: &Value, key: &str) -> String {
     line[key].as_str().expect(key).to_owned()
+}
+
+/// How many records the log says found no place.
+fn unrecorded(lines: &[Value]) -> u32 {
+    let counted = lines.iter().filter(|line| line["event"] == "unrecorded").map(|line| {
+        let detail = text(line, "detail");
+        detail.split(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a count")
+    });
+    counted.sum()
 }
 
 fn kinds(report: &Report) -> Vec<FaultKind> {
@@ -941,7 +955,7 @@ fn decided(audit: &Audit, id: &str, method: &'static str, outcome: Outcome) -> E
 /// What becomes of a request that the policy forwards.
 fn decide(audit: &Audit, id: &str) -> Decision {
     let mut entry = audit.open(&connection(), &request(id, "GET"), NOW);
-    entry.record(evidence(id, "GET"), decision(Outcome::Forward))
+    entry.record(evidence(id, "GET"), decision(Outcome::Forward)).decision.clone()
 }
 
 fn connection() -> Arc<Connection> {
@@ -987,7 +1001,7 @@ fn decision(outcome: Outcome) -> Decision {
             verdict: Verdict::Met,
             reason: Reason::AllMet,
             demand: Outcome::Forward,
-            seen: "ann-laptop".into(),
+            seen: Seen::Word("ann-laptop"),
             remedy: Remedy::None,
         }],
     }

@@ -126,14 +126,10 @@ impl Entry {
 
     /// Hands the record on to an upgraded connection, and writes its `opened` line. What is left is closed.
     pub fn upgraded(&mut self, status: u16, now: Moment) -> LiveEntry {
-        Self { open: self.open.take(), sink: Arc::clone(&self.sink) }.live(status, now)
-    }
-
-    /// Turns the record into that of an upgraded connection, and writes its `opened` line.
-    fn live(mut self, status: u16, now: Moment) -> LiveEntry {
-        self.opened(Some(status), now);
-        let flow = self.flow();
-        LiveEntry { entry: self, flow, end: None }
+        let mut entry = Self { open: self.open.take(), sink: Arc::clone(&self.sink) };
+        entry.opened(Some(status), now);
+        let flow = entry.flow();
+        LiveEntry { entry, flow, end: None }
     }
 
     /// Closes the record. Later calls, and the drop, do nothing.

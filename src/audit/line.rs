@@ -20,7 +20,7 @@ pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, record: &Record) {
         Known::Decided(decided) => (None, Some(&decided.evidence), Some(&decided.decision)),
     };
     let upstream = record.exchange.as_ref().map(|exchange| UpstreamPart {
-        origin: &exchange.origin,
+        origin: exchange.origin.as_ref(),
         status: exchange.status,
         attempts: exchange.attempts,
         fault: exchange.fault,
@@ -194,8 +194,8 @@ struct ControlPart<'a> {
 
 #[derive(Serialize)]
 struct UpstreamPart<'a> {
-    #[serde(serialize_with = "shown")]
-    origin: &'a Origin,
+    #[serde(serialize_with = "shown", skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a Origin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     attempts: u8,
@@ -225,8 +225,11 @@ struct BytesPart {
     out: u64,
 }
 
-fn shown<S: Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(origin)
+fn shown<S: Serializer>(origin: &Option<&Origin>, serializer: S) -> Result<S::Ok, S::Error> {
+    match origin {
+        Some(origin) => serializer.collect_str(origin),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

