@@ -18,7 +18,7 @@ use rangegate::evidence::{
 };
 use rangegate::latency::{Coordinates, Kilometres, Rtt};
 use rangegate::policy::{
-    Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
+    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
 };
 use serde_json::Value;
 use smallvec::smallvec;
@@ -60,9 +60,9 @@ fn every_way_out_leaves_one_record() {
         task.join()
     });
     assert!(panicked.is_err());
-    decided("tunnel").live(101, NOW).finish(End::Complete);
-    drop(decided("tunnel-dropped").live(101, NOW));
-    let mut cut = decided("tunnel-cut").live(101, NOW);
+    decided("tunnel").upgraded(101, NOW).finish(End::Complete);
+    drop(decided("tunnel-dropped").upgraded(101, NOW));
+    let mut cut = decided("tunnel-cut").upgraded(101, NOW);
     cut.cut("certificate-revoked", NOW);
     cut.finish(End::Complete);
 
@@ -127,10 +127,10 @@ fn meet(audit: &Audit, id: &str, fate: u8) {
         2 => deliver(decided(audit, id, "GET", Outcome::Observe).follow(Response::new(Full::from("x")))),
         3 => drop(decided(audit, id, "GET", Outcome::Forward).follow(Response::new(Full::from("x")))),
         4 => deliver(decided(audit, id, "GET", Outcome::Forward).follow(Response::new(Broken { sent: false }))),
-        5 => drop(decided(audit, id, "GET", Outcome::Forward).live(101, NOW)),
+        5 => drop(decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW)),
         6 => {
-            let mut live = decided(audit, id, "GET", Outcome::Forward).live(101, NOW);
-            live.redecided(evidence(id, "GET"), decision(Outcome::Deny), NOW);
+            let mut live = decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW);
+            live.redecided(again(id), NOW);
             live.cut("drain", NOW);
         }
         7 => {
@@ -155,11 +155,11 @@ fn a_record_says_what_happened() {
     let audit = bench.start();
     let mut entry = audit.open(&connection(), &request("r1", "POST"), NOW);
     let upload = entry.count(Full::<Bytes>::from("twelve bytes"));
-    let decision = entry.record(evidence("r1", "POST"), decision(Outcome::Forward));
-    assert_eq!(decision.outcome, Outcome::Forward);
+    let decided = entry.record(evidence("r1", "POST"), decision(Outcome::Forward));
+    assert_eq!(decided.decision.outcome, Outcome::Forward);
     block_on(upload.collect()).expect("the upload is read");
     let head = Duration::from_micros(1500);
-    entry.upstream(Exchange { origin: Some(origin()), status: Some(201), head, attempts: 2, fault: None });
+    entry.upstream(Exchange { origin: origin(), status: Some(201), head, attempts: 2, fault: None });
     let mut response = Response::new(Full::from("abc"));
     *response.status_mut() = http::StatusCode::CREATED;
     deliver(entry.follow(response));
@@ -197,10 +197,10 @@ fn a_record_says_what_happened() {
 fn what_lives_long_is_seen_while_it_lives() {
     let bench = Bench::new();
     let audit = bench.start();
-    let mut live = decided(&audit, "ws", "GET", Outcome::Forward).live(101, NOW);
+    let mut live = decided(&audit, "ws", "GET", Outcome::Forward).upgraded(101, NOW);
     live.flow().add_received(7);
     live.flow().add_sent(70);
-    live.redecided(evidence("ws", "GET"), decision(Outcome::Deny), NOW.plus_millis(5));
+    live.redecided(again("ws"), NOW.plus_millis(5));
     live.cut("certificate-revoked", NOW.plus_millis(6));
     drop(live);
     audit.close(SOON).expect("everything is written");
@@ -289,7 +289,7 @@ fn a_full_queue_denies_and_says_how_often() {
     assert!(!audit.writable());
     for at in 0..3 {
         let mut entry = audit.open(&connection(), &request(&format!("over-{at}"), "GET"), NOW);
-        let decision = entry.record(evidence("over", "GET"), decision(Outcome::Forward));
+        let decision = &entry.record(evidence("over", "GET"), decision(Outcome::Forward)).decision;
         assert_eq!((decision.outcome, decision.reason), (Outcome::Deny, Reason::AuditUnavailable));
     }
     drop(held);
@@ -319,7 +319,7 @@ fn those_who_stay_hold_no_place() {
     let audit = bench.start();
     let live: Vec<_> = (0..10)
         .map(|at| {
-            let live = decided(&audit, &format!("ws-{at}"), "GET", Outcome::Forward).live(101, NOW);
+            let live = decided(&audit, &format!("ws-{at}"), "GET", Outcome::Forward).upgraded(101, NOW);
             wait_until(|| audit.writable());
             live
         })
@@ -709,11 +709,11 @@ fn metrics_are_a_fold_over_the_records() {
     let audit = bench.start();
     let mut entry = decided(&audit, "one", "GET", Outcome::Forward);
     let head = Duration::from_millis(2);
-    entry.upstream(Exchange { origin: Some(origin()), status: Some(200), head, attempts: 1, fault: None });
+    entry.upstream(Exchange { origin: origin(), status: Some(200), head, attempts: 1, fault: None });
     deliver(entry.follow(Response::new(Full::from("abc"))));
     drop(decided(&audit, "two", "GET", Outcome::Deny));
     drop(decided(&audit, "three", "GET", Outcome::Observe));
-    let live = decided(&audit, "four", "GET", Outcome::Forward).live(101, NOW);
+    let live = decided(&audit, "four", "GET", Outcome::Forward).upgraded(101, NOW);
     audit.metrics().reloaded("policy", true);
     audit.metrics().policy("0123456789abcdef");
     audit.metrics().upstream("https://10.0.4.7:8443", true);
@@ -955,7 +955,11 @@ fn decided(audit: &Audit, id: &str, method: &'static str, outcome: Outcome) -> E
 /// What becomes of a request that the policy forwards.
 fn decide(audit: &Audit, id: &str) -> Decision {
     let mut entry = audit.open(&connection(), &request(id, "GET"), NOW);
-    entry.record(evidence(id, "GET"), decision(Outcome::Forward))
+    entry.record(evidence(id, "GET"), decision(Outcome::Forward)).decision.clone()
+}
+
+fn again(id: &str) -> Arc<Decided> {
+    Arc::new(Decided { evidence: evidence(id, "GET"), decision: decision(Outcome::Deny) })
 }
 
 fn connection() -> Arc<Connection> {

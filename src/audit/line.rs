@@ -17,10 +17,10 @@ pub const SCHEMA: u8 = 1;
 pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, record: &Record) {
     let (asked, evidence, decision) = match &record.known {
         Known::Asked(request) => (Some(request), None, None),
-        Known::Decided(decided) => (None, Some(&*decided.0), Some(&decided.1)),
+        Known::Decided(decided) => (None, Some(&decided.evidence), Some(&decided.decision)),
     };
     let upstream = record.exchange.as_ref().map(|exchange| UpstreamPart {
-        origin: exchange.origin.as_ref(),
+        origin: &exchange.origin,
         status: exchange.status,
         attempts: exchange.attempts,
         fault: exchange.fault,
@@ -57,16 +57,16 @@ pub fn live(buffer: &mut Vec<u8>, chain: &mut Chain, live: &Live) {
         reason: None,
     };
     match &live.event {
-        LiveEvent::Opened { connection, evidence, decision, status } => {
+        LiveEvent::Opened { connection, decided, status } => {
             part.connection = Some(connection);
-            part.evidence = Some(evidence);
-            part.decision = Some(decision);
+            part.evidence = Some(&decided.evidence);
+            part.decision = Some(&decided.decision);
             part.response = status.map(|status| StatusPart { status });
         }
-        LiveEvent::Redecided { evidence, decision } => {
+        LiveEvent::Redecided { decided } => {
             part.event = "re-decided";
-            part.evidence = Some(evidence);
-            part.decision = Some(decision);
+            part.evidence = Some(&decided.evidence);
+            part.decision = Some(&decided.decision);
         }
         LiveEvent::Cut { reason } => {
             part.event = "cut";
@@ -194,8 +194,8 @@ struct ControlPart<'a> {
 
 #[derive(Serialize)]
 struct UpstreamPart<'a> {
-    #[serde(serialize_with = "shown", skip_serializing_if = "Option::is_none")]
-    origin: Option<&'a Origin>,
+    #[serde(serialize_with = "shown")]
+    origin: &'a Origin,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     attempts: u8,
@@ -225,11 +225,8 @@ struct BytesPart {
     out: u64,
 }
 
-fn shown<S: Serializer>(origin: &Option<&Origin>, serializer: S) -> Result<S::Ok, S::Error> {
-    match origin {
-        Some(origin) => serializer.collect_str(origin),
-        None => serializer.serialize_none(),
-    }
+fn shown<S: Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(origin)
 }
 
 fn micros(duration: Duration) -> u64 {
