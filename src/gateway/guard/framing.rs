@@ -132,6 +132,11 @@ impl Framing {
         self.unit == Unit::Undecided
     }
 
+    /// How many whole heads have passed.
+    pub const fn heads(&self) -> u32 {
+        self.heads
+    }
+
     /// The handshake was refused: what follows is the next request.
     pub fn resume(&mut self) {
         if self.unit == Unit::Undecided {
