@@ -6,6 +6,7 @@
 //! an error. After either, not a byte of the connection is read as HTTP again. Bodies are not copied.
 
 pub mod framing;
+mod grammar;
 
 use crate::evidence::Malformed;
 use framing::{Framing, Violation};
