@@ -464,7 +464,7 @@ fn a_connection_looks_up_once_until_something_changes() {
 fn a_relay_that_splits_tcp_shows_in_the_gap() {
     use rangegate::evidence::timing::TlsSource;
     use rangegate::latency::{Kilometres, Rtt};
-    use rangegate::sources::timing::{ConnectionTiming, GatewayPlace, assemble};
+    use rangegate::sources::timing::{ConnectionTiming, GatewayPlace, TimingSettings, assemble};
     use rangegate::sources::transport::TcpSamples;
     use rangegate::state::timings::{Timings, TimingsSettings};
     use std::io::{Read, Write};
@@ -497,8 +497,9 @@ fn a_relay_that_splits_tcp_shows_in_the_gap() {
     let files = Files::new();
     let network = networks(&files).locate(peer.ip(), Some(ip("192.0.2.1")), Via::Direct, DEMO_NOW);
     let phoenix = Coordinates { latitude: 33.4484, longitude: -112.074 };
-    let place = GatewayPlace { coordinates: phoenix, country: Some("US".into()), tolerance: Kilometres(200.0) };
-    let timing = assemble(timing.measure(&connection, Via::Direct), None, &network, Some(&place));
+    let place = GatewayPlace { coordinates: phoenix, country: Some("US".into()) };
+    let settings = TimingSettings { place: Some(place), tolerance: Kilometres(200.0) };
+    let timing = assemble(timing.measure(&connection, Via::Direct), None, &network, &settings);
 
     let Fact::Known(gap) = timing.relay_gap else { panic!("both heights were measured: {timing:?}") };
     assert!(gap >= Rtt::from_millis(30), "a relay that holds {HELD:?} leaves a gap of {gap}");

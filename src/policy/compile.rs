@@ -2,7 +2,7 @@
 
 mod requirement;
 mod resource;
-mod upstream;
+pub(crate) mod upstream;
 
 use super::cases;
 use super::criteria::{Names, set::Set};
@@ -40,7 +40,7 @@ impl Policy {
         let sets = sets(&mut roots, &mut faults);
         let names = Names { sets: &sets, lists: &context.lists, owner: "*", requirement: "" };
         let has_baseline = roots.iter().any(|root| root.has("require"));
-        let baseline: Vec<_> = roots.iter_mut().flat_map(|root| requirement::all(root, Scope::Baseline, names)).collect();
+        let baseline: Vec<_> = roots.iter_mut().flat_map(|root| requirement::all(root, Scope::Baseline, true, names)).collect();
         let mut drafts: Vec<Draft> = Vec::new();
         let mut cases = Vec::new();
         for root in &mut roots {
@@ -88,9 +88,9 @@ fn sets(roots: &mut [Table<'_>], faults: &mut Vec<Diagnostic>) -> BTreeMap<Strin
     for root in roots {
         for (key, value) in root.table("set").map(Table::entries).unwrap_or_default() {
             places.push((key.name.to_owned(), key.place));
-            if let Some(set) = Set::lower(key.name, value) {
-                sets.insert(key.name.to_owned(), Arc::new(set));
-            }
+            // one at fault is known all the same: it is not also missing where it is named
+            let set = Set::lower(key.name, value).unwrap_or_default();
+            sets.insert(key.name.to_owned(), Arc::new(set));
         }
     }
     twice("set", places.iter().map(|(name, place)| (name.as_str(), place)), faults);
@@ -113,7 +113,9 @@ fn check(drafts: &[Draft], baseline: &[(Requirement, Place)], has_baseline: bool
             twice("requirement", first.into_iter().chain([(&*id, &place)]), faults);
         }
         twice("requirement", own.iter().map(|(id, place)| (&**id, place)), faults);
-        if !has_baseline && !draft.requires {
+        // in a file with other faults the requirement may only be misspelt
+        let spoilt = faults.iter().any(|fault| fault.place.file == draft.place.file);
+        if !has_baseline && !draft.requires && !spoilt {
             let fault = Diagnostic::error(draft.place.clone(), format!("`{}` requires nothing", draft.resource.id));
             let fault = fault.label("every request to it would be refused");
             faults.push(fault.help("add a `[[resource.require]]`, or a `[[require]]` for all resources"));

@@ -12,14 +12,26 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Where the gateway stands. Without it distance, excess and nearness are `Unavailable`.
+/// Where the gateway stands, and how sure geography has to be before a round trip proves anything.
+#[derive(Clone, Debug)]
+pub struct TimingSettings {
+    /// None: distance, excess and nearness are `Unavailable`.
+    pub place: Option<GatewayPlace>,
+    /// How far a geography database may be off; taken off the distance before a place is called too near.
+    pub tolerance: Kilometres,
+}
+
 #[derive(Clone, Debug)]
 pub struct GatewayPlace {
     pub coordinates: Coordinates,
     /// ISO 3166-1 alpha-2, upper case. It chooses which fitted line gives the expected round trip; `None`: the world's.
     pub country: Option<Arc<str>>,
-    /// How far a geography database may be off before a round trip counts as proof.
-    pub tolerance: Kilometres,
+}
+
+impl Default for TimingSettings {
+    fn default() -> Self {
+        Self { place: None, tolerance: Kilometres(200.0) }
+    }
 }
 
 /// Everything timed on one connection. The connection owns it; the frame tap holds `tls` too.
@@ -69,6 +81,10 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Of a connection that is over.
+    pub const NOTHING: Self =
+        Self { tcp: Fact::Unavailable(Fault::NoMeasurement), tls: Fact::Unavailable(Fault::NoMeasurement) };
+
     pub fn minima(&self) -> Minima {
         Minima {
             tcp: self.tcp.known().map(|timing| timing.minimum),
@@ -80,8 +96,8 @@ impl Measured {
 /// The least round trip to the TLS endpoint, filled by the frame tap and read without a lock.
 ///
 /// An acknowledgement of SETTINGS carries nothing of what it acknowledges: a client can send it before it could have
-/// heard, and so feign to be near. A ping's answer repeats the ping's bytes, which must be random. Therefore one
-/// answered ping outweighs every SETTINGS acknowledgement.
+/// heard, and so feign to be near. A ping's answer repeats the ping's bytes, which are random. Therefore one answered
+/// ping outweighs every SETTINGS acknowledgement.
 #[derive(Debug)]
 pub struct TlsSamples {
     /// Microseconds in the upper half and the source in the lower, so that one `fetch_min` keeps both together.
@@ -157,11 +173,11 @@ pub fn assemble(
     measured: Measured,
     device: Option<Minima>,
     network: &Network,
-    gateway: Option<&GatewayPlace>,
+    settings: &TimingSettings,
 ) -> Timing {
     let connection = measured.minima();
     let recent = device.unwrap_or_default();
-    let geography = geography(connection.least(recent), &measured, network, gateway);
+    let geography = geography(connection.least(recent), &measured, network, settings);
     Timing {
         device_tcp: device_fact(device, recent.tcp),
         device_tls: device_fact(device, recent.tls),
@@ -217,12 +233,12 @@ struct Geography {
     otherwise: Fact<std::convert::Infallible>,
 }
 
-fn geography(best: Minima, measured: &Measured, network: &Network, gateway: Option<&GatewayPlace>) -> Fact<Geography> {
-    let Some(gateway) = gateway else { return Fact::Unavailable(Fault::GatewayUnplaced) };
+fn geography(best: Minima, measured: &Measured, network: &Network, settings: &TimingSettings) -> Fact<Geography> {
+    let Some(gateway) = &settings.place else { return Fact::Unavailable(Fault::GatewayUnplaced) };
     let country = network.place.country.known().map(|country| &**country);
     network.place.coordinates.as_ref().map(|claimed| Geography {
         distance: gateway.coordinates.distance_to(*claimed),
-        tolerance: gateway.tolerance,
+        tolerance: settings.tolerance,
         line: Line::between(gateway.country.as_deref(), country),
         best,
         otherwise: unmeasured(&measured.tcp),
@@ -275,8 +291,9 @@ mod tests {
     const NO_TLS: Fact<TlsTiming> = Fact::Unavailable(Fault::Insufficient);
     const FORWARDED: Fact<TcpTiming> = Fact::Unavailable(Fault::BehindForwarder);
 
-    fn gateway() -> GatewayPlace {
-        GatewayPlace { coordinates: PHOENIX, country: Some("US".into()), tolerance: Kilometres(200.0) }
+    fn settings() -> TimingSettings {
+        let place = GatewayPlace { coordinates: PHOENIX, country: Some("US".into()) };
+        TimingSettings { place: Some(place), tolerance: Kilometres(200.0) }
     }
 
     fn network(coordinates: Fact<Coordinates>) -> Network {
@@ -298,7 +315,7 @@ mod tests {
     }
 
     fn assembled(tcp: Fact<TcpTiming>, tls: Fact<TlsTiming>, device: Option<Minima>) -> Timing {
-        assemble(Measured { tcp, tls }, device, &network(Fact::Known(HONOLULU)), Some(&gateway()))
+        assemble(Measured { tcp, tls }, device, &network(Fact::Known(HONOLULU)), &settings())
     }
 
     #[test]
@@ -349,16 +366,16 @@ mod tests {
     #[test]
     fn what_is_not_known_is_never_zero() {
         let nowhere = network(Fact::Unavailable(Fault::DatabaseMissing));
-        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &nowhere, Some(&gateway()));
+        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &nowhere, &settings());
         assert_eq!(timing.distance, Fact::Unavailable(Fault::DatabaseMissing));
         assert_eq!(timing.excess, Fact::Unavailable(Fault::DatabaseMissing));
         assert_eq!(timing.nearness, Fact::Unavailable(Fault::DatabaseMissing));
         assert_eq!((timing.device_tcp, timing.device_tls), (Fact::Absent, Fact::Absent));
 
-        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Known(HONOLULU)), None);
+        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Known(HONOLULU)), &TimingSettings::default());
         assert_eq!(timing.distance, Fact::Unavailable(Fault::GatewayUnplaced));
 
-        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Absent), Some(&gateway()));
+        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Absent), &settings());
         assert_eq!((timing.distance, timing.nearness), (Fact::Absent, Fact::Absent));
 
         let unmeasured = assembled(Fact::Unavailable(Fault::NoMeasurement), NO_TLS, Some(Minima::default()));

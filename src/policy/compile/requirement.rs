@@ -13,9 +13,9 @@ use crate::policy::requirement::{Node, Requirement};
 use crate::policy::source::{Table, Value};
 use std::sync::Arc;
 
-/// All requirements under `require`, each with the place of its id.
-pub(super) fn all(table: &mut Table<'_>, scope: Scope, names: Names<'_>) -> Vec<(Requirement, Place)> {
-    table.tables("require").into_iter().filter_map(|table| lower(table, scope, names)).collect()
+/// All requirements under `require`, each with the place of its id. `decoy`: whether there is one to send to.
+pub(super) fn all(table: &mut Table<'_>, scope: Scope, decoy: bool, names: Names<'_>) -> Vec<(Requirement, Place)> {
+    table.tables("require").into_iter().filter_map(|table| lower(table, scope, decoy, names)).collect()
 }
 
 /// A name that quotas, audit records and metrics can carry.
@@ -30,20 +30,26 @@ pub(super) fn id(value: Value<'_>) -> Option<(Arc<str>, Place)> {
     Some((id, value.place()))
 }
 
-fn lower(mut table: Table<'_>, scope: Scope, names: Names<'_>) -> Option<(Requirement, Place)> {
+fn lower(mut table: Table<'_>, scope: Scope, decoy: bool, names: Names<'_>) -> Option<(Requirement, Place)> {
     let id = table.required("id", id);
-    let names = Names { requirement: id.as_ref().map_or("", |(id, _)| id), ..names };
-    let that = table.required("that", |value| node(value, names));
+    let named = id.as_ref().map_or("", |(id, _)| id);
+    let that = table.required("that", |value| node(value, Names { requirement: named, ..names }));
     let otherwise = table.optional("otherwise", |value| Some((otherwise(value)?, value)));
     table.finish();
     let ((id, place), that) = (id?, that?);
     let requirement = Requirement { id, scope, that, otherwise: otherwise.map(|(outcome, _)| outcome) };
-    if let Some((Outcome::RequireGrant, value)) = otherwise
-        && !requirement.criteria().iter().any(|criterion| matches!(criterion, Criterion::Grant(_)))
-    {
-        let fault = Diagnostic::error(value.place(), "`require-grant` without a grant to ask for");
-        let fault = fault.label("`that` names no grant");
-        value.report(fault.help("write `any = [ …, { grant = \"…\" } ]`, which then needs no `otherwise`"));
+    let grants = requirement.criteria().iter().any(|criterion| matches!(criterion, Criterion::Grant(_)));
+    match otherwise {
+        Some((Outcome::RequireGrant, value)) if !grants => {
+            let fault = Diagnostic::error(value.place(), "`require-grant` without a grant to ask for");
+            let fault = fault.label("`that` names no grant");
+            value.report(fault.help("write `any = [ …, { grant = \"…\" } ]`, which then needs no `otherwise`"));
+        }
+        Some((Outcome::Decoy, value)) if !decoy => {
+            let fault = Diagnostic::error(value.place(), format!("`{}` has no decoy to send to", names.owner));
+            value.report(fault.label("needs one").help("add `decoy = \"http://…\"` to the resource"));
+        }
+        _ => {}
     }
     Some((requirement, place))
 }
@@ -82,14 +88,15 @@ enum Kind {
     RoundTrip(Measure),
 }
 
+/// What stands first is the example in diagnostics.
 const KINDS: [(&str, Kind); 23] = [
+    ("device", Kind::Device),
     ("all", Kind::All),
     ("any", Kind::Any),
     ("not", Kind::Not),
     ("asn", Kind::Asn),
     ("cidr", Kind::Cidr),
     ("country", Kind::Country),
-    ("device", Kind::Device),
     ("distance", Kind::Distance),
     ("grant", Kind::Grant),
     ("list", Kind::List),

@@ -7,12 +7,11 @@ use crate::policy::criteria::{Names, method};
 use crate::policy::decision::Scope;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::hosts::HostPattern;
-use crate::policy::outcome::Outcome;
 use crate::policy::requirement::Requirement;
 use crate::policy::resource::{Mode, Resource};
 use crate::policy::segments::Pattern;
 use crate::policy::source::{Table, Value};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 /// A resource as written, before it is held against the others.
 pub(super) struct Draft {
@@ -58,19 +57,12 @@ impl Draft {
         let mode = table.or("mode", Mode::Enforce, |mode| mode.one_of(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
         let names = Names { owner: id.as_ref().map_or("", |(id, _)| id), ..names };
         let requires = table.has("require") || table.has("route");
-        let own = requirement::all(&mut table, Scope::Resource, names);
-        let routes: Vec<RouteDraft> = table.tables("route").into_iter().filter_map(|route| RouteDraft::lower(route, names)).collect();
+        let own = requirement::all(&mut table, Scope::Resource, has_decoy, names);
+        let routes: Vec<RouteDraft> = table.tables("route").into_iter().filter_map(|route| RouteDraft::lower(route, has_decoy, names)).collect();
 
         let whole = Pattern::parse_prefix("/").ok()?;
         let paths = paths.unwrap_or_else(|| vec![(whole, table.place())]);
         check_routes(&table, &routes, &paths);
-        let wants_decoy = own.iter().chain(routes.iter().flat_map(|route| &route.requirements));
-        for (requirement, place) in wants_decoy.filter(|(requirement, _)| requirement.otherwise == Some(Outcome::Decoy)) {
-            if !has_decoy {
-                let fault = Diagnostic::error(place.clone(), format!("`{}` has no decoy to send to", requirement.id));
-                table.report(fault.label("`otherwise = \"decoy\"` needs one").help("add `decoy = \"http://…\"` to the resource"));
-            }
-        }
         if let (Some(upstreams), Some(decoy)) = (&upstreams, &decoy)
             && decoy.iter().any(|origin| upstreams.contains(origin))
         {
@@ -98,13 +90,13 @@ impl Draft {
 }
 
 impl RouteDraft {
-    fn lower(mut table: Table<'_>, names: Names<'_>) -> Option<Self> {
+    fn lower(mut table: Table<'_>, decoy: bool, names: Names<'_>) -> Option<Self> {
         let matches = table.required("match", |value| value.one_or_more(RouteMatch::lower));
         if !table.has("require") {
             let fault = Diagnostic::error(table.place(), "this route requires nothing");
             table.report(fault.label("it would make no difference").help("add a `[[resource.route.require]]`"));
         }
-        let requirements = requirement::all(&mut table, Scope::Route, names);
+        let requirements = requirement::all(&mut table, Scope::Route, decoy, names);
         table.finish();
         Some(Self { matches: matches?, requirements })
     }
@@ -126,7 +118,7 @@ impl RouteMatch {
 
 /// Reports routes that no request can reach and routes that are written twice.
 fn check_routes(table: &Table<'_>, routes: &[RouteDraft], paths: &[(Pattern, Place)]) {
-    let mut known: std::collections::BTreeMap<(&Option<Box<str>>, &Pattern), &Place> = std::collections::BTreeMap::new();
+    let mut known: BTreeMap<(&Option<Box<str>>, &Pattern), &Place> = BTreeMap::new();
     for route in routes.iter().flat_map(|route| &route.matches) {
         if !paths.iter().any(|(prefix, _)| prefix.covers(&route.pattern)) {
             let fault = Diagnostic::error(route.place.clone(), "no request reaches this route");
@@ -137,11 +129,5 @@ fn check_routes(table: &Table<'_>, routes: &[RouteDraft], paths: &[(Pattern, Pla
             let fault = fault.label("again here").related(first.clone(), "first here");
             table.report(fault.help("put the requirements of both under one `[[resource.route]]`"));
         }
-    }
-}
-
-impl std::fmt::Debug for Draft {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Draft").field(&Arc::clone(&self.resource.id)).finish()
     }
 }

@@ -22,7 +22,10 @@ impl Distance {
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {
         Judgement::of(&evidence.timing.distance, Reason::DistanceAbsent, |distance| {
-            if *distance < self.below {
+            if distance.0.is_nan() {
+                // neither below nor above: under `not` it would pass
+                Judgement::unknown(Reason::DistanceAbsent)
+            } else if *distance < self.below {
                 Judgement::met(Reason::DistanceBelow, Seen::Kilometres(*distance))
             } else {
                 Judgement::unmet(Reason::DistanceAbove, Seen::Kilometres(*distance))
@@ -34,7 +37,10 @@ impl Distance {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{faults, judge};
+    use super::*;
+    use crate::evidence::Fact;
     use crate::policy::decision::Verdict::{Met, Unknown, Unmet};
+    use crate::policy::given;
 
     #[test]
     fn below_and_not_at() {
@@ -43,6 +49,13 @@ mod tests {
         assert_eq!(judge(that, "distance = '150km'"), (Unmet, "distance-above"));
         assert_eq!(judge(that, ""), (Unknown, "distance-absent"));
         assert_eq!(judge(that, "unavailable = ['distance']"), (Unknown, "gateway-unplaced"));
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_known() {
+        let mut evidence = given::nothing();
+        evidence.timing.distance = Fact::Known(Kilometres(f64::NAN));
+        assert_eq!(Distance { below: Kilometres(150.0) }.judge(&evidence).verdict, Unknown);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::asn::Asns;
 use super::cidr::Cidr;
 use super::country::Countries;
-use super::{Names, asks_nothing};
+use super::Names;
 use crate::evidence::Evidence;
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
@@ -13,7 +13,7 @@ use crate::policy::source::Value;
 use std::sync::Arc;
 
 /// A named set. The address is in it when any member says so.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Set {
     name: Arc<str>,
     cidr: Option<Cidr>,
@@ -25,7 +25,9 @@ impl Set {
     pub fn lower(name: &str, value: Value<'_>) -> Option<Self> {
         let mut table = value.table()?;
         if table.keys().is_empty() {
-            return asks_nothing(value, "cidr = [ … ]");
+            let fault = Diagnostic::error(value.place(), format!("the set `{name}` holds nothing")).label("an empty table");
+            value.report(fault.help("give it a `cidr`, `asn` or `country`"));
+            return None;
         }
         let set = Self {
             name: name.into(),

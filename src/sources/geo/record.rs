@@ -130,16 +130,12 @@ impl<'de> Deserialize<'de> for Decimal {
                 Ok(Decimal(number))
             }
 
-            fn visit_f32<E>(self, number: f32) -> Result<Decimal, E> {
-                Ok(Decimal(number.into()))
+            fn visit_i64<E>(self, number: i64) -> Result<Decimal, E> {
+                Ok(Decimal(number as f64))
             }
 
-            fn visit_i32<E>(self, number: i32) -> Result<Decimal, E> {
-                Ok(Decimal(number.into()))
-            }
-
-            fn visit_u32<E>(self, number: u32) -> Result<Decimal, E> {
-                Ok(Decimal(number.into()))
+            fn visit_u64<E>(self, number: u64) -> Result<Decimal, E> {
+                Ok(Decimal(number as f64))
             }
         }
 

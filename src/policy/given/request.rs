@@ -1,0 +1,41 @@
+//! A request in an author's words.
+
+use crate::evidence::{Protocol, Request};
+use crate::policy::criteria::method;
+use crate::policy::hosts::HostPattern;
+use crate::policy::segments::Pattern;
+use std::borrow::Cow;
+
+/// Reads `POST https://payroll.corp.example/runs/7/approve`; port and query have no part in policy.
+///
+/// # Errors
+/// Says what a request looks like.
+pub fn request(text: &str) -> Result<Request, String> {
+    let usage = || "expected a method and an https address, such as `GET https://payroll.corp.example/runs`".to_owned();
+    let (method, address) = text.trim().split_once(' ').ok_or_else(usage)?;
+    let method = method::parse(method)?;
+    let rest = address.trim().strip_prefix("https://").ok_or_else(usage)?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    if matches!(HostPattern::parse(host)?, HostPattern::Below(_)) {
+        return Err(usage());
+    }
+    let path = path.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
+    if path.contains('*') {
+        return Err("a request has one path; `*` stands only in patterns".to_owned());
+    }
+    Pattern::parse(path)?;
+    Ok(Request {
+        id: "given".to_owned(),
+        protocol: Protocol::Http11,
+        method: Cow::Owned(method.into()),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        upgrade: None,
+        malformed: None,
+    })
+}
