@@ -79,8 +79,10 @@ impl Policy {
         let Some(guarded) = self.addressed(&evidence.request) else {
             return self.refuse(None, Reason::NothingAddressed);
         };
-        let findings: SmallVec<[Finding; 4]> =
-            self.applying(guarded, &evidence.request).map(|requirement| requirement.find(evidence)).collect();
+        let mut findings: SmallVec<[Finding; 4]> = SmallVec::with_capacity(self.baseline.len() + guarded.requirements.len());
+        for requirement in self.applying(guarded, &evidence.request) {
+            findings.push(requirement.find(evidence));
+        }
         if findings.is_empty() {
             return self.refuse(Some(&guarded.resource), Reason::NothingRequired);
         }
