@@ -8,19 +8,16 @@ mod identity;
 mod listener;
 mod service;
 
-use crate::audit::AuditSettings;
-use crate::enforce::assertion::AssertionSettings;
-use crate::enforce::upstream::UpstreamSettings;
-use crate::gateway::settings::{Limits, ListenerSettings};
-use crate::latency::{Coordinates, Kilometres};
+use crate::gateway::Settings;
+use crate::latency::Coordinates;
+use crate::policy::countries;
 use crate::policy::diagnostic::{self, Diagnostic, Place};
 use crate::policy::source::{Document, Source, Table, Value};
-use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
-use crate::sources::token::IssuerSettings;
+use crate::sources::timing::{GatewayPlace, TimingSettings};
 use crate::store::policy_files;
 use files::{Files, Kind};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -29,57 +26,9 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// Where it was read from.
     pub path: PathBuf,
-    /// At least one; names and addresses are distinct.
-    pub listeners: Vec<ListenerSettings>,
-    pub limits: Limits,
-    pub issuers: Vec<IssuerSettings>,
-    pub geo: GeoSettings,
-    /// Names are distinct.
-    pub lists: Vec<ListSettings>,
-    /// None: distances and too-near are unknown.
-    pub gateway: Option<GatewayPlace>,
-    pub audit: AuditSettings,
-    pub assertion: AssertionSettings,
-    pub upstream: UpstreamSettings,
-    pub headers: HeaderSettings,
-    pub portal: PortalSettings,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served, in clear text.
-    pub operations: SocketAddr,
-    /// The directory of policy files.
-    pub policies: PathBuf,
-    /// The device registry. None: every device is unknown.
-    pub devices: Option<PathBuf>,
-    /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
-    pub emergency: PathBuf,
-    /// Threads that serve requests, each with its own share of connections.
-    pub workers: NonZeroUsize,
+    pub settings: Settings,
     /// What was found and does not stand in the way.
     pub warnings: Report,
-}
-
-/// Where the gateway stands, for distances.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GatewayPlace {
-    pub coordinates: Coordinates,
-    /// How far a geography database may be off before a round trip counts as proof.
-    pub tolerance: Kilometres,
-}
-
-/// What the gateway takes off requests before it adds its own.
-#[derive(Clone, Debug, Default)]
-pub struct HeaderSettings {
-    /// Headers by which upstreams know people, beside those always removed. Lower case.
-    pub identity: Vec<String>,
-    /// Whether the `Authorization` header stays behind.
-    pub strip_authorization: bool,
-}
-
-/// What the pages people meet say about whose they are.
-#[derive(Clone, Debug)]
-pub struct PortalSettings {
-    pub organisation: String,
-    /// Whom to ask: an address, a telephone number, a link's text.
-    pub support: Option<String>,
 }
 
 /// Diagnostics and the sources they point into.
@@ -87,6 +36,14 @@ pub struct PortalSettings {
 pub struct Report {
     pub diagnostics: Vec<Diagnostic>,
     pub sources: Vec<Source>,
+}
+
+/// The files and directories that `check` reads beside the configuration.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    pub policies: PathBuf,
+    pub devices: Option<PathBuf>,
+    pub lists: Vec<ListSettings>,
 }
 
 impl Report {
@@ -142,6 +99,23 @@ impl Config {
         Ok(found)
     }
 
+    /// What stands in files of its own, as far as a configuration tells that may have faults elsewhere.
+    /// None: it tells nothing, and `load` says why.
+    pub fn beside(path: &Path) -> Option<Beside> {
+        let source = policy_files::read_source(path).ok()?;
+        let document = source.parse();
+        if !document.is_toml() {
+            return None;
+        }
+        let mut files = Files::below(path.parent().unwrap_or(Path::new("")));
+        let mut root = document.root();
+        Some(Beside {
+            policies: policies(&mut root, &mut files),
+            devices: devices(&mut root, &mut files),
+            lists: service::lists(&mut root, &mut files)?,
+        })
+    }
+
     fn read(source: Source, path: &Path, check: impl FnOnce(&Files) -> Vec<Diagnostic>) -> Result<Self, Report> {
         let base = path.parent().unwrap_or(Path::new(""));
         let document = source.parse();
@@ -163,56 +137,67 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let listeners = listener::listeners(&mut root, files);
     let limits = listener::limits(&mut root);
     let issuers = identity::issuers(&mut root, files);
-    let devices = root.optional("devices", |v| files.path(v, Kind::Needed("device registry")));
+    let devices = devices(&mut root, files);
     let geo = service::geo(&mut root, files);
     let lists = service::lists(&mut root, files);
-    let gateway = gateway_place(&mut root);
+    let timing = timing(&mut root);
     let audit = service::audit(&mut root, files);
     let assertion = service::assertion(&mut root, files);
-    let upstream = service::upstream(&mut root, files);
+    let (upstream, upstream_exceptions) = service::upstream(&mut root, files);
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
-    let policies =
-        root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")));
+    let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();
-    Some(Config {
-        path: path.to_owned(),
+    let settings = Settings {
         listeners: listeners?,
         limits,
         issuers: issuers?,
         geo,
         lists: lists?,
-        gateway,
+        timing,
         audit: audit?,
         assertion,
         upstream,
+        upstream_exceptions,
         headers,
         portal,
         operations,
         policies,
+        origins: BTreeMap::new(),
         devices,
         emergency,
         workers: workers.unwrap_or_else(every_core),
-        warnings: Report::default(),
-    })
+    };
+    Some(Config { path: path.to_owned(), settings, warnings: Report::default() })
+}
+
+fn policies(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
+    root.or("policies", files.resolve("policies"), |v| files.path(v, Kind::Directory("policy directory")))
+}
+
+fn devices(root: &mut Table<'_>, files: &mut Files) -> Option<PathBuf> {
+    root.optional("devices", |v| files.path(v, Kind::Needed("device registry")))
 }
 
 fn emergency(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
     root.or("emergency", files.resolve("emergency"), |v| files.path(v, Kind::Writable("emergency file")))
 }
 
-fn gateway_place(root: &mut Table<'_>) -> Option<GatewayPlace> {
-    const TOLERANCE: Kilometres = Kilometres(200.0);
-    let mut table = root.table("gateway")?;
+fn timing(root: &mut Table<'_>) -> TimingSettings {
+    let mut timing = TimingSettings::default();
+    let Some(mut table) = root.table("gateway") else { return timing };
     let latitude = table.required("latitude", |v| v.number_in(-90.0..=90.0));
     let longitude = table.required("longitude", |v| v.number_in(-180.0..=180.0));
-    let tolerance = table.or("tolerance", TOLERANCE, Value::distance);
+    let country = table.optional("country", countries::lower).map(|code| code.map(char::from).iter().collect::<String>().into());
+    timing.tolerance = table.or("tolerance", timing.tolerance, Value::distance);
     table.finish();
-    let coordinates = Coordinates { latitude: latitude?, longitude: longitude? };
-    Some(GatewayPlace { coordinates, tolerance })
+    timing.place = latitude.zip(longitude).and_then(|(latitude, longitude)| {
+        Some(GatewayPlace { coordinates: Coordinates::new(latitude, longitude)?, country })
+    });
+    timing
 }
 
 fn every_core() -> NonZeroUsize {

@@ -1,5 +1,8 @@
 //! The command as people and scripts use it: what it prints, where, and how it ends.
 
+#[path = "support/pki.rs"]
+mod pki;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -30,15 +33,19 @@ fn code(output: &Output) -> i32 {
 fn site() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec!["gate.example".to_owned()])
-        .and_then(|params| params.self_signed(&key))
-        .expect("a certificate");
+    let now = rangegate::gateway::clock::now();
+    let authority = pki::Authority::new("devices");
+    let server = authority.issue(&pki::Wanted::server(&["gate.example"], 1).around(now));
     fs::create_dir(dir.path().join("policies")).expect("made");
     for (name, text) in [
-        ("server.pem", certificate.pem()),
-        ("server.key", key.serialize_pem()),
-        ("ca.crl", String::new()),
+        ("ca.pem", authority.pem()),
+        ("server.pem", server.chain_pem()),
+        ("server.key", server.key_pem()),
+        ("ca.crl", authority.crl(&[], now)),
+        (
+            "devices.toml",
+            "[[device]]\nid = 'ann-laptop'\nclass = 'corporate'\nsan = 'uri:spiffe://corp/ann'\n".to_owned(),
+        ),
         ("policies/console.toml", POLICY.to_owned()),
         ("rangegate.toml", CONFIG.to_owned()),
     ] {
@@ -49,10 +56,11 @@ fn site() -> tempfile::TempDir {
 }
 
 const CONFIG: &str = r#"
+devices = "devices.toml"
 [[listener]]
 address = "127.0.0.1:0"
 certificate = [{ chain = "server.pem", key = "server.key" }]
-trust = { authorities = ["server.pem"], revocation-lists = ["ca.crl"] }
+trust = { authorities = ["ca.pem"], revocation-lists = ["ca.crl"] }
 
 [audit]
 path = "audit.jsonl"
@@ -86,7 +94,7 @@ fn help_is_for_people_and_names_the_exit_codes() {
     for part in ["Exit codes:", "Examples:", "serve", "demo", "check", "emergency", "completions"] {
         assert!(stdout(&help).contains(part), "{part}");
     }
-    for command in ["serve", "demo", "check", "emergency", "completions", "version"] {
+    for command in ["serve", "demo", "check", "policy", "replay", "audit", "emergency", "completions", "version"] {
         let help = run(&[command, "--help"]);
         assert_eq!((code(&help), stderr(&help)), (0, String::new()), "{command}");
     }
@@ -161,7 +169,7 @@ fn serve_refuses_a_faulty_configuration_with_its_places() {
     fs::write(&config, CONFIG.replace("address", "adress")).expect("written");
     let output = run(&["serve", "--config", &config]);
     assert_eq!((code(&output), stdout(&output)), (2, String::new()));
-    assert!(stderr(&output).contains("rangegate.toml:3:1") && stderr(&output).contains("did you mean `address`"));
+    assert!(stderr(&output).contains("rangegate.toml:4:1") && stderr(&output).contains("did you mean `address`"));
     let filter = run(&["serve", "--config", &config, "--log", "a=b=c"]);
     assert_eq!(code(&filter), 2);
     assert!(stderr(&filter).contains("`a=b=c` is no log filter (--log)"));
@@ -200,6 +208,132 @@ fn check_finds_every_fault_of_every_file() {
     assert_eq!(json["ok"], false);
     let faults = json["faults"].as_array().expect("a list");
     assert_eq!(faults.len(), 3);
-    assert_eq!((&faults[0]["line"], &faults[0]["severity"]), (&4.into(), &"error".into()));
+    assert_eq!((&faults[0]["line"], &faults[0]["severity"]), (&5.into(), &"error".into()));
     assert_eq!(faults[2]["suggestion"], "asns");
+}
+
+#[test]
+fn a_good_site_is_counted() {
+    let dir = site();
+    let output = run(&["check", "--config", &config_of(dir.path())]);
+    assert_eq!(stdout(&output), "ok: 1 resource, 1 requirement, 1 test, 1 device\n");
+    assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+}
+
+#[test]
+fn check_finds_what_would_keep_the_gateway_from_starting() {
+    let dir = site();
+    let config = config_of(dir.path());
+    fs::write(dir.path().join("ca.crl"), "").expect("written");
+    fs::write(dir.path().join("geo.mmdb"), "not a database").expect("written");
+    fs::write(&config, format!("{CONFIG}\n[geo]\nplaces = ['geo.mmdb']\n")).expect("written");
+    let output = run(&["check", "--config", &config]);
+    assert_eq!(code(&output), 2, "{}", stdout(&output));
+    for part in ["ca.crl", "warning: this is no geography database", "geo.mmdb"] {
+        assert!(stdout(&output).contains(part), "{part} is missing in\n{}", stdout(&output));
+    }
+}
+
+#[test]
+fn check_looks_into_policies_and_lists_beside_a_faulty_configuration() {
+    let dir = site();
+    let config = config_of(dir.path());
+    let lists = "[[list]]\nname = 'hosting'\npath = 'hosting.txt'\n";
+    fs::write(&config, format!("{}\n{lists}", CONFIG.replace("127.0.0.1:0", "nowhere"))).expect("written");
+    fs::write(dir.path().join("hosting.txt"), "# hosting\n192.0.2.0/24\nbanana\n").expect("written");
+    fs::write(dir.path().join("policies/console.toml"), POLICY.replace("hosts", "hots")).expect("written");
+    fs::write(dir.path().join("devices.toml"), "[[device]]\nid = 'x'\nclas = 'corporate'\n").expect("written");
+    let output = run(&["check", "--config", &config]);
+    assert_eq!(code(&output), 2);
+    let found = stdout(&output);
+    for part in [
+        "rangegate.toml:4:11",
+        "devices.toml:3:1",
+        "hosting.txt:3:1",
+        "console.toml:4:1",
+        "did you mean `hosts`",
+        "faults found",
+    ] {
+        assert!(found.contains(part), "{part} is missing in\n{found}");
+    }
+}
+
+#[test]
+fn a_test_that_fails_is_the_answer_no() {
+    let dir = site();
+    let policies = dir.path().join("policies");
+    let test = |more: &[&str]| {
+        let dir = policies.display().to_string();
+        let mut args = vec!["policy", "test", &dir];
+        args.extend(more);
+        run(&args)
+    };
+    let holds = test(&[]);
+    assert_eq!((code(&holds), stdout(&holds).as_str()), (0, "ok    at home the console opens\n1 test, 0 failed\n"));
+
+    let one = run(&["policy", "test", &policies.join("console.toml").display().to_string()]);
+    assert_eq!((code(&one), stdout(&one)), (0, stdout(&holds)), "a single file is a policy too");
+
+    fs::write(policies.join("console.toml"), POLICY.replace("country = \"US\"", "country = \"FR\"")).expect("written");
+    let fails = test(&[]);
+    assert_eq!(code(&fails), 1);
+    for part in [
+        "FAIL  at home the console opens",
+        "console.toml:12:8",
+        "expected forward, got deny",
+        "home         resource  unmet",
+    ] {
+        assert!(stdout(&fails).contains(part), "{part} is missing in\n{}", stdout(&fails));
+    }
+    let check = run(&["check", "--config", &config_of(dir.path())]);
+    assert_eq!(code(&check), 1);
+    assert!(stdout(&check).contains("this test fails") && stdout(&check).ends_with("1 of 1 test failed\n"));
+
+    fs::write(policies.join("console.toml"), POLICY.replace("that", "taht")).expect("written");
+    let faulty = test(&[]);
+    assert_eq!((code(&faulty), stdout(&faulty)), (2, String::new()));
+    assert!(stderr(&faulty).contains("did you mean `that`"), "{}", stderr(&faulty));
+    assert_eq!(code(&run(&["policy", "test", "/nonexistent"])), 2);
+}
+
+#[test]
+fn a_decision_is_explained() {
+    let dir = site();
+    let policies = dir.path().join("policies").display().to_string();
+    let explain = |more: &[&str]| {
+        let mut args = vec!["policy", "explain", "--policies", &policies];
+        args.extend(more);
+        run(&args)
+    };
+    let request = ["--request", "GET https://console.example/"];
+    let table = explain(&[&request[..], &["--given", "country = \"FR\""]].concat());
+    assert_eq!((code(&table), stderr(&table)), (0, String::new()));
+    for part in ["REQUIREMENT", "home         resource  unmet    FR", "outcome   deny"] {
+        assert!(stdout(&table).contains(part), "{part} is missing in\n{}", stdout(&table));
+    }
+    let colored = explain(&[&request[..], &["--given", "country=US", "--color", "always"]].concat());
+    assert!(stdout(&colored).contains("\u{1b}[32mforward\u{1b}[0m"), "{}", stdout(&colored));
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&explain(&[&request[..], &["--json"]].concat()))).expect("JSON");
+    assert_eq!((&json["outcome"], &json["resource"]), (&"deny".into(), &"console".into()));
+
+    let typo = explain(&[&request[..], &["--given", "contry = \"US\""]].concat());
+    assert_eq!(code(&typo), 2);
+    assert!(stderr(&typo).contains("did you mean `country`"));
+    let request = explain(&["--request", "console.example"]);
+    assert_eq!(code(&request), 2);
+    assert!(stderr(&request).contains("`console.example` is not a request"));
+}
+
+#[test]
+fn logs_that_are_not_there_are_the_callers_fault() {
+    let dir = site();
+    let nowhere = dir.path().join("none.jsonl").display().to_string();
+    let policies = dir.path().join("policies").display().to_string();
+    for args in [&["audit", "verify", &nowhere][..], &["replay", &nowhere, "--policy", &policies], &["audit", "verify"]]
+    {
+        let output = run(args);
+        assert_eq!((code(&output), stdout(&output)), (2, String::new()), "{args:?}");
+        assert!(stderr(&output).starts_with("error: "), "{}", stderr(&output));
+    }
 }

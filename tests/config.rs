@@ -52,17 +52,17 @@ fn with(section: &str) -> String {
 fn a_minimal_file_is_short_and_its_defaults_are_safe() {
     assert!(MINIMAL.lines().count() <= 20);
     let config = good(MINIMAL);
-    let listener = &config.listeners[0];
+    let listener = &config.settings.listeners[0];
     assert_eq!(listener.name, "0.0.0.0:8443");
     assert_eq!(listener.client_certificates, ClientCertificates::Requested);
     assert_eq!((listener.trust.crl_missing, listener.trust.crl_expired), (CrlPolicy::Deny, CrlPolicy::Deny));
     assert!(listener.proxy_protocol_from.is_empty() && listener.forwarders.is_empty());
-    assert_eq!(config.issuers[0].algorithms, ["ES256", "RS256"]);
-    assert_eq!(config.audit.when_unwritable, WhenUnwritable::Deny);
-    assert!(config.operations.ip().is_loopback());
-    assert_eq!(config.policies, Path::new("/etc/rangegate/policies"));
-    assert_eq!(config.devices.as_deref(), Some(Path::new("/etc/rangegate/devices.toml")));
-    assert_eq!(config.emergency, Path::new("/etc/rangegate/emergency"));
+    assert_eq!(config.settings.issuers[0].algorithms, ["ES256", "RS256"]);
+    assert_eq!(config.settings.audit.when_unwritable, WhenUnwritable::Deny);
+    assert!(config.settings.operations.ip().is_loopback());
+    assert_eq!(config.settings.policies, Path::new("/etc/rangegate/policies"));
+    assert_eq!(config.settings.devices.as_deref(), Some(Path::new("/etc/rangegate/devices.toml")));
+    assert_eq!(config.settings.emergency, Path::new("/etc/rangegate/emergency"));
     assert!(config.warnings.diagnostics.is_empty());
 }
 
@@ -77,25 +77,25 @@ fn the_example_is_good_and_the_defaults_it_shows_are_the_defaults() {
         })
         .collect();
     let (all, default) = (good(&shown), good(MINIMAL));
-    assert_eq!(format!("{:?}", all.limits), format!("{:?}", default.limits));
-    assert_eq!(all.operations, default.operations);
+    assert_eq!(format!("{:?}", all.settings.limits), format!("{:?}", default.settings.limits));
+    assert_eq!(all.settings.operations, default.settings.operations);
     let issuer = |config: &Config| {
-        let issuer = config.issuers[0].clone();
+        let issuer = config.settings.issuers[0].clone();
         (issuer.skew, issuer.stale_for, issuer.refresh, issuer.cooldown, issuer.algorithms, issuer.types)
     };
     assert_eq!(issuer(&all), issuer(&default));
     let audit = |config: &Config| {
-        let audit = config.audit.clone();
+        let audit = config.settings.audit.clone();
         (audit.rotate_bytes, audit.rotate_after, audit.queue, audit.when_unwritable, audit.sync_every)
     };
     assert_eq!(audit(&all), audit(&default));
     let upstream = |config: &Config| {
-        let upstream = config.upstream.clone();
+        let upstream = config.settings.upstream.clone();
         (upstream.connect_timeout, upstream.header_timeout, upstream.idle_timeout, upstream.pool)
     };
     assert_eq!(upstream(&all), upstream(&default));
     let assertion = |config: &Config| {
-        let assertion = config.assertion.clone();
+        let assertion = config.settings.assertion.clone();
         (assertion.header, assertion.issuer, assertion.lifetime)
     };
     assert_eq!(assertion(&all), assertion(&default));
@@ -237,11 +237,26 @@ fn a_password_in_an_address_is_refused_and_not_shown() {
 }
 
 #[test]
+fn an_upstream_that_differs_takes_the_rest_from_all() {
+    let config = good(&with(
+        "[upstream]\npool = 7\n[[upstream.exception]]\norigin = 'https://slow.example'\nheader-timeout = '9m'",
+    ));
+    let (origin, settings) = &config.settings.upstream_exceptions[0];
+    assert_eq!(origin, "https://slow.example:443");
+    assert_eq!((settings.header_timeout.as_secs(), settings.pool), (540, 7));
+    let twice = "[[upstream.exception]]\norigin = 'http://a'\n[[upstream.exception]]\norigin = 'http://a:80'";
+    assert!(faults(&with(twice)).contains("two exceptions are called `http://a:80`"));
+    for bad in ["a.example", "ftp://a", "http://me:pw@a", "http://a/path", "rangegate:assertion-keys"] {
+        assert!(parse(&with(&format!("[[upstream.exception]]\norigin = '{bad}'"))).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn headers_that_carry_the_message_are_not_ours_to_use() {
     for bad in ["Host", "authorization", "a b", "transfer-encoding"] {
         assert!(parse(&with(&format!("[assertion]\nheader = '{bad}'"))).is_err(), "{bad}");
     }
-    assert_eq!(good(&with("[headers]\nidentity = ['X-User']")).headers.identity, ["x-user"]);
+    assert_eq!(good(&with("[headers]\nidentity = ['X-User']")).settings.headers.identity, ["x-user"]);
 }
 
 #[test]
@@ -258,7 +273,7 @@ rangegate.toml:2:11: the device registry cannot be read (`devices.toml`: there i
 rangegate.toml:6:26: the certificate chain cannot be read (`server.pem`: there is no such file or directory)
 rangegate.toml:6:46: the private key is no PEM private key (`server.key` holds no private key)
 rangegate.toml:7:26: the client authority is no PEM certificate (`ca.pem` holds no certificate)
-rangegate.toml:7:57: warning: the revocation list cannot be read (`ca.crl`: there is no such file or directory)
+rangegate.toml:7:57: the revocation list cannot be read (`ca.crl`: there is no such file or directory)
 rangegate.toml:18:11: warning: the geography database cannot be read (`city.mmdb`: there is no such file or directory)
 ";
     assert_eq!(found, expected);
@@ -291,7 +306,7 @@ fn a_complete_directory_loads_without_a_word() {
     };
     let config = load(0o600);
     assert!(config.warnings.diagnostics.is_empty(), "{}", config.warnings.render(false));
-    assert_eq!(config.listeners[0].certificates[0].chain, dir.path().join("server.pem"));
+    assert_eq!(config.settings.listeners[0].certificates[0].chain, dir.path().join("server.pem"));
     assert!(lines(&load(0o644).warnings).contains("everybody may read the private key"));
 }
 

@@ -4,7 +4,7 @@ use super::body::{AuditedBody, CountedBody};
 use super::record::{Alert, AlertKind, Connection, End, Exchange, Flow, Known, Live, LiveEvent, Record};
 use super::sink::{Line, Sink};
 use crate::evidence::{Evidence, Moment, Request};
-use crate::policy::{Decision, Outcome, Reason};
+use crate::policy::{Decided, Decision, Outcome, Reason};
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
@@ -43,9 +43,10 @@ impl Entry {
 
     /// Takes what was known and decided, and gives back what is to be enforced: the same decision, or
     /// a denial when the record could not be written and the settings say so.
-    #[must_use]
-    pub fn record(&mut self, evidence: Evidence, decision: Decision) -> Decision {
-        let Some(open) = &mut self.open else { return decision.denied(Reason::AuditUnavailable) };
+    pub fn record(&mut self, evidence: Evidence, decision: Decision) -> Arc<Decided> {
+        let Some(open) = &mut self.open else {
+            return Arc::new(Decided { evidence, decision: decision.denied(Reason::AuditUnavailable) });
+        };
         let decision = if self.sink.admits(open.slot) { decision } else { decision.denied(Reason::AuditUnavailable) };
         open.to_decision = Some(open.started.elapsed());
         if decision.outcome == Outcome::Observe {
@@ -55,8 +56,9 @@ impl Entry {
                 _ => None,
             });
         }
-        open.known = Known::Decided(Box::new((evidence, decision.clone())));
-        decision
+        let decided = Arc::new(Decided { evidence, decision });
+        open.known = Known::Decided(Arc::clone(&decided));
+        decided
     }
 
     /// What was recorded, for those who decide again later. None before `record`.
@@ -66,7 +68,7 @@ impl Entry {
 
     /// Counts the request's body as the upstream reads it.
     pub fn count<B: Body<Data = Bytes> + Unpin>(&mut self, body: B) -> CountedBody<B> {
-        let flow = if body.is_end_stream() { None } else { self.flow() };
+        let flow = (!body.is_end_stream()).then(|| self.flow());
         CountedBody::new(body, flow)
     }
 
@@ -106,11 +108,10 @@ impl Entry {
         }
         let event = LiveEvent::Opened {
             connection: Arc::clone(&open.connection),
-            evidence: Box::new(decided.0.clone()),
-            decision: Box::new(decided.1.clone()),
+            decided: Arc::clone(decided),
             status,
         };
-        let line = Line::Live(Box::new(Live { at: now, id: decided.0.request.id.clone(), event }));
+        let line = Line::Live(Box::new(Live { at: now, id: decided.evidence.request.id.clone(), event }));
         open.live = true;
         open.status = status;
         // The place goes to the line, so that those who stay for hours hold none; the closing record
@@ -123,11 +124,12 @@ impl Entry {
         self.sink.live_opened();
     }
 
-    /// Turns the record into that of an upgraded connection, and writes its `opened` line.
-    pub fn live(mut self, status: u16, now: Moment) -> LiveEntry {
-        self.opened(Some(status), now);
-        let flow = self.flow().unwrap_or_default();
-        LiveEntry { entry: self, flow, end: None }
+    /// Hands the record on to an upgraded connection, and writes its `opened` line. What is left is closed.
+    pub fn upgraded(&mut self, status: u16, now: Moment) -> LiveEntry {
+        let mut entry = Self { open: self.open.take(), sink: Arc::clone(&self.sink) };
+        entry.opened(Some(status), now);
+        let flow = entry.flow();
+        LiveEntry { entry, flow, end: None }
     }
 
     /// Closes the record. Later calls, and the drop, do nothing.
@@ -156,8 +158,9 @@ impl Entry {
         }
     }
 
-    fn flow(&mut self) -> Option<Arc<Flow>> {
-        self.open.as_mut().map(|open| Arc::clone(open.flow.get_or_insert_default()))
+    /// Where bytes are counted that pass otherwise than in a response body.
+    pub fn flow(&mut self) -> Arc<Flow> {
+        self.open.as_mut().map(|open| Arc::clone(open.flow.get_or_insert_default())).unwrap_or_default()
     }
 }
 
@@ -190,8 +193,8 @@ impl LiveEntry {
     }
 
     /// Records that the connection was decided again.
-    pub fn redecided(&self, evidence: Evidence, decision: Decision, now: Moment) {
-        let event = LiveEvent::Redecided { evidence: Box::new(evidence), decision: Box::new(decision) };
+    pub fn redecided(&self, decided: Arc<Decided>, now: Moment) {
+        let event = LiveEvent::Redecided { decided };
         self.event(event, now);
     }
 

@@ -6,6 +6,7 @@
 
 use super::chain::{Chain, Link, Sealed};
 use crate::evidence::Moment;
+use crate::store::policy_files::in_words;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -16,11 +17,17 @@ use std::path::{Path, PathBuf};
 /// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("the audit log `{}` cannot be {doing}: {error}", path.display())]
+    #[error("the audit log `{}` cannot be {doing}: {}", path.display(), in_words(error))]
     Io { path: PathBuf, doing: &'static str, error: io::Error },
-    #[error("the audit log `{}` is in use by another gateway\n  help: give each gateway its own `audit.path`", path.display())]
+    #[error(
+        "the audit log `{}` is in use by another gateway\n  help: give each gateway a log of its own",
+        path.display()
+    )]
     InUse { path: PathBuf },
-    #[error("the head of the audit log `{}` cannot be read\n  help: verify the log with `rangegate audit verify`, then move the head file away", path.display())]
+    #[error(
+        "the audit log's head `{}` cannot be made out\n  help: run `rangegate audit verify`, then move the head away",
+        path.display()
+    )]
     Head { path: PathBuf },
 }
 
@@ -282,6 +289,13 @@ impl LogFile {
             let _ = File::open(directory).and_then(|directory| directory.sync_all());
         }
         Ok(aside)
+    }
+}
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        // In so many words: a process forked meanwhile still has the handle open until it becomes another.
+        let _ = self.head.unlock();
     }
 }
 

@@ -17,10 +17,10 @@ pub const SCHEMA: u8 = 1;
 pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, record: &Record) {
     let (asked, evidence, decision) = match &record.known {
         Known::Asked(request) => (Some(request), None, None),
-        Known::Decided(decided) => (None, Some(&decided.0), Some(&decided.1)),
+        Known::Decided(decided) => (None, Some(&decided.evidence), Some(&decided.decision)),
     };
     let upstream = record.exchange.as_ref().map(|exchange| UpstreamPart {
-        origin: &exchange.origin,
+        origin: exchange.origin.as_ref(),
         status: exchange.status,
         attempts: exchange.attempts,
         fault: exchange.fault,
@@ -57,16 +57,16 @@ pub fn live(buffer: &mut Vec<u8>, chain: &mut Chain, live: &Live) {
         reason: None,
     };
     match &live.event {
-        LiveEvent::Opened { connection, evidence, decision, status } => {
+        LiveEvent::Opened { connection, decided, status } => {
             part.connection = Some(connection);
-            part.evidence = Some(evidence);
-            part.decision = Some(decision);
+            part.evidence = Some(&decided.evidence);
+            part.decision = Some(&decided.decision);
             part.response = status.map(|status| StatusPart { status });
         }
-        LiveEvent::Redecided { evidence, decision } => {
+        LiveEvent::Redecided { decided } => {
             part.event = "re-decided";
-            part.evidence = Some(evidence);
-            part.decision = Some(decision);
+            part.evidence = Some(&decided.evidence);
+            part.decision = Some(&decided.decision);
         }
         LiveEvent::Cut { reason } => {
             part.event = "cut";
@@ -194,8 +194,8 @@ struct ControlPart<'a> {
 
 #[derive(Serialize)]
 struct UpstreamPart<'a> {
-    #[serde(serialize_with = "shown")]
-    origin: &'a Origin,
+    #[serde(serialize_with = "shown", skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a Origin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     attempts: u8,
@@ -225,8 +225,11 @@ struct BytesPart {
     out: u64,
 }
 
-fn shown<S: Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(origin)
+fn shown<S: Serializer>(origin: &Option<&Origin>, serializer: S) -> Result<S::Ok, S::Error> {
+    match origin {
+        Some(origin) => serializer.collect_str(origin),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -316,4 +319,39 @@ const fn unseen(c: char) -> bool {
         | '\u{2060}'..='\u{206f}'       // joiners, direction isolates
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}')    // tags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::record::ControlEvent;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn times_are_those_of_rfc_3339(millis in -62_135_596_800_000i64..253_402_207_200_000) {
+            let text = String::from_utf8(rfc3339(Moment(millis)).to_vec()).expect("ASCII");
+            let read: jiff::Timestamp = text.parse().expect("RFC 3339");
+            prop_assert_eq!(read.as_millisecond(), millis);
+        }
+
+        #[test]
+        fn any_text_is_one_visible_line_that_reads_back(text in any::<String>()) {
+            let mut buffer = Vec::new();
+            let record = Control { at: Moment(0), event: ControlEvent::Reload, detail: text.clone() };
+            control(&mut buffer, &mut Chain::EMPTY.clone(), &record);
+            let line = std::str::from_utf8(&buffer).expect("UTF-8");
+            let line = line.strip_suffix('\n').expect("ends in a newline");
+            prop_assert!(!line.contains(|c: char| c.is_control() || unseen(c)), "{}", line);
+            let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            prop_assert_eq!(value["detail"].as_str(), Some(text.as_str()));
+            prop_assert!(!printable(&text).contains(|c: char| c.is_control() || unseen(c)));
+        }
+    }
+
+    #[test]
+    fn times_no_calendar_holds_are_held_to_it() {
+        assert_eq!(&rfc3339(Moment(i64::MAX)), b"9999-12-31T23:59:59.999Z");
+        assert_eq!(&rfc3339(Moment(i64::MIN)), b"0000-01-01T00:00:00.000Z");
+    }
 }

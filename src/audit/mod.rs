@@ -27,8 +27,8 @@ pub use entry::{Entry, LiveEntry};
 pub use metrics::Metrics;
 pub use record::{Alert, AlertKind, Connection, ConnectionFault, ControlEvent, End, Exchange, Flow, Refused, Tls};
 
-use crate::evidence::{Evidence, Moment, Request};
-use crate::policy::Decision;
+use crate::evidence::{Moment, Request};
+use crate::policy::Decided;
 use record::{Control, Live, LiveEvent};
 use sink::{Line, Sink};
 use std::path::PathBuf;
@@ -91,6 +91,11 @@ impl Audit {
         self.sink.writable()
     }
 
+    /// Records that are open or not yet in the file.
+    pub fn waiting(&self) -> usize {
+        self.sink.waiting()
+    }
+
     /// Records a connection that was refused before it carried a request.
     pub fn refused(&self, refused: Refused) {
         self.sink.offer(Line::Refused(Box::new(refused)));
@@ -107,8 +112,8 @@ impl Audit {
     }
 
     /// Records that what lives long was decided again. `id` is its request's.
-    pub fn redecided(&self, id: &str, evidence: Evidence, decision: Decision, now: Moment) {
-        self.live(id, LiveEvent::Redecided { evidence: Box::new(evidence), decision: Box::new(decision) }, now);
+    pub fn redecided(&self, id: &str, decided: Arc<Decided>, now: Moment) {
+        self.live(id, LiveEvent::Redecided { decided }, now);
     }
 
     /// Records that what lives long is being cut. Its closing record follows when it has ended.

@@ -1,7 +1,7 @@
 //! What the audit log says: the records as plain values, before they become lines.
 
 use crate::evidence::{Evidence, Fault, Malformed, Moment, Request};
-use crate::policy::{Decision, Origin};
+use crate::policy::{Decided, Decision, Origin};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -78,7 +78,8 @@ impl Serialize for End {
 /// What became of the request at the upstream.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    pub origin: Origin,
+    /// None: no address of the resource was worth trying.
+    pub origin: Option<Origin>,
     /// The status of the upstream's answer. None: it never answered.
     pub status: Option<u16>,
     /// From the request being handed to the upstream until the head of its answer, or until it failed.
@@ -140,33 +141,40 @@ pub struct Record {
     pub(super) flow: Option<Arc<Flow>>,
 }
 
+impl Record {
+    /// When it was closed.
+    pub fn closed(&self) -> Instant {
+        self.started + self.total
+    }
+}
+
 /// How far the walk came.
 #[derive(Debug)]
 pub enum Known {
     /// The request ended while its evidence was still being gathered.
     Asked(Request),
-    Decided(Box<(Evidence, Decision)>),
+    Decided(Arc<Decided>),
 }
 
 impl Known {
-    pub const fn request(&self) -> &Request {
+    pub fn request(&self) -> &Request {
         match self {
             Self::Asked(request) => request,
-            Self::Decided(decided) => &decided.0.request,
+            Self::Decided(decided) => &decided.evidence.request,
         }
     }
 
     pub fn evidence(&self) -> Option<&Evidence> {
         match self {
             Self::Asked(_) => None,
-            Self::Decided(decided) => Some(&decided.0),
+            Self::Decided(decided) => Some(&decided.evidence),
         }
     }
 
     pub fn decision(&self) -> Option<&Decision> {
         match self {
             Self::Asked(_) => None,
-            Self::Decided(decided) => Some(&decided.1),
+            Self::Decided(decided) => Some(&decided.decision),
         }
     }
 }
@@ -182,8 +190,8 @@ pub struct Live {
 #[derive(Debug)]
 pub enum LiveEvent {
     /// It flows from now on: an upgrade was accepted, or the head of a long answer was sent.
-    Opened { connection: Arc<Connection>, evidence: Box<Evidence>, decision: Box<Decision>, status: Option<u16> },
-    Redecided { evidence: Box<Evidence>, decision: Box<Decision> },
+    Opened { connection: Arc<Connection>, decided: Arc<Decided>, status: Option<u16> },
+    Redecided { decided: Arc<Decided> },
     Cut { reason: &'static str },
 }
 

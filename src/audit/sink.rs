@@ -104,6 +104,10 @@ impl Sink {
             && self.places.load(Ordering::Relaxed) < self.capacity
     }
 
+    pub fn waiting(&self) -> usize {
+        self.places.load(Ordering::Relaxed)
+    }
+
     /// Sends a message that has a place.
     pub fn send(&self, line: Line) {
         if self.sender.send(line).is_err() {

@@ -217,12 +217,13 @@ impl Run {
         let Some(chain) = self.chain else { return self.begins(line, sealed, opens) };
         let (seq, next) = (line.seq, chain.next());
         if seq > next {
-            let missing = if seq - 1 == next { format!("line {next} is") } else { format!("lines {next} to {} are", seq - 1) };
-            self.fault(FaultKind::Missing, format!("{missing} missing before line {seq}"));
+            let gap = lines_are(next, seq - 1);
+            self.fault(FaultKind::Missing, format!("{gap} missing before line {seq}"));
         } else if seq < next {
             self.fault(FaultKind::Inserted, format!("line {seq} stands after line {}", chain.seq));
         } else if sealed.prev != chain.last {
-            self.fault(FaultKind::Replaced, format!("line {} is not the one that line {seq} was written after", chain.seq));
+            let text = format!("line {} is not the one that line {seq} was written after", chain.seq);
+            self.fault(FaultKind::Replaced, text);
         }
     }
 
@@ -257,11 +258,8 @@ impl Run {
         let reached = self.chain.map_or(0, |chain| chain.seq);
         match self.head {
             Some(head) if head.seq > reached => {
-                let text = match head.seq - reached {
-                    1 => format!("line {} is missing from the end", head.seq),
-                    _ => format!("lines {} to {} are missing from the end", reached + 1, head.seq),
-                };
-                self.fault(FaultKind::Cut, text);
+                let gap = lines_are(reached + 1, head.seq);
+                self.fault(FaultKind::Cut, format!("{gap} missing from the end"));
             }
             Some(head) if self.at_head.is_some_and(|hash| hash != head.last) => {
                 self.fault(FaultKind::Replaced, format!("line {} is not the one the head remembers", head.seq));
@@ -292,4 +290,8 @@ impl Run {
             self.report.notes.push(text);
         }
     }
+}
+
+fn lines_are(first: u64, last: u64) -> String {
+    if first == last { format!("line {first} is") } else { format!("lines {first} to {last} are") }
 }

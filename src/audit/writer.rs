@@ -45,7 +45,7 @@ pub struct Writer {
     buffer: Vec<u8>,
     /// The places their messages hold.
     places: usize,
-    /// When the first of them was taken from the queue.
+    /// When the first of them was sent.
     oldest: Option<Instant>,
     /// A message taken from the queue that is not in the buffer yet.
     held: Option<Line>,
@@ -123,8 +123,7 @@ impl Writer {
                 self.sink.unwritable.store(!written, Ordering::Relaxed);
             }
             let places = self.sink.places.load(Ordering::Relaxed);
-            let waiting_since = self.oldest.or(self.failing.as_ref().map(|(since, _)| *since));
-            self.metrics.lag(places, waiting_since.map_or(Duration::ZERO, |since| since.elapsed()));
+            self.show_lag();
             if let Some(deadline) = self.sink.deadline.get() {
                 let idle = places == 0 && self.sink.live.load(Ordering::Relaxed) == 0;
                 if idle || Instant::now() >= *deadline {
@@ -151,6 +150,7 @@ impl Writer {
             self.count(&line);
             self.places += 1;
             if self.buffer.len() >= CHUNK {
+                self.show_lag();
                 self.flush()?;
             }
         }
@@ -165,7 +165,10 @@ impl Writer {
             // Not more than one buffer is chained ahead.
             self.flush()?;
         }
-        self.oldest.get_or_insert_with(Instant::now);
+        self.oldest.get_or_insert_with(|| match line {
+            Line::Request(record) => record.closed(),
+            _ => Instant::now(),
+        });
         let (start, before) = (self.buffer.len(), self.chain);
         self.encode(line);
         if self.rotation_due(start) {
@@ -307,6 +310,12 @@ impl Writer {
         }
     }
 
+    fn show_lag(&self) {
+        let since = self.oldest.or(self.failing.as_ref().map(|(since, _)| *since));
+        let places = self.sink.places.load(Ordering::Relaxed);
+        self.metrics.lag(places, since.map_or(Duration::ZERO, |since| since.elapsed()));
+    }
+
     fn note(&mut self, event: ControlEvent, detail: impl Into<String>) {
         let control = Control { at: (self.clock)(), event, detail: detail.into() };
         line::control(&mut self.buffer, &mut self.chain, &control);
@@ -337,9 +346,8 @@ impl Writer {
             }
         }
         self.sink.asleep.store(false, Ordering::Relaxed);
-        if self.sink.deadline.get().is_none() {
-            thread::sleep(GATHER);
-        }
+        // Nobody wakes it now but `close`.
+        thread::park_timeout(GATHER);
     }
 
     fn finish(mut self) {

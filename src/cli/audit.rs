@@ -1,41 +1,53 @@
 //! `rangegate audit verify`: is the log whole?
 
+use super::{Exit, Terminal};
 use crate::audit::verify::{Log, Place, Report, verify as read};
+use crate::store::policy_files::in_words;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-/// Look after the audit log.
-#[derive(Debug, clap::Subcommand)]
-pub enum Command {
+/// Look after the audit log
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
     Verify(VerifyArgs),
 }
 
-/// Find changed, missing, inserted, moved or cut lines.
-///
-/// Exit codes: 0 the log is whole; 1 it is not; 2 it cannot be read; 3 it is whole but for a final line
-/// without its end, which a crash leaves.
-#[derive(Debug, clap::Args)]
-pub struct VerifyArgs {
-    /// Files in the order they were written, or the directory they are in.
+const EXAMPLES: &str = "\
+Examples:
+  rangegate audit verify /var/log/rangegate
+  rangegate audit verify audit.jsonl.1 audit.jsonl --head /mnt/safe/audit.jsonl.head
+
+Exits with 0 when the log is whole and with 1 when it is not. A final line without its end counts as not whole: a
+crash leaves one, and so does a gateway that is writing it now.";
+
+/// Find changed, missing, inserted, moved or cut lines
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+struct VerifyArgs {
+    /// Files in the order they were written, or the directory they are in
     #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-    /// The head file, if it is not beside the last file: a copy kept elsewhere proves more.
+    paths: Vec<PathBuf>,
+    /// The head file, if it is not beside the last file: a copy kept elsewhere proves more
     #[arg(long, value_name = "FILE")]
-    pub head: Option<PathBuf>,
-    /// Print the report as JSON.
+    head: Option<PathBuf>,
+    /// The report as JSON
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
-/// Runs one of the audit commands.
-pub fn run(command: &Command) -> ExitCode {
-    match command {
-        Command::Verify(args) => verify(args),
+pub fn run(args: &AuditArgs, terminal: &mut Terminal) -> Exit {
+    match &args.command {
+        AuditCommand::Verify(args) => verify(args, terminal),
     }
 }
 
-/// Verifies and prints what was found.
-pub fn verify(args: &VerifyArgs) -> ExitCode {
+fn verify(args: &VerifyArgs, terminal: &mut Terminal) -> Exit {
     let report = Log::gather(&args.paths).and_then(|mut log| {
         log.head = args.head.clone().or(log.head);
         read(&log)
@@ -43,24 +55,20 @@ pub fn verify(args: &VerifyArgs) -> ExitCode {
     let report = match report {
         Ok(report) => report,
         Err((path, error)) => {
-            eprintln!("error: `{}` cannot be read: {error}", path.display());
-            return ExitCode::from(2);
+            let why = format!("`{}` cannot be read: {}", path.display(), in_words(&error));
+            return terminal.refuse(Exit::Usage, &why);
         }
     };
     if report.files == 0 {
-        eprintln!("error: there is no audit log here\n  help: name the log, such as `audit.jsonl`, or its directory");
-        return ExitCode::from(2);
+        let why = "there is no audit log here\n  help: name the log, such as `audit.jsonl`, or its directory";
+        return terminal.refuse(Exit::Usage, why);
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+        terminal.line(&serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
-        print!("{}", told(&report));
+        terminal.print(&told(&report));
     }
-    match (report.fault_count, &report.torn) {
-        (0, None) => ExitCode::SUCCESS,
-        (0, Some(_)) => ExitCode::from(3),
-        _ => ExitCode::from(1),
-    }
+    if report.fault_count == 0 && report.torn.is_none() { Exit::Ok } else { Exit::No }
 }
 
 fn told(report: &Report) -> String {

@@ -1,10 +1,13 @@
 //! The command line: what people type, what they read, and how it ends.
 
+mod audit;
 mod check;
 mod completions;
 pub mod demo;
 mod emergency;
 mod log;
+mod policy;
+mod replay;
 mod serve;
 mod terminal;
 mod version;
@@ -59,6 +62,9 @@ enum Command {
     Serve(serve::ServeArgs),
     Demo(DemoArgs),
     Check(check::CheckArgs),
+    Policy(policy::PolicyArgs),
+    Replay(replay::ReplayArgs),
+    Audit(audit::AuditArgs),
     Emergency(emergency::EmergencyArgs),
     Completions(completions::CompletionsArgs),
     Version(version::VersionArgs),
@@ -101,6 +107,9 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args, &mut terminal),
         Command::Demo(_) => terminal.refuse(Exit::CannotRun, "this build has no demo"),
         Command::Check(args) => check::run(&args, &mut terminal),
+        Command::Policy(args) => policy::run(&args, &mut terminal),
+        Command::Replay(args) => replay::run(&args, &mut terminal),
+        Command::Audit(args) => audit::run(&args, &mut terminal),
         Command::Emergency(args) => emergency::run(&args, &mut terminal),
         Command::Completions(args) => completions::run(&args, &mut terminal),
         Command::Version(args) => version::run(&args, &mut terminal),

@@ -1,61 +1,65 @@
 //! `rangegate replay`: what would another policy have decided?
 
+use super::policy::{ListArgs, load};
+use super::{Exit, Terminal};
 use crate::audit::line::printable;
 use crate::audit::replay::{Change, Group, Replay};
-use crate::evidence::Evidence;
-use crate::policy::Decision;
+use crate::store::policy_files::in_words;
+use clap::Args;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::PathBuf;
 
-/// Decide recorded requests again under another policy, and print what would change.
-///
-/// Exit codes: 0 nothing would change; 1 something would; 2 the log or the policy cannot be read.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Audit logs, rotated ones first.
+const EXAMPLES: &str = "\
+Example:
+  rangegate replay audit.jsonl --policy policies-next
+
+Exits with 0 when nothing would change, with 1 when something would, with 2 when the log or a policy is at fault.";
+
+/// Decide recorded requests again under another policy, and print what would change
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ReplayArgs {
+    /// Audit logs, rotated ones first
     #[arg(required = true, value_name = "AUDIT.JSONL")]
-    pub logs: Vec<PathBuf>,
-    /// The policy directory to decide by.
+    logs: Vec<PathBuf>,
+    /// The policy directory to decide by
     #[arg(long, value_name = "DIR")]
-    pub policy: PathBuf,
-    /// Print the report as JSON.
+    policy: PathBuf,
+    #[command(flatten)]
+    lists: ListArgs,
+    /// The report as JSON
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
-/// Replays and prints. `load` compiles a policy directory, or says everything that is wrong with it.
-pub fn run<D: FnMut(&Evidence) -> Decision>(
-    args: &Args,
-    load: impl FnOnce(&Path) -> Result<D, String>,
-) -> ExitCode {
-    let mut decide = match load(&args.policy) {
-        Ok(decide) => decide,
-        Err(diagnostics) => {
-            eprintln!("{}", diagnostics.trim_end());
-            return ExitCode::from(2);
+pub fn run(args: &ReplayArgs, terminal: &mut Terminal) -> Exit {
+    let (policy, _) = match load(&args.policy, &args.lists.context()) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            terminal.report(&report);
+            return Exit::Usage;
         }
     };
     let mut replay = Replay::default();
     for path in &args.logs {
         let read = File::open(path).and_then(|file| {
-            replay.file(&path.display().to_string(), &mut BufReader::with_capacity(256 << 10, file), &mut decide)
+            let mut lines = BufReader::with_capacity(256 << 10, file);
+            replay.file(&path.display().to_string(), &mut lines, &mut |evidence| policy.decide(evidence))
         });
         if let Err(error) = read {
-            eprintln!("error: `{}` cannot be read: {error}", path.display());
-            return ExitCode::from(2);
+            return terminal.refuse(Exit::Usage, &format!("`{}` cannot be read: {}", path.display(), in_words(&error)));
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&replay).unwrap_or_default());
+        terminal.line(&serde_json::to_string_pretty(&replay).unwrap_or_default());
     } else {
-        print!("{}", told(&replay));
+        terminal.print(&told(&replay));
     }
     match (replay.changed, replay.unreadable_count) {
-        (_, 1..) => ExitCode::from(2),
-        (0, 0) => ExitCode::SUCCESS,
-        _ => ExitCode::from(1),
+        (_, 1..) => Exit::Usage,
+        (0, 0) => Exit::Ok,
+        _ => Exit::No,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::{ConfigArg, Exit, Terminal, log};
 use crate::config::Config;
+use crate::gateway::{Gateway, Running, StartFault};
 use clap::Args;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
 
 const EXAMPLES: &str = "\
 Signals:
@@ -37,6 +40,62 @@ pub fn run(args: &ServeArgs, terminal: &mut Terminal) -> Exit {
         }
     };
     terminal.report(&config.warnings);
-    // The one line that is not here yet: `gateway::serve(config)`.
-    terminal.refuse(Exit::CannotRun, "this build cannot serve")
+    let prepared = match Gateway::prepare(&config.settings) {
+        Ok(prepared) => prepared,
+        Err(fault) => return terminal.refuse(exit_of(&fault), &fault.to_string()),
+    };
+    // From here on the log speaks; standard output is for whoever asked a question.
+    terminal.flush();
+    match attend(prepared) {
+        Ok(()) => Exit::Ok,
+        Err(why) => terminal.refuse(Exit::CannotRun, &why.to_string()),
+    }
+}
+
+/// What the operator must mend: a file, or the machine.
+fn exit_of(fault: &StartFault) -> Exit {
+    match fault {
+        StartFault::Bind { .. } | StartFault::Io(_) | StartFault::Audit(_) => Exit::CannotRun,
+        _ => Exit::Usage,
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, and reloads on SIGHUP.
+fn attend(gateway: Gateway) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let running = gateway.start()?;
+    for address in running.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    tracing::info!(address = %running.operations(), "operations");
+    tell_systemd(&[NotifyState::Ready]);
+    runtime.block_on(signals(&running))?;
+    tracing::info!("draining");
+    tell_systemd(&[NotifyState::Stopping]);
+    running.stop();
+    Ok(())
+}
+
+async fn signals(running: &Running) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                tell_systemd(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
+                running.reload();
+                tell_systemd(&[NotifyState::Ready]);
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+/// Outside systemd there is nobody to tell.
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd was not told");
+    }
 }

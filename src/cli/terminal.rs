@@ -16,6 +16,15 @@ pub struct Terminal {
     color_err: bool,
 }
 
+/// What a colour says. Never the only bearer of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Style {
+    Good,
+    Doubt,
+    Bad,
+    Strong,
+}
+
 impl Terminal {
     pub fn new(choice: ColorChoice) -> Self {
         let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -49,6 +58,18 @@ impl Terminal {
         {
             self.failed = Some(error);
         }
+    }
+
+    /// Text in the style, when the answer may be coloured.
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        let code = match style {
+            _ if !self.color => return text.to_owned(),
+            Style::Good => "32",
+            Style::Doubt => "33",
+            Style::Bad => "1;31",
+            Style::Strong => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
     }
 
     /// Shows what is buffered: for commands that stay.

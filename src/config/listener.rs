@@ -99,7 +99,7 @@ fn trust(listener: &mut Table<'_>, client_certificates: ClientCertificates, file
     let authorities =
         table.required("authorities", |v| v.nonempty(|v| files.path(v, Kind::Certificates("client authority"))));
     trust.authorities = authorities.unwrap_or_default();
-    trust.crls = table.list("revocation-lists", |v| files.path(v, Kind::Wanted("revocation list")));
+    trust.crls = table.list("revocation-lists", |v| files.path(v, Kind::Needed("revocation list")));
     trust.crl_missing = table.or("when-list-missing", trust.crl_missing, |v| v.one_of(CRL_POLICY));
     trust.crl_expired = table.or("when-list-expired", trust.crl_expired, |v| v.one_of(CRL_POLICY));
     if trust.crls.is_empty() && !table.has("revocation-lists") && trust.crl_missing == CrlPolicy::Deny {
@@ -137,6 +137,8 @@ pub fn limits(root: &mut Table<'_>) -> Limits {
         handshake_timeout: table.or("handshake-timeout", default.handshake_timeout, Value::positive_duration),
         header_timeout: table.or("header-timeout", default.header_timeout, Value::positive_duration),
         idle_timeout: table.or("idle-timeout", default.idle_timeout, Value::positive_duration),
+        ping_interval: table.or("ping-interval", default.ping_interval, Value::positive_duration),
+        first_round_trip: table.or("first-round-trip", default.first_round_trip, Value::duration),
         body_timeout: table.or("body-timeout", default.body_timeout, Value::positive_duration),
         header_bytes: table.or("header-size", default.header_bytes, |v| {
             let bytes = v.bytes()?;

@@ -1,12 +1,15 @@
 //! The smaller sections: geography, lists, audit, assertion, upstream, headers, portal, operations.
 
 use super::files::{Files, Kind};
-use super::{HeaderSettings, PortalSettings, distinct};
+use super::distinct;
 use crate::audit::{AuditSettings, WhenUnwritable};
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;
+use crate::gateway::settings::HeaderSettings;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::source::{Table, Value};
+use crate::policy::{Scheme, compile};
+use crate::portal::PortalSettings;
 use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -100,8 +103,9 @@ pub fn assertion(root: &mut Table<'_>, files: &mut Files) -> AssertionSettings {
     assertion
 }
 
-pub fn upstream(root: &mut Table<'_>, files: &mut Files) -> UpstreamSettings {
-    let mut upstream = UpstreamSettings {
+/// The settings for all upstreams, and those for single ones: by origin, as `Origin` shows it.
+pub fn upstream(root: &mut Table<'_>, files: &mut Files) -> (UpstreamSettings, Vec<(String, UpstreamSettings)>) {
+    let default = UpstreamSettings {
         ca: None,
         client_certificate: None,
         connect_timeout: SECOND * 5,
@@ -110,17 +114,41 @@ pub fn upstream(root: &mut Table<'_>, files: &mut Files) -> UpstreamSettings {
         total_timeout: None,
         pool: 64,
     };
-    if let Some(mut table) = root.table("upstream") {
-        upstream.ca = table.optional("ca", |v| files.path(v, Kind::Certificates("upstream authority")));
-        upstream.client_certificate = table.table("client-certificate").and_then(|table| chain_and_key(table, files));
-        upstream.connect_timeout = table.or("connect-timeout", upstream.connect_timeout, Value::positive_duration);
-        upstream.header_timeout = table.or("header-timeout", upstream.header_timeout, Value::positive_duration);
-        upstream.idle_timeout = table.or("idle-timeout", upstream.idle_timeout, Value::positive_duration);
-        upstream.total_timeout = table.optional("total-timeout", Value::positive_duration);
-        upstream.pool = table.or("pool", upstream.pool, |v| v.integer_in(0..=100_000));
-        table.finish();
+    let Some(mut table) = root.table("upstream") else { return (default, Vec::new()) };
+    let settings = upstream_settings(&mut table, default, files);
+    let mut exceptions = Vec::new();
+    for mut exception in table.tables("exception") {
+        let place = exception.place();
+        let origin = exception.required("origin", |v| v.parsed("an upstream", "https://10.0.4.7:8443", origin));
+        let own = upstream_settings(&mut exception, settings.clone(), files);
+        exception.finish();
+        exceptions.extend(origin.map(|origin| ((origin.clone(), own), origin, place)));
     }
-    upstream
+    let exceptions = distinct(&table, "exceptions", exceptions);
+    table.finish();
+    (settings, exceptions)
+}
+
+fn upstream_settings(table: &mut Table<'_>, default: UpstreamSettings, files: &mut Files) -> UpstreamSettings {
+    let ca = table.optional("ca", |v| files.path(v, Kind::Certificates("upstream authority")));
+    let client_certificate = table.table("client-certificate").and_then(|table| chain_and_key(table, files));
+    UpstreamSettings {
+        ca: ca.or(default.ca),
+        client_certificate: client_certificate.or(default.client_certificate),
+        connect_timeout: table.or("connect-timeout", default.connect_timeout, Value::positive_duration),
+        header_timeout: table.or("header-timeout", default.header_timeout, Value::positive_duration),
+        idle_timeout: table.or("idle-timeout", default.idle_timeout, Value::positive_duration),
+        total_timeout: table.optional("total-timeout", Value::positive_duration).or(default.total_timeout),
+        pool: table.or("pool", default.pool, |v| v.integer_in(0..=100_000)),
+    }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let origin = compile::upstream::parse(text)?;
+    match origin.scheme {
+        Scheme::Builtin => Err("the gateway itself needs no such settings".to_owned()),
+        _ => Ok(origin.to_string()),
+    }
 }
 
 fn chain_and_key(mut table: Table<'_>, files: &mut Files) -> Option<(PathBuf, PathBuf)> {
@@ -153,7 +181,7 @@ fn header_name(value: Value<'_>) -> Option<String> {
 }
 
 pub fn portal(root: &mut Table<'_>) -> PortalSettings {
-    let mut portal = PortalSettings { organisation: "this organisation".to_owned(), support: None };
+    let mut portal = PortalSettings::default();
     if let Some(mut table) = root.table("portal") {
         portal.organisation = table.or("organisation", portal.organisation, |v| v.name().map(str::to_owned));
         portal.support = table.optional("support", |v| v.name().map(str::to_owned));

@@ -2,6 +2,9 @@
 
 use super::headers::{self, Owned};
 use super::upstream::Lease;
+use crate::audit::{End, Flow};
+use crate::policy::Reason;
+use super::live::{Cut, Registration};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -14,22 +17,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// How far a request body has come; read by the header deadline and by the audit record.
+/// How far a request body has come; read by the header deadline.
 #[derive(Debug)]
 pub struct Progress {
     began: Instant,
-    bytes: AtomicU64,
     /// Milliseconds after `began` at which a piece last passed.
     moved: AtomicU64,
+    /// The audit record's count.
+    flow: Arc<Flow>,
 }
 
 impl Progress {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), bytes: AtomicU64::new(0), moved: AtomicU64::new(0) })
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+    pub fn new(flow: Arc<Flow>) -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), moved: AtomicU64::new(0), flow })
     }
 
     /// When a piece last passed.
@@ -38,7 +38,7 @@ impl Progress {
     }
 
     fn passed(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.flow.add_received(bytes as u64);
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(elapsed, Ordering::Relaxed);
     }
@@ -149,6 +149,23 @@ pub struct UpstreamBody {
     silence: Silence,
     lease: Option<Lease>,
     owned: Arc<Owned>,
+    /// While it flows it may be cut.
+    open: Option<(Registration, Cut)>,
+}
+
+/// The gateway ended the body; the client sees it broken off.
+#[derive(Debug, thiserror::Error)]
+#[error("cut: {}", .0.code())]
+struct CutShort(Reason);
+
+/// How a record ends whose body failed with `error`.
+pub fn blame(error: &io::Error) -> End {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<CutShort>());
+    match inner {
+        Some(CutShort(reason)) => End::Cut(reason.code()),
+        None if error.kind() == io::ErrorKind::TimedOut => End::Timeout,
+        None => End::UpstreamError,
+    }
 }
 
 impl UpstreamBody {
@@ -160,7 +177,7 @@ impl UpstreamBody {
         lease: Option<Lease>,
         owned: Arc<Owned>,
     ) -> Self {
-        let mut this = Self { body, silence: Silence::new(silence, end), lease, owned };
+        let mut this = Self { body, silence: Silence::new(silence, end), lease, owned, open: None };
         if this.body.is_end_stream() {
             this.finished();
         }
@@ -168,8 +185,29 @@ impl UpstreamBody {
     }
 
     fn finished(&mut self) {
+        self.open = None;
         if let Some(lease) = self.lease.take() {
             lease.give_back();
+        }
+    }
+
+    /// Ready when the exchange is to be cut.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some((_, cut)) = &mut self.open else { return Poll::Pending };
+        match Pin::new(cut).poll(cx) {
+            Poll::Ready(Ok(reason)) => Poll::Ready(io::Error::other(CutShort(reason))),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl ResponseBody {
+    /// Keeps the exchange in the registry of what is open until the body has ended.
+    pub fn watch(&mut self, registration: Registration, cut: Cut) {
+        if let Self::Upstream(upstream) = self
+            && !upstream.body.is_end_stream()
+        {
+            upstream.open = Some((registration, cut));
         }
     }
 }
@@ -183,6 +221,10 @@ impl Body for ResponseBody {
             Self::Own(full) => return Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Self::Upstream(upstream) => upstream,
         };
+        if let Poll::Ready(cut) = upstream.poll_cut(cx) {
+            upstream.open = None;
+            return Poll::Ready(Some(Err(cut)));
+        }
         match Pin::new(&mut upstream.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 upstream.silence.broken();

@@ -28,6 +28,8 @@ pub struct Passage {
 pub struct Arrived {
     pub origin: Origin,
     pub response: Response<ResponseBody>,
+    /// Origins tried, this one included.
+    pub attempts: u8,
 }
 
 /// Nothing came of it.
@@ -36,6 +38,7 @@ pub struct Failed {
     /// The last origin tried; none when the permit named none that could be.
     pub origin: Option<Origin>,
     pub fault: Fault,
+    pub attempts: u8,
 }
 
 /// Sends the request to the first origin that takes it.
@@ -67,20 +70,20 @@ pub async fn forward(
         RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned))
     };
     let mut next = Some(passage.request(body));
-    let mut last = Failed { origin: None, fault: Fault::Connect };
+    let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
     let tries: SmallVec<[&Origin; 4]> = origins;
-    for origin in tries {
+    for (origin, attempts) in tries.into_iter().zip(1..) {
         let Some(request) = next.take() else { break };
         match exchange(pool, origin, request, (!bodyless).then_some(&**progress), owned).await {
             Ok(response) => {
                 health.succeeded(origin);
-                return Ok(Arrived { origin: origin.clone(), response });
+                return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
             Err(Unanswered { fault, unsent }) => {
                 if fault.blames_upstream() {
                     health.failed(origin, std::time::Instant::now());
                 }
-                last = Failed { origin: Some(origin.clone()), fault };
+                last = Failed { origin: Some(origin.clone()), fault, attempts };
                 next = unsent.map(|unsent| *unsent);
                 if next.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
                     next = replay.as_ref().map(Replay::request);

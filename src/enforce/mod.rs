@@ -8,6 +8,302 @@ pub mod fault;
 pub mod forward;
 pub mod headers;
 pub mod health;
+pub mod live;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
+
+use crate::audit::{Entry, Exchange};
+use crate::evidence::Moment;
+use crate::policy::{Decided, Origin, Permit, Reason, Ruling, Scheme};
+use crate::portal::cause::Breakage;
+use live::{Cut, Live, Registration};
+use websocket::RelaySettings;
+use crate::sources::gather::Connected;
+use crate::sources::timing::TlsSamples;
+use answer::AnswerContext;
+use arc_swap::ArcSwap;
+use assertion::{AssertionCache, Signer};
+use body::{Progress, ResponseBody};
+use fault::Fault;
+use forward::{Arrived, Failed, Passage};
+use headers::{ClientValues, Ours, Owned};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tunnel::{Handshake, Opened};
+use upstream::Pool;
+
+/// What the enforcers of all cores share, until the next reload.
+#[derive(Debug)]
+pub struct EnforceSettings {
+    pub answers: AnswerContext,
+    pub owned: Arc<Owned>,
+    pub assertion_header: HeaderName,
+    pub strip_authorization: bool,
+    /// A request body that delivers nothing for this long is cut.
+    pub body_timeout: Duration,
+    /// How WebSockets are watched.
+    pub relay: RelaySettings,
+}
+
+/// One core's enforcer.
+pub struct Enforcer {
+    pub settings: Arc<EnforceSettings>,
+    pub signer: Arc<ArcSwap<Signer>>,
+    pub pool: Pool,
+    pub live: Arc<Live>,
+    assertions: Mutex<AssertionCache>,
+}
+
+/// A request as it arrived, but for what the evidence says of it.
+pub struct Inbound {
+    pub method: Method,
+    /// Canonical path, and the query as it came.
+    pub target: PathAndQuery,
+    pub headers: HeaderMap,
+    /// The canonical host with the port the client wrote.
+    pub host: HeaderValue,
+    /// None: the client's address is not known.
+    pub client: Option<ClientValues>,
+    pub body: Incoming,
+    /// Present when the request asks for a WebSocket.
+    pub handshake: Option<Handshake>,
+    /// The connection it came on.
+    pub connected: Arc<Connected>,
+}
+
+/// Distinct premises remembered by each core.
+const ASSERTIONS: usize = 4096;
+
+impl Enforcer {
+    pub fn new(settings: Arc<EnforceSettings>, signer: Arc<ArcSwap<Signer>>, pool: Pool, live: Arc<Live>) -> Self {
+        Self { settings, signer, pool, live, assertions: Mutex::new(AssertionCache::new(ASSERTIONS)) }
+    }
+
+    /// Does what was decided. `now` is the moment of the decision.
+    pub async fn enforce(
+        &self,
+        decided: &Arc<Decided>,
+        inbound: Inbound,
+        entry: &mut Entry,
+        now: Moment,
+    ) -> Response<ResponseBody> {
+        match decided.decision.ruling() {
+            Ruling::Forward(permit) | Ruling::Observe(permit) => {
+                self.pass(permit, decided, inbound, entry, now, Identity::Told).await
+            }
+            Ruling::Decoy(permit) => self.pass(permit, decided, inbound, entry, now, Identity::Withheld).await,
+            Ruling::RequireGrant | Ruling::StepUp | Ruling::Deny => own(answer::answer(
+                &decided.decision,
+                &decided.evidence.request,
+                &inbound.headers,
+                &self.settings.answers,
+            )),
+        }
+    }
+
+    async fn pass(
+        &self,
+        permit: Permit,
+        decided: &Arc<Decided>,
+        mut inbound: Inbound,
+        entry: &mut Entry,
+        now: Moment,
+        identity: Identity,
+    ) -> Response<ResponseBody> {
+        if let [Origin { scheme: Scheme::Builtin, .. }] = permit.origins()[..] {
+            return own(self.assertion_keys());
+        }
+        let (registration, mut cut) = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected));
+        let accept = Accept::of(&inbound.headers);
+        self.dress(&mut inbound, decided, identity, now);
+        let began = Instant::now();
+        let passed = tokio::select! {
+            biased;
+            passed = self.send(&permit, inbound, entry) => passed,
+            reason = &mut cut => return self.cut_short(decided, &accept, reason),
+        };
+        match passed {
+            Ok(Passed::Answer(mut arrived)) => {
+                entry.upstream(exchange(&arrived.origin, &arrived, began));
+                headers::response(arrived.response.headers_mut(), &request_id(decided));
+                arrived.response.body_mut().watch(registration, cut);
+                arrived.response
+            }
+            Ok(Passed::Tunnel(tunnel)) => self.tunnel(tunnel, decided, entry, (registration, cut), began, now),
+            Err(failed) => {
+                entry.upstream(Exchange {
+                    origin: failed.origin,
+                    status: None,
+                    head: began.elapsed(),
+                    attempts: failed.attempts,
+                    fault: Some(failed.fault.code()),
+                });
+                own(answer::upstream_fault(
+                    breakage(failed.fault),
+                    &decided.evidence.request,
+                    &accept.0,
+                    &self.settings.answers,
+                ))
+            }
+        }
+    }
+
+    async fn send(&self, permit: &Permit, inbound: Inbound, entry: &mut Entry) -> Result<Passed, Failed> {
+        let Inbound { method, target, headers, body, handshake, connected, .. } = inbound;
+        let passage = Passage { method, target: target.into(), headers };
+        let owned = &self.settings.owned;
+        if let Some(handshake) = handshake {
+            let extended_connect = handshake.extended_connect;
+            return match tunnel::open(permit, &self.pool, passage, handshake, owned).await? {
+                Opened::Refused(arrived) => Ok(Passed::Answer(arrived)),
+                Opened::Tunnel(tunnel) => {
+                    let samples = Arc::clone(&connected.timing.tls);
+                    Ok(Passed::Tunnel(Tunnel { tunnel, extended_connect, samples }))
+                }
+            };
+        }
+        let progress = Progress::new(entry.flow());
+        let silence = self.settings.body_timeout;
+        forward::forward(permit, &self.pool, passage, body, &progress, silence, owned).await.map(Passed::Answer)
+    }
+
+    /// The client's headers made fit for the upstream, and ours put on.
+    fn dress(&self, inbound: &mut Inbound, decided: &Decided, identity: Identity, now: Moment) {
+        let settings = &*self.settings;
+        let evidence = &decided.evidence;
+        let told = identity == Identity::Told;
+        let assertion = told.then(|| {
+            let mut cache = self.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+            let value = self.signer.load().assertion(&mut cache, evidence, &decided.decision, now);
+            (settings.assertion_header.clone(), value)
+        });
+        let user = evidence.subject.known().filter(|_| told).map(|subject| headers::text(&subject.user));
+        let device = evidence.device.known().filter(|_| told).map(|device| headers::text(&device.id));
+        if !told {
+            // A decoy is not trusted with what would open the real one.
+            inbound.headers.remove(http::header::COOKIE);
+        }
+        headers::request(
+            &mut inbound.headers,
+            &Ours {
+                owned: &settings.owned,
+                client: inbound.client.as_ref(),
+                host: inbound.host.clone(),
+                user,
+                device,
+                request_id: request_id(decided),
+                assertion,
+                strip_authorization: settings.strip_authorization || !told,
+                websocket: inbound.handshake.is_some(),
+            },
+        );
+    }
+
+    fn tunnel(
+        &self,
+        Tunnel { mut tunnel, extended_connect, samples }: Tunnel,
+        decided: &Arc<Decided>,
+        entry: &mut Entry,
+        open: (Registration, Cut),
+        began: Instant,
+        now: Moment,
+    ) -> Response<ResponseBody> {
+        let status = tunnel.response.status().as_u16();
+        entry.upstream(Exchange {
+            origin: Some(tunnel.origin),
+            status: Some(101),
+            head: began.elapsed(),
+            attempts: tunnel.attempts,
+            fault: None,
+        });
+        headers::response(tunnel.response.headers_mut(), &request_id(decided));
+        tunnel::switch(tunnel.response.headers_mut(), extended_connect);
+        let record = entry.upgraded(status, now);
+        let sides = (tunnel.client, tunnel.upstream);
+        tokio::spawn(tunnel::relay(sides, self.settings.relay, samples, record, open));
+        tunnel.response
+    }
+
+    fn cut_short(
+        &self,
+        decided: &Decided,
+        accept: &Accept,
+        reason: Result<Reason, tokio::sync::oneshot::error::RecvError>,
+    ) -> Response<ResponseBody> {
+        let decision = decided.decision.clone().denied(reason.unwrap_or(Reason::NothingAddressed));
+        own(answer::answer(&decision, &decided.evidence.request, &accept.0, &self.settings.answers))
+    }
+
+    fn assertion_keys(&self) -> Response<Full<bytes::Bytes>> {
+        let mut response = Response::new(Full::new(self.signer.load().jwks()));
+        let fields = response.headers_mut();
+        fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+        fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+        response
+    }
+}
+
+/// Whether the upstream is told who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    Told,
+    Withheld,
+}
+
+enum Passed {
+    Answer(Arrived),
+    Tunnel(Tunnel),
+}
+
+struct Tunnel {
+    tunnel: tunnel::Ready,
+    extended_connect: bool,
+    samples: Arc<TlsSamples>,
+}
+
+/// What is needed of the request's headers to answer it ourselves, when they have gone upstream.
+struct Accept(HeaderMap);
+
+impl Accept {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut kept = HeaderMap::new();
+        for name in [http::header::ACCEPT, http::header::CONTENT_TYPE] {
+            if let Some(value) = headers.get(&name) {
+                kept.insert(name, value.clone());
+            }
+        }
+        Self(kept)
+    }
+}
+
+fn own(response: Response<Full<bytes::Bytes>>) -> Response<ResponseBody> {
+    response.map(ResponseBody::Own)
+}
+
+fn request_id(decided: &Decided) -> HeaderValue {
+    HeaderValue::try_from(&decided.evidence.request.id).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn exchange(origin: &Origin, arrived: &Arrived, began: Instant) -> Exchange {
+    Exchange {
+        origin: Some(origin.clone()),
+        status: Some(arrived.response.status().as_u16()),
+        head: began.elapsed(),
+        attempts: arrived.attempts,
+        fault: None,
+    }
+}
+
+const fn breakage(fault: Fault) -> Breakage {
+    match fault {
+        Fault::Connect | Fault::ConnectTimeout => Breakage::Unreachable,
+        Fault::Tls | Fault::Closed | Fault::Garbage | Fault::Protocol => Breakage::BadAnswer,
+        Fault::HeaderTimeout | Fault::TotalTimeout => Breakage::TimedOut,
+        Fault::RequestBody => Breakage::SlowRequest,
+    }
+}

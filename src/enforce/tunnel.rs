@@ -5,15 +5,21 @@
 
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
 use super::fault::Fault;
-use super::forward::{Failed, Passage};
+use super::forward::{Arrived, Failed, Passage};
 use super::headers::Owned;
 use super::upstream::{Pool, Unanswered};
-use crate::policy::{Origin, Permit};
+use super::websocket::{self, Closing, Ended, RelaySettings};
+use crate::audit::{End, LiveEntry};
+use crate::policy::{Origin, Permit, Reason};
+use crate::sources::timing::TlsSamples;
+use super::live::{Cut, Registration};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::sync::OnceLock;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,8 +34,17 @@ pub struct Handshake {
 
 /// What came of it: a tunnel to relay, or the upstream's refusal.
 pub enum Opened {
-    Tunnel { origin: Origin, response: Response<ResponseBody>, client: OnUpgrade, upstream: OnUpgrade },
-    Refused { origin: Origin, response: Response<ResponseBody> },
+    Tunnel(Ready),
+    Refused(Arrived),
+}
+
+/// A tunnel whose upstream said yes; the client's side opens when `response` is sent.
+pub struct Ready {
+    pub origin: Origin,
+    pub response: Response<ResponseBody>,
+    pub client: OnUpgrade,
+    pub upstream: OnUpgrade,
+    pub attempts: u8,
 }
 
 /// Opens the upstream's side. Like any request that never left, it may go to the next origin.
@@ -42,33 +57,39 @@ pub async fn open(
 ) -> Result<Opened, Failed> {
     let key = prepare(&mut passage, handshake.extended_connect);
     let health = pool.shared().health();
-    let mut last = Failed { origin: None, fault: Fault::Connect };
+    let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
     let mut next = Some(passage.request(RequestBody::empty()));
-    for origin in health.order(permit.origins(), Instant::now()) {
+    for (origin, attempts) in health.order(permit.origins(), Instant::now()).into_iter().zip(1..) {
         let Some(request) = next.take() else { break };
         let endpoint = pool.endpoint(origin);
         let settings = &endpoint.client.settings;
         let sent = tokio::time::timeout(settings.header_timeout, endpoint.send_alone(request)).await;
         match sent.unwrap_or(Err(Unanswered { fault: Fault::HeaderTimeout, unsent: None })) {
             Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let origin = origin.clone();
                 if !agrees(response.headers(), &key) {
-                    return Err(Failed { origin: Some(origin.clone()), fault: Fault::Protocol });
+                    return Err(Failed { origin: Some(origin), fault: Fault::Protocol, attempts });
                 }
-                health.succeeded(origin);
+                health.succeeded(&origin);
                 let upstream = hyper::upgrade::on(&mut response);
-                let response = answer(response.headers(), handshake.extended_connect);
-                return Ok(Opened::Tunnel { origin: origin.clone(), response, client: handshake.client, upstream });
+                let mut answer = Response::new(ResponseBody::empty());
+                if !handshake.extended_connect {
+                    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                }
+                *answer.headers_mut() = std::mem::take(response.headers_mut());
+                let ready = Ready { origin, response: answer, client: handshake.client, upstream, attempts };
+                return Ok(Opened::Tunnel(ready));
             }
             Ok(response) => {
                 health.succeeded(origin);
                 let idle = settings.idle_timeout;
                 let response =
                     response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, None, None, Arc::clone(owned))));
-                return Ok(Opened::Refused { origin: origin.clone(), response });
+                return Ok(Opened::Refused(Arrived { origin: origin.clone(), response, attempts }));
             }
             Err(Unanswered { fault, unsent }) => {
                 health.failed(origin, Instant::now());
-                last = Failed { origin: Some(origin.clone()), fault };
+                last = Failed { origin: Some(origin.clone()), fault, attempts };
                 next = unsent.map(|unsent| *unsent);
             }
         }
@@ -76,9 +97,50 @@ pub async fn open(
     Err(last)
 }
 
-/// Both sides' bytes, once both handshakes are through.
-pub async fn join(client: OnUpgrade, upstream: OnUpgrade) -> Result<(Upgraded, Upgraded), hyper::Error> {
-    tokio::try_join!(client, upstream)
+/// Both sides' bytes, until one ends or the tunnel is cut. Keeps the record and the registration until then.
+pub async fn relay(
+    sides: (OnUpgrade, OnUpgrade),
+    settings: RelaySettings,
+    samples: Arc<TlsSamples>,
+    record: LiveEntry,
+    open: (Registration, Cut),
+) {
+    let (_registration, cut) = open;
+    // Fails when the client is gone before our answer reached it; the record then says so by being dropped.
+    let Ok((client, upstream)) = tokio::try_join!(sides.0, sides.1) else { return };
+    let reason = OnceLock::new();
+    let closing = async {
+        match cut.await {
+            Ok(why) => {
+                let _ = reason.set(why);
+                if why == Reason::Draining { Closing::going_away() } else { Closing::policy(why.code()) }
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let sink = |rtt, source| samples.record(rtt, source);
+    let summary = websocket::relay(TokioIo::new(client), TokioIo::new(upstream), settings, closing, sink).await;
+    record.flow().add_received(summary.from_client.bytes);
+    record.flow().add_sent(summary.from_upstream.bytes);
+    let end = match (summary.ended, reason.get()) {
+        (Ended::Cut, Some(why)) => End::Cut(why.code()),
+        (Ended::Cut, None) => End::Cut(Reason::Draining.code()),
+        (Ended::Idle, _) => End::Timeout,
+        (Ended::ClientViolation, _) => End::Cut("websocket-violation"),
+        (Ended::UpstreamViolation, _) => End::UpstreamError,
+        (Ended::Client | Ended::Upstream, _) => End::Complete,
+    };
+    record.finish(end);
+}
+
+/// The head of the client's answer: `Connection` and `Upgrade` for HTTP/1.1, neither for HTTP/2.
+pub fn switch(headers: &mut HeaderMap, extended_connect: bool) {
+    if extended_connect {
+        headers.remove(SEC_WEBSOCKET_ACCEPT);
+    } else {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
 }
 
 /// Writes the upgrade anew; returns the key whose digest the upstream must answer with.
@@ -112,19 +174,6 @@ fn accept(key: &[u8]) -> String {
     context.update(key);
     context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     STANDARD.encode(context.finish())
-}
-
-fn answer(upstream: &HeaderMap, extended_connect: bool) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::empty());
-    *response.headers_mut() = upstream.clone();
-    if extended_connect {
-        for hop in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
-            response.headers_mut().remove(hop);
-        }
-    } else {
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    }
-    response
 }
 
 #[cfg(test)]

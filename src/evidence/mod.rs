@@ -16,7 +16,7 @@ pub use device::{Binding, Certificate, Device, DeviceStatus};
 pub use fact::{Fact, Fault};
 pub use grant::{Grant, Posture};
 pub use network::{Asn, Network, Place, Via};
-pub use quota::{Quota, QuotaKey, QuotaName, QuotaSpec};
+pub use quota::{Quota, QuotaName};
 pub use request::{Malformed, Protocol, Request, Upgrade};
 pub use subject::Subject;
 pub use timing::Timing;

@@ -1,20 +1,26 @@
 //! From a TCP connection to one that can carry requests: limits, PROXY protocol, TLS, the client's certificate.
 
-use super::admission::Slot;
+use super::admission::{Full, Slot};
 use super::clock;
-use super::connection::Connection;
+use super::connection::{Connection, Greeting};
 use super::drain::{Phase, Signal, reached};
+use super::guard::GuardState;
 use super::listener::Listener;
-use super::proxy_protocol;
+use super::proxy_protocol::{self, Proxied};
 use super::serve;
+use super::socket::Socket;
 use super::worker::Worker;
-use crate::evidence::{Fact, Via};
-use crate::sources::transport;
-use std::net::{IpAddr, SocketAddr};
+use crate::audit::ConnectionFault;
+use crate::evidence::Fact;
+use crate::sources::certificate::Refusal;
+use crate::sources::transport::TcpSamples;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// When the system has no descriptors or memory left, accepting again at once would only spin.
 const AFTER_EXHAUSTION: Duration = Duration::from_millis(50);
@@ -38,77 +44,97 @@ pub async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpLis
     }
 }
 
-fn is_about_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 fn admit(worker: &Arc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: SocketAddr, signal: &Signal) {
+    let balancer = listener.speaks_proxy_protocol(peer.ip());
+    // The kernel timed the SYN-ACK: read it before anything else moves the estimate.
+    let tcp = if balancer { TcpSamples::forwarded() } else { TcpSamples::accepted(&stream, false) };
     // A balancer's address stands for all its clients: only the total counts there.
-    let counted = if listener.speaks_proxy_protocol(peer.ip()) { None } else { Some(peer.ip()) };
+    let counted = (!balancer).then_some(peer.ip());
     match worker.shared.admission.admit(counted) {
         Ok(slot) => {
-            let (worker, listener, signal) = (Arc::clone(worker), Arc::clone(listener), signal.clone());
-            tokio::spawn(greet(worker, listener, stream, peer, slot, signal));
+            let greeting = Arrived { peer, tcp, slot, signal: signal.clone() };
+            tokio::spawn(greet(Arc::clone(worker), Arc::clone(listener), stream, greeting));
         }
-        Err(full) => worker.refuse_connection(listener, peer, full.code(), None),
+        Err(full) => {
+            let fault = match full {
+                Full::Total => ConnectionFault::ConnectionLimit,
+                Full::Address => ConnectionFault::AddressLimit,
+            };
+            worker.refuse(&listener.name, peer.ip(), None, fault);
+        }
     }
+}
+
+struct Arrived {
+    peer: SocketAddr,
+    tcp: TcpSamples,
+    slot: Slot,
+    signal: Signal,
 }
 
 /// The handshake, in a task of its own that is gone when the connection is served.
-async fn greet(
-    worker: Arc<Worker>,
-    listener: Arc<Listener>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    slot: Slot,
-    signal: Signal,
-) {
-    // The kernel timed the SYN-ACK: read it before anything else moves the estimate.
-    let first = transport::read(&stream);
+async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, stream: TcpStream, arrived: Arrived) {
+    let Arrived { peer, tcp, slot, signal } = arrived;
     let limit = worker.shared.limits.handshake_timeout;
-    let greeted = tokio::time::timeout(limit, shake_hands(&worker, &listener, stream, peer)).await;
-    let (tls, client) = match greeted {
+    let greeted = tokio::time::timeout(limit, shake_hands(&listener, stream, peer)).await;
+    let (tls, proxied) = match greeted {
         Ok(Ok(greeted)) => greeted,
-        Ok(Err(refusal)) => {
-            return worker.refuse_connection(&listener, peer, refusal.code, refusal.detail);
-        }
-        Err(_) => return worker.refuse_connection(&listener, peer, "handshake-timeout", None),
+        Ok(Err(None)) => return,
+        Ok(Err(Some((fault, certificate)))) => return worker.refuse(&listener.name, peer.ip(), certificate, fault),
+        Err(_) => return worker.refuse(&listener.name, peer.ip(), None, ConnectionFault::HandshakeTimeout),
     };
-    let connection = Connection::new(&worker, &listener, peer, client, first, &tls);
-    if listener.requires_certificate() && connection.certificate(&worker, clock::now()).known().is_none() {
-        return worker.refuse_connection(&listener, peer, "certificate-required", None);
-    }
-    serve::spawn(worker, Arc::new(connection), tls, slot, signal);
+    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    let guard = (!http2).then(Arc::<GuardState>::default);
+    let greeting = Greeting { peer, proxied, tcp, socket: tls.get_ref().0.watch() };
+    let sources = &worker.shared.sources;
+    let connection = Arc::new(Connection::new(&listener, sources, greeting, &tls, guard.clone(), clock::now()));
+    match guard {
+        Some(guard) => tokio::spawn(serve::http1(worker, connection, guard, tls, slot, signal)),
+        None => tokio::spawn(serve::http2(worker, connection, tls, slot, signal)),
+    };
 }
 
-/// Who is at the other end, as far as addresses go.
-pub type Client = (Fact<IpAddr>, Via);
-
-struct Refusal {
-    code: &'static str,
-    detail: Option<String>,
-}
+/// None: the peer went away before it said anything.
+type Refused = Option<(ConnectionFault, Option<Arc<str>>)>;
 
 async fn shake_hands(
-    worker: &Worker,
     listener: &Listener,
     mut stream: TcpStream,
     peer: SocketAddr,
-) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Client), Refusal> {
+) -> Result<(TlsStream<Socket>, Option<Proxied>), Refused> {
+    // Without it a small answer may wait 40 ms for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let client = if listener.speaks_proxy_protocol(peer.ip()) {
-        match proxy_protocol::read(&mut stream).await {
-            Ok(header) => (header.source(), Via::ProxyProtocol),
-            Err(error) => return Err(Refusal { code: "proxy-header", detail: Some(error.to_string()) }),
-        }
+    let proxied = if listener.speaks_proxy_protocol(peer.ip()) {
+        Some(proxy_protocol::read(&mut stream).await.map_err(|_| Some((ConnectionFault::ProxyHeader, None)))?)
     } else {
-        (Fact::Known(peer.ip().to_canonical()), Via::Direct)
+        None
     };
-    let _ = worker;
-    let config = Arc::clone(&listener.tls.load().config);
-    match TlsAcceptor::from(config).accept(stream).await {
-        Ok(tls) => Ok((tls, client)),
-        Err(error) => Err(Refusal { code: "tls-refused", detail: Some(error.to_string()) }),
+    let acceptor = TlsAcceptor::from(listener.config.load_full());
+    let tls = acceptor.accept(Socket::new(stream)).await.map_err(|error| refusal(&error))?;
+    Ok((tls, proxied))
+}
+
+fn refusal(error: &io::Error) -> Refused {
+    if let Some(refusal) = Refusal::of(error) {
+        let fault = match refusal.fact {
+            Fact::Invalid(fault) | Fact::Unavailable(fault) => ConnectionFault::Certificate(fault),
+            Fact::Known(_) | Fact::Absent => ConnectionFault::CertificateMissing,
+        };
+        return Some((fault, Some(refusal.fingerprint.sha256.as_str().into())));
+    }
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::NoCertificatesPresented) => Some((ConnectionFault::CertificateMissing, None)),
+        Some(rustls::Error::General(said)) if said.contains("certificate resolver") || said.contains("server certificate") => {
+            Some((ConnectionFault::ServerName, None))
+        }
+        Some(_) => Some((ConnectionFault::Handshake, None)),
+        // A port scan, a health check, a client that changed its mind.
+        None => None,
     }
 }

@@ -27,15 +27,6 @@ pub enum Full {
     Address,
 }
 
-impl Full {
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Total => "too-many-connections",
-            Self::Address => "too-many-connections-from-address",
-        }
-    }
-}
-
 impl Admission {
     pub fn new(limit: usize, limit_per_address: usize) -> Arc<Self> {
         Arc::new(Self {

@@ -1,3 +1,182 @@
-//! One client connection: what does not change between its requests.
+//! One client connection: what does not change between its requests, and what its requests share.
 
+use super::guard::GuardState;
+use super::listener::Listener;
+use super::proxy_protocol::Proxied;
+use super::sanitize::{Arrival, client};
+use super::settings::Limits;
+use super::socket::Socket;
+use crate::audit;
+use crate::enforce::headers::ClientValues;
+use crate::evidence::{Moment, Via};
+use crate::sources::certificate::Presented;
+use crate::sources::gather::{Connected, Sources};
+use crate::sources::place::Located;
+use crate::sources::timing::ConnectionTiming;
+use crate::sources::transport::TcpSamples;
+use http::HeaderMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+pub struct Connection {
+    pub listener: Arc<Listener>,
+    pub facts: Arc<audit::Connection>,
+    pub connected: Arc<Connected>,
+    peer: SocketAddr,
+    proxied: Option<Proxied>,
+    sni: Option<Arc<str>>,
+    /// The client's address in header form, where the connection alone tells it.
+    client_values: Option<ClientValues>,
+    guard: Option<Arc<GuardState>>,
+    began: Instant,
+    served: AtomicU32,
+    busy: AtomicU32,
+    /// Milliseconds after `began` at which the last request ended.
+    quiet_since: AtomicU64,
+}
+
+/// What the handshake and the bytes before it told.
+pub struct Greeting {
+    pub peer: SocketAddr,
+    pub proxied: Option<Proxied>,
+    pub tcp: TcpSamples,
+    pub socket: Weak<TcpStream>,
+}
+
+impl Connection {
+    pub fn new(
+        listener: &Arc<Listener>,
+        sources: &Sources,
+        greeting: Greeting,
+        tls: &TlsStream<Socket>,
+        guard: Option<Arc<GuardState>>,
+        now: Moment,
+    ) -> Self {
+        let Greeting { peer, proxied, tcp, socket } = greeting;
+        let (_, session) = tls.get_ref();
+        let sni: Option<Arc<str>> = session.server_name().map(|name| name.to_ascii_lowercase().into());
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let client = client::client_address(
+            peer.ip(),
+            proxied.as_ref(),
+            &listener.settings.forwarders,
+            &HeaderMap::new(),
+        );
+        let address = client.address.known().copied();
+        let facts = Arc::new(audit::Connection {
+            listener: Arc::clone(&listener.name),
+            peer,
+            tls: Some(audit::Tls {
+                version: version(session.protocol_version()).into(),
+                cipher: cipher(session.negotiated_cipher_suite()).into(),
+                sni: sni.clone(),
+            }),
+            protocol: if http2 { "h2" } else { "http/1.1" }.into(),
+        });
+        Self {
+            facts,
+            connected: Arc::new(Connected {
+                presented: Presented::new(session.peer_certificates()),
+                located: Located::new(&sources.networks, peer.ip(), address, client.via, now),
+                timing: ConnectionTiming::new(sources.timings.connection(), tcp),
+                trust: Arc::clone(&listener.trust),
+                pings: http2,
+                socket,
+            }),
+            client_values: match client.via {
+                Via::Forwarder => None,
+                Via::Direct | Via::ProxyProtocol => address.map(ClientValues::new),
+            },
+            listener: Arc::clone(listener),
+            peer,
+            proxied,
+            sni,
+            guard,
+            began: Instant::now(),
+            served: AtomicU32::new(0),
+            busy: AtomicU32::new(0),
+            quiet_since: AtomicU64::new(0),
+        }
+    }
+
+    /// What is known before a head is read. Call it once per head: the guard counts along.
+    pub fn arrival<'a>(&'a self, limits: &Limits) -> Arrival<'a> {
+        Arrival {
+            sni: self.sni.as_deref(),
+            peer: self.peer.ip(),
+            proxied: self.proxied.as_ref(),
+            forwarders: &self.listener.settings.forwarders,
+            violation: self.guard.as_ref().and_then(|guard| guard.next_head()),
+            header_count: limits.header_count,
+            header_bytes: limits.header_bytes as usize,
+        }
+    }
+
+    /// The client's address for the upstream's headers.
+    pub fn client_values(&self, client: &client::Client) -> Option<ClientValues> {
+        match client.via {
+            Via::Forwarder => client.address.known().copied().map(ClientValues::new),
+            Via::Direct | Via::ProxyProtocol => self.client_values.clone(),
+        }
+    }
+
+    /// What follows a WebSocket handshake: the new protocol, or the next request.
+    pub fn upgraded(&self, switched: bool) {
+        match &self.guard {
+            Some(guard) if switched => guard.transparent(),
+            Some(guard) => guard.upgrade_refused(),
+            None => {}
+        }
+    }
+
+    pub fn guard(&self) -> Option<&GuardState> {
+        self.guard.as_deref()
+    }
+
+    /// Requests begun.
+    pub fn served(&self) -> u32 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// How long no request has been under way; none while one is.
+    pub fn idle_for(&self) -> Option<Duration> {
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let since = Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
+        Some(self.began.elapsed().saturating_sub(since))
+    }
+
+    /// Counts a request as under way until the answer's head is made.
+    pub fn busy(&self) -> Busy<'_> {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(self)
+    }
+}
+
+pub struct Busy<'c>(&'c Connection);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        let elapsed = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.quiet_since.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+fn version(version: Option<rustls::ProtocolVersion>) -> &'static str {
+    match version {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
+        _ => "unknown",
+    }
+}
+
+fn cipher(suite: Option<rustls::SupportedCipherSuite>) -> &'static str {
+    suite.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown")
+}

@@ -38,6 +38,11 @@ impl GuardState {
         if self.broken_head.load(Ordering::Acquire) == number { self.violation() } else { None }
     }
 
+    /// Whether a head was wrong: then the walk has denied it.
+    pub fn broke_a_head(&self) -> bool {
+        self.broken_head.load(Ordering::Acquire) != 0
+    }
+
     /// What was wrong with the connection, in a head or in a body.
     pub fn violation(&self) -> Option<Malformed> {
         let index = usize::from(self.malformed.load(Ordering::Acquire)).checked_sub(1)?;

@@ -1,8 +1,9 @@
 //! One listening address: bound once, accepted on every core, its TLS swapped at reload.
 
-use super::settings::{ClientCertificates, ListenerSettings};
+use super::settings::ListenerSettings;
 use super::tls::{Tls, TlsFault};
-use arc_swap::ArcSwap;
+use crate::sources::certificate::Trust;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -13,18 +14,27 @@ use std::sync::Arc;
 pub struct Listener {
     pub name: Arc<str>,
     pub settings: ListenerSettings,
-    pub tls: ArcSwap<Tls>,
+    pub config: ArcSwap<rustls::ServerConfig>,
+    /// Who may vouch for clients; none when certificates are not asked for.
+    pub trust: Arc<ArcSwapOption<Trust>>,
 }
 
 impl Listener {
     pub fn load(settings: ListenerSettings) -> Result<Self, TlsFault> {
-        let tls = Tls::load(&settings)?;
-        Ok(Self { name: settings.name.as_str().into(), settings, tls: ArcSwap::from_pointee(tls) })
+        let Tls { config, trust } = Tls::load(&settings)?;
+        Ok(Self {
+            name: settings.name.as_str().into(),
+            settings,
+            config: ArcSwap::new(config),
+            trust: Arc::new(ArcSwapOption::new(trust)),
+        })
     }
 
     /// Reads certificates, authorities and revocation lists again. On a fault the old ones stay.
     pub fn reload(&self) -> Result<(), TlsFault> {
-        self.tls.store(Arc::new(Tls::load(&self.settings)?));
+        let Tls { config, trust } = Tls::load(&self.settings)?;
+        self.config.store(config);
+        self.trust.store(trust);
         Ok(())
     }
 
@@ -40,10 +50,6 @@ impl Listener {
 
     pub fn speaks_proxy_protocol(&self, peer: IpAddr) -> bool {
         contains(&self.settings.proxy_protocol_from, peer)
-    }
-
-    pub fn requires_certificate(&self) -> bool {
-        self.settings.client_certificates == ClientCertificates::Required
     }
 }
 

@@ -1,7 +1,25 @@
 //! The policy enforcement point: sockets in, one walk per request.
 
+mod accept;
+mod admission;
 pub mod clock;
+mod connection;
+mod drain;
 pub mod guard;
+mod listener;
+mod operations;
 pub mod proxy_protocol;
+mod reload;
+mod request;
+mod run;
 pub mod sanitize;
+mod serve;
 pub mod settings;
+mod shared;
+mod socket;
+mod tls;
+mod worker;
+
+pub use run::{Gateway, Running};
+pub use settings::Settings;
+pub use shared::StartFault;

@@ -57,7 +57,7 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
             shared.metrics(),
             HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
         ),
-        "/assertion-keys" => typed(shared.signer.jwks(), HeaderValue::from_static("application/jwk-set+json")),
+        "/assertion-keys" => typed(shared.signer.load().jwks(), HeaderValue::from_static("application/jwk-set+json")),
         _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /assertion-keys\n"),
     }
 }

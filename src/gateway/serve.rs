@@ -3,41 +3,33 @@
 use super::admission::Slot;
 use super::connection::Connection;
 use super::drain::{Phase, Signal, reached};
-use super::guard::Guard;
+use super::guard::{Guard, GuardState};
 use super::request;
+use super::socket::Socket;
 use super::worker::Worker;
 use crate::sources::handshake::FrameTap;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use super::socket::Socket;
+
 use tokio_rustls::server::TlsStream;
 
-/// Serves the connection in a task of exactly its own size: the handshake's state is gone by now.
-pub fn spawn(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStream<Socket>, slot: Slot, signal: Signal) {
-    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        tokio::spawn(serve_http2(worker, connection, tls, slot, signal));
-    } else {
-        tokio::spawn(serve_http1(worker, connection, tls, slot, signal));
-    }
-}
-
-async fn serve_http1(
+pub async fn http1(
     worker: Arc<Worker>,
     connection: Arc<Connection>,
+    state: Arc<GuardState>,
     tls: TlsStream<Socket>,
     _slot: Slot,
     mut signal: Signal,
 ) {
     let limits = &worker.shared.limits;
-    let (guard, state) = Guard::new(tls, limits.header_bytes, limits.header_count, limits.header_timeout);
-    connection.guarded_by(state);
+    let guard = Guard::new(tls, state, limits.header_bytes as usize, limits.header_count);
     let served = {
         let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
-        http1::Builder::new()
+        conn::http1::Builder::new()
             .timer(TokioTimer::new())
             // Bounds the silence between two requests; the guard bounds a head once its first byte came.
             .header_read_timeout(limits.idle_timeout)
@@ -68,7 +60,7 @@ async fn serve_http1(
     }
 }
 
-async fn serve_http2(
+pub async fn http2(
     worker: Arc<Worker>,
     connection: Arc<Connection>,
     tls: TlsStream<Socket>,
@@ -76,10 +68,11 @@ async fn serve_http2(
     mut signal: Signal,
 ) {
     let limits = &worker.shared.limits;
-    let tap = FrameTap::new(tls, connection.tls_samples());
+    let samples = Arc::clone(&connection.connected.timing.tls);
+    let tap = FrameTap::new(tls, move |rtt, source| samples.record(rtt, source));
     let served = {
         let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
-        http2::Builder::new(TokioExecutor::new())
+        conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_streams)
             .initial_stream_window_size(64 * 1024)
@@ -101,6 +94,7 @@ async fn serve_http2(
     let mut draining = false;
     // hyper waits for ever for the client's preface, and keeps a connection without streams for ever.
     let mut check = pin!(tokio::time::sleep(limits.header_timeout));
+    let mut cutting = signal.clone();
     let ended = loop {
         tokio::select! {
             ended = served.as_mut() => break ended,
@@ -108,9 +102,9 @@ async fn serve_http2(
                 draining = true;
                 served.as_mut().graceful_shutdown();
             }
-            () = reached(&mut signal, Phase::Cutting), if draining => break Ok(()),
+            () = reached(&mut cutting, Phase::Cutting) => break Ok(()),
             () = check.as_mut(), if !draining => match connection.idle_for() {
-                None if connection.requests() == 0 => break Ok(()),
+                None if connection.served() == 0 => break Ok(()),
                 Some(idle) if idle >= limits.idle_timeout => {
                     draining = true;
                     served.as_mut().graceful_shutdown();

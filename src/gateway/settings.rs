@@ -1,8 +1,18 @@
 //! What an operator sets about listeners and limits.
 
+use crate::audit::AuditSettings;
+use crate::enforce::assertion::AssertionSettings;
+use crate::enforce::upstream::UpstreamSettings;
+use crate::portal::PortalSettings;
 use crate::sources::certificate::TrustSettings;
+use crate::sources::geo::GeoSettings;
+use crate::sources::lists::ListSettings;
+use crate::sources::timing::TimingSettings;
+use crate::sources::token::IssuerSettings;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,8 +54,12 @@ pub struct Limits {
     pub connections_per_address: usize,
     pub handshake_timeout: Duration,
     pub header_timeout: Duration,
-    /// Idle keep-alive and idle HTTP/2 connections are closed after this.
+    /// Idle keep-alive and idle HTTP/2 connections, and WebSockets without a byte, are closed after this.
     pub idle_timeout: Duration,
+    /// How often a quiet HTTP/2 connection and a WebSocket are pinged, which times the TLS endpoint.
+    pub ping_interval: Duration,
+    /// How long the first request of a connection waits for a TLS round trip, where a rule reads it.
+    pub first_round_trip: Duration,
     /// A request body that delivers nothing for this long is cut.
     pub body_timeout: Duration,
     pub header_bytes: u32,
@@ -63,6 +77,8 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
+            ping_interval: Duration::from_secs(10),
+            first_round_trip: Duration::from_secs(1),
             body_timeout: Duration::from_secs(30),
             header_bytes: 16 * 1024,
             header_count: 100,
@@ -70,4 +86,46 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
         }
     }
+}
+
+/// Everything the gateway is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// At least one; names and addresses are distinct.
+    pub listeners: Vec<ListenerSettings>,
+    pub limits: Limits,
+    pub issuers: Vec<IssuerSettings>,
+    pub geo: GeoSettings,
+    /// Names are distinct.
+    pub lists: Vec<ListSettings>,
+    /// Where the gateway stands.
+    pub timing: TimingSettings,
+    pub audit: AuditSettings,
+    pub assertion: AssertionSettings,
+    pub upstream: UpstreamSettings,
+    /// Settings for single upstreams, by origin as `policy::Origin` shows it.
+    pub upstream_exceptions: Vec<(String, UpstreamSettings)>,
+    pub headers: HeaderSettings,
+    pub portal: PortalSettings,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served, in clear text.
+    pub operations: SocketAddr,
+    /// The directory of policy files.
+    pub policies: PathBuf,
+    /// Origins to put in the place of those the policies name; the demo's free ports.
+    pub origins: BTreeMap<String, String>,
+    /// The device registry. None: every device is unknown.
+    pub devices: Option<PathBuf>,
+    /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
+    pub emergency: PathBuf,
+    /// Threads that serve requests, each with its own share of connections.
+    pub workers: NonZeroUsize,
+}
+
+/// What the gateway takes off requests before it adds its own.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderSettings {
+    /// Headers by which upstreams know people, beside those always removed. Lower case.
+    pub identity: Vec<String>,
+    /// Whether the `Authorization` header stays behind.
+    pub strip_authorization: bool,
 }

@@ -4,7 +4,7 @@
 //! would outlive a revocation or carry a certificate to another name. A full handshake costs about 0.3 ms.
 
 use super::settings::{ClientCertificates, ListenerSettings, ServerCertificate};
-use crate::sources::certificate::{Presented, Trust, TrustFault};
+use crate::sources::certificate::{Demand, Trust, TrustFault};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -15,8 +15,7 @@ use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What a listener's handshakes use until the next reload. Connections keep the one they began with.
-#[derive(Debug)]
+/// What a listener's handshakes use until the next reload.
 pub struct Tls {
     pub config: Arc<rustls::ServerConfig>,
     /// Who may vouch for clients; none when certificates are not asked for.
@@ -52,11 +51,11 @@ impl Tls {
             ClientCertificates::Off => (builder.with_no_client_auth(), None),
             asked => {
                 let trust = Arc::new(Trust::load(&settings.trust)?);
-                let presented = match asked {
-                    ClientCertificates::Required => Presented::Required,
-                    _ => Presented::Requested,
+                let demand = match asked {
+                    ClientCertificates::Required => Demand::Required,
+                    _ => Demand::Requested,
                 };
-                (builder.with_client_cert_verifier(trust.verifier(presented)), Some(trust))
+                (builder.with_client_cert_verifier(trust.verifier(demand)), Some(trust))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(names));

@@ -2,7 +2,7 @@
 
 mod requirement;
 mod resource;
-mod upstream;
+pub(crate) mod upstream;
 
 use super::cases;
 use super::criteria::{Names, set::Set};

@@ -140,6 +140,14 @@ impl Policy {
         self.baseline.iter().chain(of_resources)
     }
 
+    /// Every limit of the policy, for whoever counts; a limit of several requirements comes several times.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.requirements().flat_map(Requirement::criteria).filter_map(|criterion| match criterion {
+            Criterion::Rate(rate) => Some(&rate.limit),
+            _ => None,
+        })
+    }
+
     /// The requirements `request` has to meet; none when it addresses nothing.
     pub fn requirements_of(&self, request: &Request) -> Vec<&Requirement> {
         self.addressed(request).map(|guarded| self.applying(guarded, request).collect()).unwrap_or_default()

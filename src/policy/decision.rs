@@ -7,6 +7,7 @@
 //! ```
 
 use super::outcome::Outcome;
+use crate::evidence::Evidence;
 use super::reason::Reason;
 use super::resource::{Origin, Resource};
 use super::seen::Seen;
@@ -89,6 +90,13 @@ pub struct Decision {
 
 fn resource_id<S: serde::Serializer>(r: &Option<Arc<Resource>>, s: S) -> Result<S::Ok, S::Error> {
     r.as_ref().map(|r| &*r.id).serialize(s)
+}
+
+/// An evidence, and what was decided on it: what the audit records and what a permission relied on.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    pub evidence: Evidence,
+    pub decision: Decision,
 }
 
 /// Proof that a policy let this request through, and to where.

@@ -301,7 +301,7 @@ mod tests {
         let fault = Diagnostic::error(at("a.toml", 13, 17), "unknown key `hots`")
             .label("not a key of `resource`")
             .suggest_from("hots", ["hosts", "id"]);
-        let text = render(&[fault.clone()], &[source.clone()], false);
+        let text = render(std::slice::from_ref(&fault), std::slice::from_ref(&source), false);
         for part in ["error: unknown key `hots`", "a.toml:2:1", "^^^^ not a key of `resource`", "did you mean `hosts`"]
         {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");

@@ -54,6 +54,8 @@ reasons! {
     EmergencyDeny = "emergency-deny",
     /// The audit record cannot be written.
     AuditUnavailable = "audit-unavailable",
+    /// The gateway stops.
+    Draining = "draining",
     // login
     /// The login has everything asked of it.
     LoginPresent = "login-present",

@@ -61,6 +61,8 @@ pub enum Breakage {
     Unreachable,
     /// The upstream did not answer in time: 504.
     TimedOut,
+    /// The client's own body stopped coming: 408.
+    SlowRequest,
     /// The gateway's own fault: 500.
     Internal,
 }
@@ -94,6 +96,7 @@ impl Cause {
             Self::Unchecked | Self::Broken(Breakage::Unreachable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(Breakage::BadAnswer) => StatusCode::BAD_GATEWAY,
             Self::Broken(Breakage::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Broken(Breakage::SlowRequest) => StatusCode::REQUEST_TIMEOUT,
             Self::Broken(Breakage::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Certificate
             | Self::Account
@@ -126,6 +129,7 @@ impl Cause {
             Self::Broken(Breakage::BadAnswer) => "bad-answer",
             Self::Broken(Breakage::Unreachable) => "unreachable",
             Self::Broken(Breakage::TimedOut) => "timed-out",
+            Self::Broken(Breakage::SlowRequest) => "slow-request",
             Self::Broken(Breakage::Internal) => "internal",
         }
     }
@@ -201,7 +205,7 @@ fn of_reason(reason: Reason) -> Cause {
         Reason::Malformed(malformed) => Cause::Malformed(malformed),
         Reason::Fault(fault) => of_fault(fault),
         Reason::EmergencyDeny => Cause::Closed,
-        Reason::AuditUnavailable => Cause::Unchecked,
+        Reason::AuditUnavailable | Reason::Draining => Cause::Unchecked,
         // A device that is known and cannot be held against a login lacks the login.
         Reason::LoginAbsent | Reason::BindingAbsent => Cause::SignIn(Token::Missing),
         // RFC 8705 section 3: a token presented with another certificate than its own is an invalid token.
@@ -285,6 +289,7 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::CertificateUnknownIssuer
         | Fault::CertificateWrongPurpose
         | Fault::CertificateMalformed => Cause::Certificate,
+        Fault::DeviceAmbiguous => Cause::Device,
         Fault::TokenExpired => Cause::SignIn(Token::Expired),
         Fault::TokenMalformed
         | Fault::TokenTooLarge
@@ -292,13 +297,13 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::TokenForged
         | Fault::TokenAlgorithm
         | Fault::TokenType
+        | Fault::TokenCritical
+        | Fault::TokenAnotherCertificate
+        | Fault::TokenConfirmation
         | Fault::TokenIssuer
         | Fault::TokenAudience
         | Fault::TokenNotYetValid
         | Fault::TokenClaims
-        | Fault::TokenCritical
-        | Fault::TokenAnotherCertificate
-        | Fault::TokenConfirmation
         | Fault::TokenUnknownKey => Cause::SignIn(Token::Rejected),
         Fault::CrlExpired
         | Fault::CrlMissing
@@ -314,7 +319,6 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::NoMeasurement
         | Fault::Insufficient
         | Fault::GatewayUnplaced => Cause::Connection,
-        Fault::DeviceAmbiguous => Cause::Device,
         // Nobody to count for: what is missing (a login, a device) is another requirement's to say.
         Fault::QuotaKeyUnknown => Cause::Refused,
     }

@@ -137,6 +137,11 @@ fn of_breakage(breakage: Breakage) -> Words {
             "You were let in, but the service behind this gate did not answer in time.",
             "Try again in a moment. If you were changing something, check first whether it was done.",
         ),
+        Breakage::SlowRequest => (
+            "Your request did not arrive whole",
+            "What you were sending stopped coming before its end.",
+            "Check your connection, then send it again.",
+        ),
         Breakage::Internal => (
             "Something went wrong here",
             "The fault is ours, not yours.",

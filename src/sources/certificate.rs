@@ -3,10 +3,10 @@
 //! Possession and judgement are two things. The TLS handshake always proves that the client holds the key of
 //! the certificate it shows. Whether that certificate is any good is judged by [`Trust`], in one of two places:
 //!
-//! - *requested* ([`Trust::requested`]): right after the handshake, by [`Presented::judge`]. A bad certificate is a
+//! - *requested* ([`Demand::Requested`]): right after the handshake, by [`Presented::judge`]. A bad certificate is a
 //!   fact, so the person gets a page and the audit log a record. Certificates that cannot even be parsed fail the
 //!   handshake: there is no key to prove possession of.
-//! - *required* ([`Trust::required`]): inside the handshake, by the same code. The client sees the alert
+//! - *required* ([`Demand::Required`]): inside the handshake, by the same code. The client sees the alert
 //!   `certificate_unknown`, whatever the reason. The reason travels in the handshake's error, where
 //!   [`Refusal::of`] finds it together with the fingerprint, so that the refusal can be recorded.
 //!
@@ -20,7 +20,7 @@ mod names;
 mod possession;
 mod presented;
 
-pub use load::TrustFault;
+pub use load::{FileFault, TrustFault};
 pub use possession::Refusal;
 pub use presented::{Fingerprint, Presented};
 
@@ -56,6 +56,15 @@ pub struct TrustSettings {
     pub crl_expired: CrlPolicy,
 }
 
+/// What the handshake demands of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// The key of whatever certificate it shows, if it shows one.
+    Requested,
+    /// A certificate that is good now, and its key.
+    Required,
+}
+
 /// Judged chains remembered per trust. A chain is remembered only when it was found good.
 const REMEMBERED: usize = 4096;
 
@@ -74,16 +83,16 @@ pub struct Trust {
 impl Trust {
     /// Reads authorities and lists. Any file that cannot be read or parsed is a fault; all are reported.
     /// Takes as long as the lists are large (some 60 ms for 100,000 entries).
-    pub fn load(settings: &TrustSettings) -> Result<Arc<Self>, Vec<TrustFault>> {
+    pub fn load(settings: &TrustSettings) -> Result<Self, TrustFault> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let loaded = load::load(settings)?;
-        Ok(Arc::new(Self {
+        Ok(Self {
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             webpki: loaded.verifier,
             unlisted: settings.crls.is_empty() && settings.crl_missing == CrlPolicy::Deny,
             next_update: loaded.next_update.filter(|_| settings.crl_expired == CrlPolicy::Deny),
             judged: Mutex::new(Recent::new(REMEMBERED)),
-        }))
+        })
     }
 
     /// Differs between any two trusts of this process.
@@ -96,14 +105,9 @@ impl Trust {
         self.next_update
     }
 
-    /// For a listener that asks for certificates and lets anybody finish the handshake who holds the key.
-    pub fn requested(self: &Arc<Self>) -> Arc<dyn ClientCertVerifier> {
-        Arc::new(possession::Requested::new(Arc::clone(self)))
-    }
-
-    /// For a listener whose handshake fails without a good certificate.
-    pub fn required(self: &Arc<Self>) -> Arc<dyn ClientCertVerifier> {
-        Arc::new(possession::Required::new(Arc::clone(self)))
+    /// For the TLS configuration of a listener.
+    pub fn verifier(self: &Arc<Self>, demand: Demand) -> Arc<dyn ClientCertVerifier> {
+        Arc::new(possession::Possession::new(Arc::clone(self), demand))
     }
 
     /// What to make of a chain, leaf first, whose key the client has proved to hold. Empty: `Absent`.

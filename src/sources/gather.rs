@@ -6,11 +6,12 @@ use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
-use crate::evidence::{Device, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via};
+use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Timing, Via};
 use crate::policy::Policy;
 use crate::state::devices::Devices;
 use crate::state::emergency::EmergencySwitch;
 use crate::state::timings::Timings;
+use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
@@ -33,15 +34,26 @@ pub struct Sources {
 /// What the sources know of one connection and remember between its requests.
 pub struct Connected {
     pub presented: Presented,
+    /// The listener's current trust, swapped at reload; none where certificates are not asked for.
+    pub trust: Arc<ArcSwapOption<Trust>>,
     pub located: Located,
     pub timing: ConnectionTiming,
+    /// Whether TLS round trips will be measured: HTTP/2 acknowledges its settings at once.
+    pub pings: bool,
     /// Gone when the connection is.
     pub socket: Weak<TcpStream>,
 }
 
+impl Connected {
+    /// The client's certificate as it stands at `now`.
+    pub fn certificate(&self, now: Moment) -> Fact<Arc<Certificate>> {
+        self.trust.load().as_ref().map_or(Fact::Absent, |trust| self.presented.judge(trust, now))
+    }
+}
+
 /// The parts of a request that sources read.
 pub struct Asked<'a> {
-    pub request: Arc<Request>,
+    pub request: Request,
     pub headers: &'a HeaderMap,
     /// The client's address, as forwarders name it at this request.
     pub client: &'a Fact<IpAddr>,
@@ -49,28 +61,25 @@ pub struct Asked<'a> {
 }
 
 impl Sources {
-    /// Asks every source once. `trust` is none where certificates are not asked for.
+    /// Asks every source once.
     pub async fn gather(
         &self,
         cache: &TokenCache,
         connected: &Connected,
-        trust: Option<&Trust>,
         asked: Asked<'_>,
         policy: &Policy,
         now: Moment,
     ) -> Evidence {
-        let certificate = match trust {
-            Some(trust) => connected.presented.judge(trust, now),
-            None => Fact::Absent,
-        };
+        let certificate = connected.certificate(now);
         let device = certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
-        let subject = self.tokens.subject(cache, asked.headers, now).await;
-        let subject = binding::confirmed(subject, &certificate);
-        let binding = binding::binding(&certificate, &device, &subject);
+        let claimed = self.tokens.subject(cache, asked.headers, now).await;
+        // The binding is of what was claimed, so that a stolen token shows as one.
+        let binding = binding::binding(&certificate, &device, &claimed);
+        let subject = binding::confirmed(claimed, &certificate);
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
         let needs = policy.needs(&asked.request);
         if needs.tls_round_trip {
-            self.await_round_trip(connected, asked.via, &device).await;
+            self.await_round_trip(connected, asked.via).await;
         }
         let timing = self.time(connected, asked.via, &device, &network, now);
         let asker = Asker {
@@ -79,7 +88,7 @@ impl Sources {
             address: network.address.known().copied(),
         };
         let quotas =
-            needs.quotas.iter().map(|spec| (Arc::clone(&spec.name), self.quotas.count(spec, asker))).collect();
+            needs.limits.iter().map(|spec| (Arc::clone(&spec.name), self.quotas.count(spec, asker))).collect();
         Evidence {
             at: now,
             emergency: self.emergency.position(),
@@ -99,14 +108,11 @@ impl Sources {
     /// The same request, as things stand now: what long-lived exchanges are decided on again.
     ///
     /// Measurements of its connection and counted quotas stay as they were; what others changed is looked up anew.
-    pub fn refresh(&self, evidence: &Evidence, trust: Option<&Trust>, presented: &Presented, now: Moment) -> Evidence {
+    pub fn refresh(&self, evidence: &Evidence, connected: &Connected, now: Moment) -> Evidence {
         let mut fresh = evidence.clone();
         fresh.at = now;
         fresh.emergency = self.emergency.position();
-        fresh.certificate = match trust {
-            Some(trust) => presented.judge(trust, now),
-            None => Fact::Absent,
-        };
+        fresh.certificate = connected.certificate(now);
         fresh.device = fresh.certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
         if evidence.subject.known().is_some_and(|subject| subject.expires <= now) {
             fresh.subject = Fact::Invalid(Fault::TokenExpired);
@@ -115,9 +121,8 @@ impl Sources {
         fresh
     }
 
-    async fn await_round_trip(&self, connected: &Connected, via: Via, device: &Fact<Arc<Device>>) {
-        let _ = device;
-        if via != Via::Forwarder && connected.timing.expects_tls {
+    async fn await_round_trip(&self, connected: &Connected, via: Via) {
+        if via != Via::Forwarder && connected.pings {
             connected.timing.tls.first(self.first_round_trip).await;
         }
     }

@@ -1,1 +1,551 @@
-//! 
+//! Times the acknowledgements of HTTP/2 SETTINGS and PING as frames pass between TLS and hyper.
+//!
+//! These are answered by whoever holds the TLS key, with no signature in the time: the round trip a relay that splits
+//! TCP cannot shorten. Hyper sends PING with a payload that everybody knows, and a client could acknowledge it before
+//! it comes; so on its way out the payload is exchanged for a secret one, and back again on its way in. SETTINGS
+//! carries no secret: its acknowledgement counts only if it was not there already when SETTINGS was sent, and a
+//! client that waits a moment can still make it early. Prefer PING where it matters.
+//!
+//! The same eyes count the frames that cost work and bring none, as far as h2 (0.4.20) does not: it bounds
+//! CONTINUATION, empty and small DATA, resets before a stream is accepted and resets it causes itself, but neither
+//! PING, SETTINGS, PRIORITY, WINDOW_UPDATE and unknown frames nor resets of accepted streams.
+
+pub mod frames;
+
+use crate::evidence::timing::TlsSource;
+use crate::latency::Rtt;
+use frames::{ACK, DATA, END_STREAM, FrameHeader, Frames, HEADERS, RST_STREAM, SETTINGS};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A server's HTTP/2 connection, from the client's preface on, with its frames watched. `sink` gets the round trips.
+#[derive(Debug)]
+pub struct FrameTap<S, F> {
+    stream: S,
+    sink: F,
+    inbound: Frames,
+    outbound: Frames,
+    settings: SettingsProbe,
+    pings: [Option<Ping>; 2],
+    /// The PING whose payload is going out, and the one whose acknowledgement is coming in.
+    leaving: Option<Passing>,
+    returning: Option<Passing>,
+    control: Budget,
+    resets: Budget,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum SettingsProbe {
+    Unsent,
+    Sent { at: Instant, drained: bool },
+    Done,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ping {
+    /// Its lowest bit is the ping's place in `pings`.
+    secret: [u8; 8],
+    /// What hyper wrote, and waits for.
+    original: [u8; 8],
+    /// None: not yet out.
+    sent: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Passing {
+    slot: usize,
+    at: usize,
+    genuine: bool,
+}
+
+/// Length of `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113 section 3.4).
+const PREFACE: u32 = 24;
+/// Control frames beyond what requests, data and answers pay for, in one window.
+const CONTROL_FRAMES: u32 = 1_000;
+/// Streams reset by the client beyond those the gateway finished, in one window.
+const RESETS: u32 = 200;
+const WINDOW: Duration = Duration::from_secs(10);
+
+impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
+    pub fn new(stream: S, sink: F) -> Self {
+        Self {
+            stream,
+            sink,
+            inbound: Frames::new(PREFACE),
+            outbound: Frames::new(0),
+            settings: SettingsProbe::Unsent,
+            pings: [None; 2],
+            leaving: None,
+            returning: None,
+            control: Budget::new(CONTROL_FRAMES),
+            resets: Budget::new(RESETS),
+        }
+    }
+
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    fn received(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if let Some(passing) = self.returning {
+                let take = rest.len().min(8 - passing.at);
+                let (payload, after) = rest.split_at_mut(take);
+                self.restore(passing, payload);
+                self.inbound.taken(take as u32);
+                rest = after;
+                continue;
+            }
+            let (taken, header) = self.inbound.advance(rest);
+            rest = &mut rest[taken..];
+            if let Some(header) = header {
+                self.frame_in(header)?;
+                if header.is_ping() && header.flags & ACK != 0 {
+                    self.returning = Some(Passing { slot: 0, at: 0, genuine: true });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn frame_in(&mut self, header: FrameHeader) -> io::Result<()> {
+        match header.kind {
+            DATA if header.length > 0 => self.control.refund(2),
+            DATA | HEADERS => {}
+            RST_STREAM => self.resets.spend()?,
+            kind => {
+                if kind == SETTINGS && header.flags & ACK != 0 {
+                    if let SettingsProbe::Sent { at, drained: true } = self.settings {
+                        (self.sink)(round_trip(at), TlsSource::Http2Settings);
+                    }
+                    self.settings = SettingsProbe::Done;
+                }
+                self.control.spend()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives hyper's payload back to an acknowledgement of ours, byte by byte, for it may come in pieces.
+    fn restore(&mut self, mut passing: Passing, payload: &mut [u8]) {
+        if let (0, Some(first)) = (passing.at, payload.first()) {
+            passing.slot = usize::from(first & 1);
+        }
+        let ping = self.pings[passing.slot].filter(|ping| ping.sent.is_some());
+        for byte in payload {
+            match ping {
+                Some(ping) if passing.genuine && *byte == ping.secret[passing.at] => *byte = ping.original[passing.at],
+                _ => passing.genuine = false,
+            }
+            passing.at += 1;
+        }
+        if passing.at < 8 {
+            self.returning = Some(passing);
+            return;
+        }
+        self.returning = None;
+        if let (true, Some(Ping { sent: Some(sent), .. })) = (passing.genuine, ping) {
+            self.pings[passing.slot] = None;
+            (self.sink)(round_trip(sent), TlsSource::Http2Ping);
+        }
+    }
+
+    /// How many bytes may be written before a PING's payload has to be exchanged.
+    fn until_ping<'b>(&self, pieces: impl Iterator<Item = &'b [u8]>) -> usize {
+        let mut frames = self.outbound;
+        let free = self.pings.iter().any(Option::is_none);
+        let mut passed = 0;
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let (taken, header) = frames.advance(piece);
+                passed += taken;
+                piece = &piece[taken..];
+                if free && header.is_some_and(|header| header.is_ping() && header.flags & ACK == 0) {
+                    return passed;
+                }
+            }
+        }
+        passed
+    }
+
+    /// Takes note of bytes that were accepted for sending.
+    fn sent<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, mut accepted: usize) {
+        for piece in pieces {
+            let mut piece = &piece[..piece.len().min(accepted)];
+            accepted -= piece.len();
+            while !piece.is_empty() {
+                let (taken, header) = self.outbound.advance(piece);
+                piece = &piece[taken..];
+                if let Some(header) = header {
+                    self.frame_out(header);
+                }
+            }
+        }
+    }
+
+    fn frame_out(&mut self, header: FrameHeader) {
+        match header.kind {
+            DATA | HEADERS => {
+                self.control.refund(4);
+                if header.flags & END_STREAM != 0 {
+                    self.resets.refund(1);
+                }
+            }
+            SETTINGS if header.flags & ACK == 0 => {
+                if let SettingsProbe::Unsent = self.settings {
+                    self.settings = SettingsProbe::Sent { at: Instant::now(), drained: false };
+                }
+            }
+            _ if header.is_ping() && header.flags & ACK == 0 => self.begin_ping(),
+            _ => {}
+        }
+    }
+
+    /// Without a free place or chance the payload goes out as it is, and times nothing.
+    fn begin_ping(&mut self) {
+        let Some(slot) = self.pings.iter().position(Option::is_none) else { return };
+        let mut secret = [0; 8];
+        if aws_lc_rs::rand::fill(&mut secret).is_err() {
+            return;
+        }
+        secret[0] = secret[0] & !1 | slot as u8;
+        self.pings[slot] = Some(Ping { secret, original: [0; 8], sent: None });
+        self.leaving = Some(Passing { slot, at: 0, genuine: true });
+    }
+}
+
+fn round_trip(sent: Instant) -> Rtt {
+    Rtt::from_micros(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX).max(1))
+}
+
+/// An allowance that refills when a window has passed or when work was done.
+#[derive(Debug)]
+struct Budget {
+    limit: u32,
+    spent: u32,
+    since: Instant,
+}
+
+impl Budget {
+    fn new(limit: u32) -> Self {
+        Self { limit, spent: 0, since: Instant::now() }
+    }
+
+    fn refund(&mut self, frames: u32) {
+        self.spent = self.spent.saturating_sub(frames);
+    }
+
+    fn spend(&mut self) -> io::Result<()> {
+        self.spent += 1;
+        if self.spent <= self.limit {
+            return Ok(());
+        }
+        if self.since.elapsed() < WINDOW {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "too many http/2 frames that carry nothing"));
+        }
+        self.spent = 0;
+        self.since = Instant::now();
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncRead for FrameTap<S, F> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = out.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, out) {
+            Poll::Ready(Ok(())) => Poll::Ready(this.received(&mut out.filled_mut()[before..])),
+            Poll::Pending => {
+                if let SettingsProbe::Sent { drained, .. } = &mut this.settings {
+                    *drained = true;
+                }
+                Poll::Pending
+            }
+            failed => failed,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for FrameTap<S, F> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(Passing { slot, at, .. }) = this.leaving
+            && let Some(ping) = &mut this.pings[slot]
+        {
+            let secret = &ping.secret[at..];
+            let secret = &secret[..secret.len().min(bytes.len())];
+            let accepted = match Pin::new(&mut this.stream).poll_write(cx, secret) {
+                Poll::Ready(Ok(accepted)) => accepted.min(secret.len()),
+                other => return other,
+            };
+            ping.original[at..at + accepted].copy_from_slice(&bytes[..accepted]);
+            this.outbound.taken(accepted as u32);
+            if at + accepted == 8 {
+                ping.sent = Some(Instant::now());
+                this.leaving = None;
+            } else {
+                this.leaving = Some(Passing { slot, at: at + accepted, genuine: true });
+            }
+            return Poll::Ready(Ok(accepted));
+        }
+        let may = this.until_ping(std::iter::once(bytes));
+        let polled = Pin::new(&mut this.stream).poll_write(cx, &bytes[..may]);
+        if let Poll::Ready(Ok(accepted)) = polled {
+            this.sent(std::iter::once(bytes), accepted);
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let all = || pieces.iter().map(|piece| &**piece);
+        if this.leaving.is_none() {
+            let may = this.until_ping(all());
+            if may == all().map(<[u8]>::len).sum::<usize>() {
+                let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
+                if let Poll::Ready(Ok(accepted)) = polled {
+                    this.sent(all(), accepted);
+                }
+                return polled;
+            }
+        }
+        // A PING is near: piece by piece.
+        let first = all().find(|piece| !piece.is_empty()).unwrap_or_default();
+        Pin::new(this).poll_write(cx, first)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    /// Gives the queued pieces, then nothing; takes so many bytes a write.
+    struct Wire {
+        incoming: VecDeque<Vec<u8>>,
+        outgoing: Vec<u8>,
+        at_once: usize,
+    }
+
+    impl AsyncRead for Wire {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            match self.incoming.pop_front() {
+                Some(piece) => {
+                    out.put_slice(&piece);
+                    Poll::Ready(Ok(()))
+                }
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    impl AsyncWrite for Wire {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let take = bytes.len().min(self.at_once);
+            self.outgoing.extend_from_slice(&bytes[..take]);
+            Poll::Ready(Ok(take))
+        }
+
+        fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            let all = pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<_>>();
+            self.poll_write(cx, &all)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    type Seen = std::rc::Rc<std::cell::RefCell<Vec<TlsSource>>>;
+
+    struct Side<F> {
+        tap: FrameTap<Wire, F>,
+        seen: Seen,
+    }
+
+    fn side(at_once: usize) -> Side<impl FnMut(Rtt, TlsSource)> {
+        let seen = Seen::default();
+        let sink = std::rc::Rc::clone(&seen);
+        let wire = Wire { incoming: VecDeque::new(), outgoing: Vec::new(), at_once };
+        let tap = FrameTap::new(wire, move |_, source| sink.borrow_mut().push(source));
+        Side { tap, seen }
+    }
+
+    impl<F: FnMut(Rtt, TlsSource) + Unpin> Side<F> {
+        fn write(&mut self, mut bytes: &[u8]) {
+            let mut cx = Context::from_waker(Waker::noop());
+            while !bytes.is_empty() {
+                let (a, b) = bytes.split_at(bytes.len() / 3);
+                let pieces = [IoSlice::new(a), IoSlice::new(&[]), IoSlice::new(b)];
+                let Poll::Ready(Ok(taken)) = Pin::new(&mut self.tap).poll_write_vectored(&mut cx, &pieces) else {
+                    panic!("the wire always takes");
+                };
+                bytes = &bytes[taken..];
+            }
+        }
+
+        /// Everything read until the wire has no more.
+        fn read(&mut self, bytes: &[u8], piece: usize) -> io::Result<Vec<u8>> {
+            self.tap.stream.incoming.extend(bytes.chunks(piece).map(<[u8]>::to_vec));
+            let mut read = Vec::new();
+            loop {
+                let mut space = [0; 4096];
+                let mut space = ReadBuf::new(&mut space);
+                match Pin::new(&mut self.tap).poll_read(&mut Context::from_waker(Waker::noop()), &mut space) {
+                    Poll::Ready(polled) => polled?,
+                    Poll::Pending => return Ok(read),
+                }
+                read.extend_from_slice(space.filled());
+            }
+        }
+    }
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let [_, a, b, c] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[a, b, c, kind, flags, 0, 0, 0, 1], payload].concat()
+    }
+
+    const PREFACE_BYTES: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const KNOWN: &[u8; 8] = b"everyone";
+
+    #[test]
+    fn frames_are_seen_however_they_are_cut() {
+        for cut in [1, 2, 3, 5, 8, 9, 13, 1000] {
+            let mut side = side(cut);
+            side.write(&frame(SETTINGS, 0, &[0; 12]));
+            assert!(side.read(&[], 1).unwrap().is_empty());
+            let answers = [PREFACE_BYTES, &frame(SETTINGS, 0, &[0; 6]), &frame(SETTINGS, ACK, &[])].concat();
+            assert_eq!(side.read(&answers, cut).unwrap(), answers);
+            assert_eq!(*side.seen.borrow(), [TlsSource::Http2Settings]);
+
+            let before = side.tap.stream.outgoing.len();
+            let out = [frame(DATA, 0, &[7; 100]), frame(frames::PING, 0, KNOWN), frame(DATA, 1, &[8; 5])].concat();
+            side.write(&out);
+            let sent = side.tap.stream.outgoing[before..].to_vec();
+            assert_eq!(sent.len(), out.len());
+            let secret = &sent[118..126];
+            assert_ne!(secret, KNOWN);
+            assert_eq!([&sent[..118], KNOWN, &sent[126..]].concat(), out);
+
+            let data = frame(DATA, 0, &[9; 40]);
+            let answer = [&data[..], &frame(frames::PING, ACK, secret), &data].concat();
+            let expected = [&data[..], &frame(frames::PING, ACK, KNOWN), &data].concat();
+            assert_eq!(side.read(&answer, cut).unwrap(), expected, "{cut}");
+            assert_eq!(*side.seen.borrow(), [TlsSource::Http2Settings, TlsSource::Http2Ping]);
+            // The same answer again is nobody's.
+            assert_eq!(side.read(&answer, cut).unwrap(), answer);
+            assert_eq!(side.seen.borrow().len(), 2);
+        }
+    }
+
+    #[test]
+    fn an_early_or_forged_answer_times_nothing() {
+        let mut side = side(1000);
+        side.write(&frame(SETTINGS, 0, &[]));
+        // Already there when SETTINGS went out: sent without having seen it.
+        side.read(&[PREFACE_BYTES, &frame(SETTINGS, ACK, &[])].concat(), 1000).unwrap();
+        side.write(&frame(frames::PING, 0, KNOWN));
+        let forged = frame(frames::PING, ACK, KNOWN);
+        assert_eq!(side.read(&forged, 4).unwrap(), forged);
+        assert!(side.seen.borrow().is_empty());
+    }
+
+    #[test]
+    fn two_pings_may_be_out_and_a_third_passes_as_it_is() {
+        let mut side = side(1000);
+        side.read(PREFACE_BYTES, 1000).unwrap();
+        for payload in [b"11111111", b"22222222", b"33333333"] {
+            side.write(&frame(frames::PING, 0, payload));
+        }
+        let sent = side.tap.stream.outgoing.clone();
+        assert_eq!(&sent[43..51], b"33333333");
+        let answers = [&frame(frames::PING, ACK, &sent[26..34])[..], &frame(frames::PING, ACK, &sent[9..17])].concat();
+        let expected = [frame(frames::PING, ACK, b"22222222"), frame(frames::PING, ACK, b"11111111")].concat();
+        assert_eq!(side.read(&answers, 5).unwrap(), expected);
+        assert_eq!(side.seen.borrow().len(), 2);
+    }
+
+    #[test]
+    fn floods_end_the_connection_and_work_pays_for_frames() {
+        for (kind, limit) in [(frames::PING, CONTROL_FRAMES), (SETTINGS, CONTROL_FRAMES), (2, CONTROL_FRAMES), (99, CONTROL_FRAMES), (RST_STREAM, RESETS)] {
+            let mut side = side(1000);
+            side.read(PREFACE_BYTES, 24).unwrap();
+            let one = frame(kind, 0, &[0; 8]);
+            side.read(&one.repeat(limit as usize), 4096).unwrap();
+            assert!(side.read(&one, 4096).is_err(), "{kind}");
+        }
+        let mut side = side(1000);
+        side.read(PREFACE_BYTES, 24).unwrap();
+        for _ in 0..5 * RESETS {
+            side.write(&frame(HEADERS, END_STREAM, &[0; 3]));
+            side.read(&frame(RST_STREAM, 0, &[0; 4]), 4096).unwrap();
+            side.read(&frame(8, 0, &[0; 4]).repeat(4), 4096).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn hyper_is_none_the_wiser() {
+        let (client, server) = tokio::io::duplex(1 << 14);
+        let (seen, mut sources) = tokio::sync::mpsc::unbounded_channel();
+        let tap = FrameTap::new(server, move |_, source| {
+            let _ = seen.send(source);
+        });
+        let service = hyper::service::service_fn(|_| async { Ok::<_, hyper::Error>(http::Response::new(Empty::<Bytes>::new())) });
+        let serving = tokio::spawn(async move {
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(Duration::from_millis(5))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .serve_connection(TokioIo::new(tap), service)
+                .await
+        });
+        let (mut send, connection) = h2::client::handshake(client).await.unwrap();
+        let driving = tokio::spawn(connection);
+        let request = http::Request::get("https://a.example/").body(()).unwrap();
+        let (response, _) = send.send_request(request, true).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+        // Hyper sends its next keep-alive only if it knew the answer to the one before.
+        let mut pings = 0;
+        while pings < 3 {
+            match sources.recv().await.unwrap() {
+                TlsSource::Http2Ping => pings += 1,
+                source => assert_eq!(source, TlsSource::Http2Settings),
+            }
+        }
+        assert!(!serving.is_finished());
+        drop(send);
+        let _ = driving.await;
+    }
+}

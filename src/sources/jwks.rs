@@ -81,6 +81,14 @@ impl KeySource {
         fresh.then_some(CurrentKeys(fetched))
     }
 
+    /// Takes over the other's keys and their age, if they are those this source would fetch.
+    pub fn inherit(&self, other: &Self) {
+        if self.endpoint.same_as(&other.endpoint) && self.algorithms == other.algorithms {
+            let inherited = other.current.load_full();
+            self.current.store(inherited.map(|old| Arc::new(Fetched { set: Arc::new(old.set.anew()), at: old.at })));
+        }
+    }
+
     /// Waits, briefly, for the fetch under way; starts one if the last was asked for long enough ago.
     /// True: a fetch has ended, so it is worth looking again.
     pub async fn ask(&self) -> bool {

@@ -45,9 +45,9 @@ impl Lists {
         loaded.lists.iter().map(|list| (Arc::clone(&list.name), list.has(address.to_canonical(), asn))).collect()
     }
 
-    /// Sorted.
-    pub fn names(&self) -> impl Iterator<Item = Arc<str>> {
-        self.loaded.load_full().lists.iter().map(|list| Arc::clone(&list.name)).collect::<Vec<_>>().into_iter()
+    /// For every list the same fault: the address is not known.
+    pub fn unknown(&self, fault: Fault) -> Vec<(Arc<str>, Fact<bool>)> {
+        self.loaded.load().lists.iter().map(|list| (Arc::clone(&list.name), Fact::Unavailable(fault))).collect()
     }
 
     /// Reads again what changed on disk; true when anything did. A list that has become faulty keeps its last good

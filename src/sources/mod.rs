@@ -2,6 +2,7 @@
 
 pub mod binding;
 pub mod certificate;
+pub mod gather;
 pub mod geo;
 pub mod handshake;
 pub mod jwks;
@@ -9,7 +10,7 @@ pub mod lists;
 pub mod place;
 pub mod quota;
 mod recent;
-mod stamp;
+pub mod stamp;
 pub mod timing;
 pub mod token;
 pub mod transport;

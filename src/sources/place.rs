@@ -25,7 +25,7 @@ impl Networks {
                 via,
                 place: nowhere(Fact::Unavailable(unknown)),
                 asn: Fact::Unavailable(unknown),
-                lists: self.lists.names().map(|name| (name, Fact::Unavailable(unknown))).collect(),
+                lists: self.lists.unknown(unknown),
             };
         };
         let (place, asn) = self.geo.lookup(address, now);

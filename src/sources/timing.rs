@@ -12,25 +12,25 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Where the gateway stands, and how sure geography has to be before it proves anything.
+/// Where the gateway stands, and how sure geography has to be before a round trip proves anything.
 #[derive(Clone, Debug)]
 pub struct TimingSettings {
     /// None: distance, excess and nearness are `Unavailable`.
     pub place: Option<GatewayPlace>,
-    /// How far off a database may be about an address; taken off the distance before a place is called too near.
+    /// How far a geography database may be off; taken off the distance before a place is called too near.
     pub tolerance: Kilometres,
 }
 
 #[derive(Clone, Debug)]
 pub struct GatewayPlace {
     pub coordinates: Coordinates,
-    /// ISO 3166-1 alpha-2, upper case. It chooses which fitted line gives the expected round trip.
+    /// ISO 3166-1 alpha-2, upper case. It chooses which fitted line gives the expected round trip; `None`: the world's.
     pub country: Option<Arc<str>>,
 }
 
 impl Default for TimingSettings {
     fn default() -> Self {
-        Self { place: None, tolerance: Kilometres(500.0) }
+        Self { place: None, tolerance: Kilometres(200.0) }
     }
 }
 
@@ -81,6 +81,10 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Of a connection that is over.
+    pub const NOTHING: Self =
+        Self { tcp: Fact::Unavailable(Fault::NoMeasurement), tls: Fact::Unavailable(Fault::NoMeasurement) };
+
     pub fn minima(&self) -> Minima {
         Minima {
             tcp: self.tcp.known().map(|timing| timing.minimum),
@@ -92,8 +96,8 @@ impl Measured {
 /// The least round trip to the TLS endpoint, filled by the frame tap and read without a lock.
 ///
 /// An acknowledgement of SETTINGS carries nothing of what it acknowledges: a client can send it before it could have
-/// heard, and so feign to be near. A ping's answer repeats the ping's bytes, which must be random. Therefore one
-/// answered ping outweighs every SETTINGS acknowledgement.
+/// heard, and so feign to be near. A ping's answer repeats the ping's bytes, which are random. Therefore one answered
+/// ping outweighs every SETTINGS acknowledgement.
 #[derive(Debug)]
 pub struct TlsSamples {
     /// Microseconds in the upper half and the source in the lower, so that one `fetch_min` keeps both together.
@@ -165,18 +169,22 @@ fn decode(packed: u64) -> TlsSource {
 
 /// Every timing fact of one request. `device` holds the minima of the device's recent connections from this address;
 /// `None`: no known device opened the connection.
-pub fn assemble(measured: Measured, device: Option<Minima>, network: &Network, settings: &TimingSettings) -> Timing {
+pub fn assemble(
+    measured: Measured,
+    device: Option<Minima>,
+    network: &Network,
+    settings: &TimingSettings,
+) -> Timing {
     let connection = measured.minima();
     let recent = device.unwrap_or_default();
-    let best = connection.least(recent);
-    let distance = distance(network, settings);
+    let geography = geography(connection.least(recent), &measured, network, settings);
     Timing {
         device_tcp: device_fact(device, recent.tcp),
         device_tls: device_fact(device, recent.tls),
         relay_gap: relay_gap(&measured, connection, recent),
-        excess: excess(&measured, best, &distance, network, settings),
-        nearness: nearness(&measured, best, &distance, settings),
-        distance,
+        distance: geography.as_ref().map(|geography| geography.distance),
+        excess: geography.as_ref().and_then(|geography| geography.excess()),
+        nearness: geography.as_ref().and_then(|geography| geography.nearness()),
         tcp: measured.tcp,
         tls: measured.tls,
     }
@@ -215,37 +223,220 @@ fn unmeasured<T, U>(fact: &Fact<T>) -> Fact<U> {
     }
 }
 
-fn distance(network: &Network, settings: &TimingSettings) -> Fact<Kilometres> {
-    let Some(place) = &settings.place else { return Fact::Unavailable(Fault::GatewayUnplaced) };
-    network.place.coordinates.as_ref().map(|claimed| place.coordinates.distance_to(*claimed))
+/// What the claimed place and the best round trips say of each other.
+struct Geography {
+    distance: Kilometres,
+    tolerance: Kilometres,
+    line: Line,
+    best: Minima,
+    /// Why there is no round trip, when there is none.
+    otherwise: Fact<std::convert::Infallible>,
 }
 
-/// By the TLS round trip where there is one: a relay can shift its delay between the heights but cannot take it from this.
-fn excess(
-    measured: &Measured,
-    best: Minima,
-    distance: &Fact<Kilometres>,
-    network: &Network,
-    settings: &TimingSettings,
-) -> Fact<Rtt> {
-    let gateway = settings.place.as_ref().and_then(|place| place.country.as_deref());
-    let line = Line::between(gateway, network.place.country.known().map(|country| &**country));
-    distance.as_ref().and_then(|&distance| match best.tls.or(best.tcp) {
-        Some(rtt) => Fact::Known(line.excess(rtt, distance)),
-        None => unmeasured(&measured.tcp),
+fn geography(best: Minima, measured: &Measured, network: &Network, settings: &TimingSettings) -> Fact<Geography> {
+    let Some(gateway) = &settings.place else { return Fact::Unavailable(Fault::GatewayUnplaced) };
+    let country = network.place.country.known().map(|country| &**country);
+    network.place.coordinates.as_ref().map(|claimed| Geography {
+        distance: gateway.coordinates.distance_to(*claimed),
+        tolerance: settings.tolerance,
+        line: Line::between(gateway.country.as_deref(), country),
+        best,
+        otherwise: unmeasured(&measured.tcp),
     })
 }
 
-/// By the smallest of all: whatever it was, light went there and back in that time.
-fn nearness(
-    measured: &Measured,
-    best: Minima,
-    distance: &Fact<Kilometres>,
-    settings: &TimingSettings,
-) -> Fact<Nearness> {
-    distance.as_ref().and_then(|&distance| {
-        let Some(smallest) = least(best.tcp, best.tls) else { return unmeasured(&measured.tcp) };
-        let floor = feasibility::floor(distance, settings.tolerance);
-        Fact::Known(Nearness { too_near: feasibility::too_near(smallest, floor), floor, measured: smallest })
-    })
+impl Geography {
+    /// By the TLS round trip where there is one: a relay can shift its delay between the heights but cannot take it away.
+    fn excess(&self) -> Fact<Rtt> {
+        self.given(self.best.tls.or(self.best.tcp)).map(|rtt| self.line.excess(rtt, self.distance))
+    }
+
+    /// By the smallest of all: whatever it was, light went there and back in that time.
+    fn nearness(&self) -> Fact<Nearness> {
+        let floor = feasibility::floor(self.distance, self.tolerance);
+        self.given(least(self.best.tcp, self.best.tls)).map(|measured| Nearness {
+            too_near: feasibility::too_near(measured, floor),
+            floor,
+            measured,
+        })
+    }
+
+    fn given(&self, rtt: Option<Rtt>) -> Fact<Rtt> {
+        rtt.map_or_else(|| self.otherwise.as_ref().map(|never| match *never {}), Fact::Known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Place;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const PHOENIX: Coordinates = Coordinates { latitude: 33.4484, longitude: -112.0740 };
+    const HONOLULU: Coordinates = Coordinates { latitude: 21.3069, longitude: -157.8583 };
+
+    fn ms(millis: u32) -> Rtt {
+        Rtt::from_millis(millis)
+    }
+
+    fn tcp(millis: u32) -> Fact<TcpTiming> {
+        let rtt = ms(millis);
+        Fact::Known(TcpTiming { first: rtt, minimum: rtt, smoothed: rtt, variation: ms(1) })
+    }
+
+    fn tls(millis: u32) -> Fact<TlsTiming> {
+        Fact::Known(TlsTiming { minimum: ms(millis), samples: 1, source: TlsSource::Http2Ping })
+    }
+
+    const NO_TLS: Fact<TlsTiming> = Fact::Unavailable(Fault::Insufficient);
+    const FORWARDED: Fact<TcpTiming> = Fact::Unavailable(Fault::BehindForwarder);
+
+    fn settings() -> TimingSettings {
+        let place = GatewayPlace { coordinates: PHOENIX, country: Some("US".into()) };
+        TimingSettings { place: Some(place), tolerance: Kilometres(200.0) }
+    }
+
+    fn network(coordinates: Fact<Coordinates>) -> Network {
+        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        Network {
+            address: Fact::Known(address),
+            peer: address,
+            via: Via::Direct,
+            place: Place {
+                country: Fact::Known("US".into()),
+                region: Fact::Absent,
+                city: Fact::Absent,
+                coordinates,
+                built: Fact::Absent,
+            },
+            asn: Fact::Absent,
+            lists: Vec::new(),
+        }
+    }
+
+    fn assembled(tcp: Fact<TcpTiming>, tls: Fact<TlsTiming>, device: Option<Minima>) -> Timing {
+        assemble(Measured { tcp, tls }, device, &network(Fact::Known(HONOLULU)), &settings())
+    }
+
+    #[test]
+    fn a_relay_shows_between_the_two_heights_of_one_connection() {
+        assert_eq!(assembled(tcp(12), tls(187), None).relay_gap, Fact::Known(ms(175)));
+        assert_eq!(assembled(tcp(12), tls(11), None).relay_gap, Fact::Known(ms(0)));
+    }
+
+    #[test]
+    fn without_a_tls_sample_the_recent_connections_answer() {
+        let recent = Minima { tcp: Some(ms(30)), tls: Some(ms(90)) };
+        assert_eq!(assembled(tcp(12), NO_TLS, Some(recent)).relay_gap, Fact::Known(ms(78)));
+        assert_eq!(assembled(tcp(50), NO_TLS, Some(recent)).relay_gap, Fact::Known(ms(60)));
+        let only_tcp = Minima { tcp: Some(ms(30)), tls: None };
+        let unknown = Fact::Unavailable(Fault::Insufficient);
+        assert_eq!(assembled(tcp(12), NO_TLS, Some(only_tcp)).relay_gap, unknown);
+        assert_eq!(assembled(tcp(12), NO_TLS, None).relay_gap, unknown);
+    }
+
+    #[test]
+    fn this_connection_outweighs_older_ones_about_a_relay() {
+        let honest_this_morning = Minima { tcp: Some(ms(10)), tls: Some(ms(11)) };
+        assert_eq!(assembled(tcp(12), tls(187), Some(honest_this_morning)).relay_gap, Fact::Known(ms(175)));
+    }
+
+    #[test]
+    fn behind_a_balancer_there_is_no_gap_but_there_is_a_distance() {
+        let timing = assembled(FORWARDED, tls(3), Some(Minima { tcp: Some(ms(1)), tls: Some(ms(3)) }));
+        assert_eq!(timing.relay_gap, Fact::Unavailable(Fault::BehindForwarder));
+        assert!(timing.nearness.known().is_some_and(|nearness| nearness.too_near && nearness.measured == ms(1)));
+        let nothing = assembled(FORWARDED, NO_TLS, None);
+        assert_eq!(nothing.nearness, Fact::Unavailable(Fault::BehindForwarder));
+        assert_eq!(nothing.excess, Fact::Unavailable(Fault::BehindForwarder));
+        assert!(nothing.distance.known().is_some());
+    }
+
+    #[test]
+    fn excess_goes_by_tls_and_nearness_by_the_smallest() {
+        let timing = assembled(tcp(3), tls(200), None);
+        let Fact::Known(distance) = timing.distance else { panic!("both places are known") };
+        assert!((4_600.0..4_800.0).contains(&distance.0), "{distance}");
+        assert_eq!(timing.excess, Fact::Known(Line::UNITED_STATES.excess(ms(200), distance)));
+        let Fact::Known(nearness) = timing.nearness else { panic!("there is a round trip") };
+        assert_eq!((nearness.too_near, nearness.measured), (true, ms(3)));
+        assert_eq!(nearness.floor, feasibility::floor(distance, Kilometres(200.0)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_never_zero() {
+        let nowhere = network(Fact::Unavailable(Fault::DatabaseMissing));
+        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &nowhere, &settings());
+        assert_eq!(timing.distance, Fact::Unavailable(Fault::DatabaseMissing));
+        assert_eq!(timing.excess, Fact::Unavailable(Fault::DatabaseMissing));
+        assert_eq!(timing.nearness, Fact::Unavailable(Fault::DatabaseMissing));
+        assert_eq!((timing.device_tcp, timing.device_tls), (Fact::Absent, Fact::Absent));
+
+        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Known(HONOLULU)), &TimingSettings::default());
+        assert_eq!(timing.distance, Fact::Unavailable(Fault::GatewayUnplaced));
+
+        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Absent), &settings());
+        assert_eq!((timing.distance, timing.nearness), (Fact::Absent, Fact::Absent));
+
+        let unmeasured = assembled(Fact::Unavailable(Fault::NoMeasurement), NO_TLS, Some(Minima::default()));
+        assert_eq!(unmeasured.device_tcp, Fact::Unavailable(Fault::Insufficient));
+        assert_eq!(unmeasured.nearness, Fact::Unavailable(Fault::NoMeasurement));
+    }
+
+    #[test]
+    fn the_least_sample_is_kept_with_its_source() {
+        let samples = TlsSamples::default();
+        assert_eq!(samples.read(), NO_TLS);
+        samples.record(ms(40), TlsSource::WebsocketPing);
+        samples.record(ms(30), TlsSource::Http2Ping);
+        samples.record(ms(90), TlsSource::WebsocketPing);
+        let expected = TlsTiming { minimum: ms(30), samples: 3, source: TlsSource::Http2Ping };
+        assert_eq!(samples.read(), Fact::Known(expected));
+    }
+
+    #[test]
+    fn a_forged_settings_acknowledgement_does_not_make_the_device_near() {
+        let samples = TlsSamples::default();
+        samples.record(Rtt::from_micros(90), TlsSource::Http2Settings);
+        assert!(samples.read().known().is_some_and(|timing| timing.source == TlsSource::Http2Settings));
+        samples.record(ms(180), TlsSource::Http2Ping);
+        let expected = TlsTiming { minimum: ms(180), samples: 2, source: TlsSource::Http2Ping };
+        assert_eq!(samples.read(), Fact::Known(expected));
+    }
+
+    #[test]
+    fn an_improvement_is_told_once() {
+        let timings = crate::state::timings::Timings::new(Default::default());
+        let connection = ConnectionTiming::new(timings.connection(), TcpSamples::forwarded());
+        let measured = |tcp_ms, tls_ms| Measured { tcp: tcp(tcp_ms), tls: tls(tls_ms) };
+        assert!(connection.improvement(&measured(30, 40)).is_some());
+        assert_eq!(connection.improvement(&measured(30, 40)), None);
+        assert!(connection.improvement(&measured(30, 39)).is_some());
+        assert!(connection.improvement(&measured(29, 38)).is_some());
+        assert_eq!(connection.improvement(&measured(29, 38)), None);
+        assert_eq!(connection.improvement(&Measured { tcp: FORWARDED, tls: NO_TLS }), None);
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn the_first_sample_wakes_whoever_waits() {
+        let samples = Arc::new(TlsSamples::default());
+        let known = block_on(async {
+            let waiting = samples.first(Duration::from_secs(3600));
+            let recording = async { samples.record(ms(20), TlsSource::Http2Ping) };
+            tokio::join!(waiting, recording).0
+        });
+        assert_eq!(known.known().map(|timing| timing.minimum), Some(ms(20)));
+        // one that is there already is not waited for
+        let again = block_on(samples.first(Duration::ZERO));
+        assert_eq!(again, known);
+    }
+
+    #[test]
+    fn a_sample_that_never_comes_is_not_waited_for_longer_than_told() {
+        assert_eq!(block_on(TlsSamples::default().first(Duration::from_millis(1))), NO_TLS);
+    }
 }

@@ -78,6 +78,16 @@ impl Tokens {
         Ok(Arc::new(Self { issuers: issuer::all(settings)? }))
     }
 
+    /// For a reload: starts with the keys that `before` has of the same issuers, so that nobody waits for a fetch and an
+    /// issuer that is away is not missed. Tokens are verified anew, under the new settings.
+    pub fn inherit(&self, before: &Self) {
+        for issuer in &self.issuers {
+            if let Some(old) = before.issuers.iter().find(|old| old.name == issuer.name) {
+                issuer.keys.inherit(&old.keys);
+            }
+        }
+    }
+
     /// Keeps all key sets current until `shutdown`. One task for the process.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
         let mut keepers = JoinSet::new();

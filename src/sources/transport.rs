@@ -91,21 +91,26 @@ mod kernel {
     use std::os::fd::{AsRawFd, BorrowedFd};
 
     pub fn read(socket: BorrowedFd<'_>) -> Option<TcpSample> {
-        let (info, length) = tcp_info(socket)?;
-        // An older kernel fills less of the struct: believe a field only when it lies wholly within what was written.
-        let field = |offset: usize, micros: u32| {
-            let told = offset + size_of::<u32>() <= length && micros != 0 && micros != u32::MAX;
-            told.then(|| Rtt::from_micros(micros))
+        tcp_info(socket).map(|(info, length)| believed(&info, length))
+    }
+
+    /// An older kernel fills less of the struct: a field counts only when it lies wholly within what was written.
+    pub(super) fn believed(info: &libc::tcp_info, length: usize) -> TcpSample {
+        let written = |offset: usize, micros: u32| {
+            (offset + size_of::<u32>() <= length).then_some(micros).map(Rtt::from_micros)
         };
-        Some(TcpSample {
-            smoothed: field(offset_of!(libc::tcp_info, tcpi_rtt), info.tcpi_rtt),
-            variation: field(offset_of!(libc::tcp_info, tcpi_rttvar), info.tcpi_rttvar),
-            minimum: field(offset_of!(libc::tcp_info, tcpi_min_rtt), info.tcpi_min_rtt),
-        })
+        // Zero and the largest number are how the kernel says that it has no round trip yet.
+        let real = |rtt: &Rtt| !matches!(rtt.as_micros(), 0 | u32::MAX);
+        TcpSample {
+            smoothed: written(offset_of!(libc::tcp_info, tcpi_rtt), info.tcpi_rtt).filter(real),
+            // On a quiet path the variation may well round down to zero.
+            variation: written(offset_of!(libc::tcp_info, tcpi_rttvar), info.tcpi_rttvar),
+            minimum: written(offset_of!(libc::tcp_info, tcpi_min_rtt), info.tcpi_min_rtt).filter(real),
+        }
     }
 
     /// The struct, zero where the kernel wrote nothing, and how many bytes it wrote.
-    fn tcp_info(socket: BorrowedFd<'_>) -> Option<(libc::tcp_info, usize)> {
+    pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> Option<(libc::tcp_info, usize)> {
         let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
         let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
         // SAFETY: the descriptor is open while it is borrowed, the kernel writes at most `length` bytes into `info`, and
@@ -158,6 +163,26 @@ mod tests {
         let Fact::Known(timing) = samples.measure(&server) else { panic!("no measurement on loopback") };
         assert!(timing.minimum <= timing.first);
         assert!(timing.minimum.as_micros() > 0 && timing.first < Rtt::from_millis(1_000));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_older_kernel_is_not_asked_for_what_it_never_wrote() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let (mut info, length) = kernel::tcp_info(server.as_fd()).unwrap();
+        info.tcpi_min_rtt = 1_234;
+        assert_eq!(kernel::believed(&info, length).minimum, Some(Rtt::from_micros(1_234)));
+        // Linux 2.6 to 4.5 end before the minimum
+        let old = std::mem::offset_of!(libc::tcp_info, tcpi_min_rtt);
+        assert_eq!(kernel::believed(&info, old + 3).minimum, None);
+        assert!(kernel::believed(&info, old).smoothed.is_some());
+        assert_eq!(kernel::believed(&info, 0), TcpSample { smoothed: None, variation: None, minimum: None });
+        // no round trip yet, but on a quiet path the variation is really zero
+        (info.tcpi_min_rtt, info.tcpi_rtt, info.tcpi_rttvar) = (u32::MAX, 0, 0);
+        let nothing = TcpSample { smoothed: None, variation: Some(Rtt::from_micros(0)), minimum: None };
+        assert_eq!(kernel::believed(&info, length), nothing);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The emergency switch: a small file that says `observe` or `deny`. No file, or an empty one: off.
+//! The emergency switch as the gateway holds it: it follows a file that says `observe`, `deny` or nothing.
 //!
 //! Whoever may write the file may throw the switch; the file system's permissions are its access control.
 
 use crate::evidence::Emergency;
-use std::io;
+use crate::store;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,15 +11,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub struct EmergencySwitch {
     path: PathBuf,
     position: AtomicU8,
-}
-
-/// The file says something else, or cannot be read. The switch stays where it is.
-#[derive(Debug, thiserror::Error)]
-pub enum EmergencyFault {
-    #[error("cannot read `{}`: {cause}; the switch stays where it is", path.display())]
-    Unreadable { path: PathBuf, cause: io::Error },
-    #[error("`{}` says `{said}`; write `observe` or `deny`, or remove the file", path.display())]
-    Word { path: PathBuf, said: String },
 }
 
 impl EmergencySwitch {
@@ -37,21 +28,11 @@ impl EmergencySwitch {
     }
 
     /// Reads the file; tells the new position when it changed.
-    pub fn read(&self) -> Result<Option<Emergency>, EmergencyFault> {
-        let said = match std::fs::read_to_string(&self.path) {
-            Ok(said) => said,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(cause) => return Err(EmergencyFault::Unreadable { path: self.path.clone(), cause }),
-        };
-        let position = match said.trim() {
-            "" | "off" => Emergency::Off,
-            "observe" => Emergency::Observe,
-            "deny" => Emergency::Deny,
-            other => {
-                let said = other.chars().filter(|c| !c.is_control()).take(20).collect();
-                return Err(EmergencyFault::Word { path: self.path.clone(), said });
-            }
-        };
+    ///
+    /// # Errors
+    /// The file cannot be read or makes no sense. The switch stays where it is: a fault never loosens.
+    pub fn read(&self) -> Result<Option<Emergency>, String> {
+        let position = store::emergency::read(&self.path)?;
         let before = decode(self.position.swap(encode(position), Ordering::Relaxed));
         Ok((before != position).then_some(position))
     }
@@ -82,14 +63,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("emergency");
         let switch = EmergencySwitch::new(path.clone());
-        assert_eq!(switch.read().unwrap(), None, "no file: off");
-        std::fs::write(&path, "deny\n").unwrap();
-        assert_eq!(switch.read().unwrap(), Some(Emergency::Deny));
+        assert_eq!(switch.read(), Ok(None), "no file: off");
+        store::emergency::write(&path, Emergency::Deny).unwrap();
+        assert_eq!(switch.read(), Ok(Some(Emergency::Deny)));
         std::fs::write(&path, "allow everything").unwrap();
-        let fault = switch.read().unwrap_err().to_string();
-        assert!(fault.contains("`allow everything`") && fault.contains("write `observe` or `deny`"), "{fault}");
+        assert!(switch.read().is_err());
         assert_eq!(switch.position(), Emergency::Deny, "nonsense never loosens");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(switch.read().unwrap(), Some(Emergency::Off));
+        assert_eq!(switch.read(), Ok(Some(Emergency::Off)));
     }
 }

@@ -2,6 +2,5 @@
 
 pub mod devices;
 pub mod emergency;
-pub mod live;
 pub mod policies;
 pub mod timings;

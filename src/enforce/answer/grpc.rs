@@ -49,7 +49,7 @@ const fn code(cause: &Cause) -> u16 {
         Cause::SignIn(_) | Cause::SignInAgain { .. } => UNAUTHENTICATED,
         Cause::TooMany { .. } => RESOURCE_EXHAUSTED,
         Cause::Unchecked | Cause::Broken(Breakage::BadAnswer | Breakage::Unreachable) => UNAVAILABLE,
-        Cause::Broken(Breakage::TimedOut) => DEADLINE_EXCEEDED,
+        Cause::Broken(Breakage::TimedOut | Breakage::SlowRequest) => DEADLINE_EXCEEDED,
         Cause::Broken(Breakage::Internal) => INTERNAL,
         Cause::Account
         | Cause::Certificate

@@ -24,7 +24,7 @@ pub(super) fn lower(value: Value<'_>, context: &Context) -> Option<Arc<[Origin]>
 }
 
 /// `http://`, `https://` or `h2c://` with a host and perhaps a port; or `rangegate:assertion-keys`.
-fn parse(text: &str) -> Result<Origin, String> {
+pub(crate) fn parse(text: &str) -> Result<Origin, String> {
     if let Some(service) = text.strip_prefix("rangegate:") {
         return match service {
             "assertion-keys" => Ok(Origin { scheme: Scheme::Builtin, host: service.into(), port: 0 }),

@@ -8,19 +8,43 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-/// A file of the trust settings that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}\n  in `{}`\n  help: {help}", path.display())]
+/// Everything that is wrong with the files of the trust settings. At start the gateway does not start; at reload the
+/// last good trust stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustFault {
-    /// Empty when the fault is that no file is named.
+    /// At least one.
+    pub files: Vec<FileFault>,
+}
+
+/// One file that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFault {
+    /// Empty when no file is to blame.
     pub path: PathBuf,
     pub problem: String,
     pub help: &'static str,
+}
+
+impl std::error::Error for TrustFault {}
+
+impl fmt::Display for TrustFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, file) in self.files.iter().enumerate() {
+            let separator = if index > 0 { "\n" } else { "" };
+            if file.path.as_os_str().is_empty() {
+                write!(f, "{separator}{} ({})", file.problem, file.help)?;
+            } else {
+                write!(f, "{separator}`{}`: {} ({})", file.path.display(), file.problem, file.help)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 pub(super) struct Loaded {
@@ -29,7 +53,7 @@ pub(super) struct Loaded {
     pub(super) next_update: Option<Moment>,
 }
 
-pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, Vec<TrustFault>> {
+pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
     let mut faults = Vec::new();
     let roots = Arc::new(authorities(&settings.authorities, &mut faults));
     let mut lists: Vec<List> = Vec::new();
@@ -40,21 +64,21 @@ pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, Vec<TrustFault>> 
         }
     }
     if !faults.is_empty() {
-        return Err(faults);
+        return Err(TrustFault { files: faults });
     }
     // The verifier takes the first list of an issuer: that must be the newest.
     lists.sort_by_key(|list| std::cmp::Reverse(list.this_update));
     let next_update = lists.iter().map(|list| list.next_update).min();
     match build(&roots, settings, lists.iter().map(|list| list.der.clone())) {
         Ok(verifier) => Ok(Loaded { verifier, next_update }),
-        Err(whole) => Err(culprits(&roots, settings, &lists, &whole)),
+        Err(whole) => Err(TrustFault { files: culprits(&roots, settings, &lists, &whole) }),
     }
 }
 
-fn authorities(paths: &[PathBuf], faults: &mut Vec<TrustFault>) -> RootCertStore {
+fn authorities(paths: &[PathBuf], faults: &mut Vec<FileFault>) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     if paths.is_empty() {
-        faults.push(TrustFault {
+        faults.push(FileFault {
             path: PathBuf::new(),
             problem: "no certificate authority is named, so no client certificate could ever be good".to_owned(),
             help: "name a PEM file of the authorities that issue client certificates",
@@ -88,7 +112,7 @@ struct List {
     next_update: Moment,
 }
 
-fn read_lists(path: &Path) -> Result<Vec<List>, TrustFault> {
+fn read_lists(path: &Path) -> Result<Vec<List>, FileFault> {
     const HELP: &str = "expected a revocation list (RFC 5280) in PEM or DER";
     let fault = |problem| fault(path, problem, HELP);
     let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot read: {error}")))?;
@@ -133,7 +157,7 @@ fn build(
 }
 
 /// Which of the lists the verifier will not take.
-fn culprits(roots: &Arc<RootCertStore>, settings: &TrustSettings, lists: &[List], whole: &str) -> Vec<TrustFault> {
+fn culprits(roots: &Arc<RootCertStore>, settings: &TrustSettings, lists: &[List], whole: &str) -> Vec<FileFault> {
     const HELP: &str = "delta, indirect and partitioned lists without a distribution point are not supported";
     let found: Vec<_> = lists
         .iter()
@@ -145,6 +169,6 @@ fn culprits(roots: &Arc<RootCertStore>, settings: &TrustSettings, lists: &[List]
     if found.is_empty() { vec![fault(Path::new(""), whole.to_owned(), HELP)] } else { found }
 }
 
-fn fault(path: &Path, problem: String, help: &'static str) -> TrustFault {
-    TrustFault { path: path.to_owned(), problem, help }
+fn fault(path: &Path, problem: String, help: &'static str) -> FileFault {
+    FileFault { path: path.to_owned(), problem, help }
 }

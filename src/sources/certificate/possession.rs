@@ -1,6 +1,6 @@
 //! What the TLS handshake asks of a client certificate.
 
-use super::{Fingerprint, Trust};
+use super::{Demand, Fingerprint, Trust};
 use crate::evidence::{Certificate, Fact, Moment};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -29,78 +29,28 @@ impl Refusal {
     }
 }
 
-/// Possession only. The chain is judged after the handshake, where a refusal can be answered and recorded.
+/// The library checks the handshake's signature, which proves possession of the key. The chain is judged here when a
+/// good one is demanded; otherwise after the handshake, where a refusal can be answered and recorded.
 #[derive(Debug)]
-pub(super) struct Requested(Arc<Trust>);
+pub(super) struct Possession {
+    trust: Arc<Trust>,
+    demand: Demand,
+}
 
-/// Possession, and a chain that is good now.
-#[derive(Debug)]
-pub(super) struct Required(Arc<Trust>);
-
-impl Requested {
-    pub(super) fn new(trust: Arc<Trust>) -> Self {
-        Self(trust)
+impl Possession {
+    pub(super) fn new(trust: Arc<Trust>, demand: Demand) -> Self {
+        Self { trust, demand }
     }
 }
 
-impl Required {
-    pub(super) fn new(trust: Arc<Trust>) -> Self {
-        Self(trust)
-    }
-}
-
-/// What both leave to the library: the handshake's signature, the schemes for it, and the authorities' names, by
-/// which browsers choose the certificate to show.
-macro_rules! signature_by_webpki {
-    () => {
-        fn root_hint_subjects(&self) -> &[DistinguishedName] {
-            self.0.webpki.root_hint_subjects()
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            self.0.webpki.verify_tls12_signature(message, cert, dss)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            self.0.webpki.verify_tls13_signature(message, cert, dss)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.webpki.supported_verify_schemes()
-        }
-    };
-}
-
-impl ClientCertVerifier for Requested {
+impl ClientCertVerifier for Possession {
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.demand == Demand::Required
     }
 
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    signature_by_webpki!();
-}
-
-impl ClientCertVerifier for Required {
-    fn client_auth_mandatory(&self) -> bool {
-        true
+    /// By these names browsers choose the certificate to show.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.trust.webpki.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -109,10 +59,13 @@ impl ClientCertVerifier for Required {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        if self.demand == Demand::Requested {
+            return Ok(ClientCertVerified::assertion());
+        }
         let mut chain = Vec::with_capacity(1 + intermediates.len());
         chain.push(leaf.clone());
         chain.extend_from_slice(intermediates);
-        match self.0.judge(&chain, moment(now)) {
+        match self.trust.judge(&chain, moment(now)) {
             Fact::Known(_) => Ok(ClientCertVerified::assertion()),
             fact => {
                 let refusal = Refusal { fact, fingerprint: Fingerprint::of(leaf) };
@@ -121,7 +74,27 @@ impl ClientCertVerifier for Required {
         }
     }
 
-    signature_by_webpki!();
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.trust.webpki.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.trust.webpki.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.trust.webpki.supported_verify_schemes()
+    }
 }
 
 fn moment(now: UnixTime) -> Moment {

@@ -11,7 +11,9 @@
 use crate::evidence::{Asn, Fact, Fault, Place};
 use crate::latency::Coordinates;
 use maxminddb::{LookupResult, PathElement, path};
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::sync::Arc;
 
 pub type Found<'a> = LookupResult<'a, Vec<u8>>;
@@ -19,8 +21,9 @@ pub type Found<'a> = LookupResult<'a, Vec<u8>>;
 /// The longest name believed, in bytes; the longest in real databases are organisations of about 100.
 const LONGEST_NAME: usize = 256;
 
-/// A nested record's coordinates count only within this radius, km: beyond it they are the middle of a country.
-const WIDEST_RADIUS: u16 = 500;
+/// A nested record's coordinates count only when its accuracy radius is within this, km: beyond it they are the middle
+/// of a region or country.
+const WIDEST_RADIUS: u32 = 200;
 
 const CORRUPT: Fault = Fault::DatabaseCorrupt;
 
@@ -33,7 +36,7 @@ pub fn place(found: &Found<'_>) -> Place {
 }
 
 pub fn asn(found: &Found<'_>) -> Fact<Asn> {
-    value::<u32>(found, &path!["autonomous_system_number"]).and_then(|number| {
+    whole(found, &path!["autonomous_system_number"]).and_then(|number| {
         let organisation = match text(found, &path!["autonomous_system_organization"]) {
             Fact::Known(name) => name,
             _ => Arc::default(),
@@ -49,7 +52,7 @@ fn nested(found: &Found<'_>) -> Place {
         code => code,
     };
     let city = text(found, &path!["city", "names", "en"]);
-    let coordinates = match value::<u16>(found, &path!["location", "accuracy_radius"]) {
+    let coordinates = match whole(found, &path!["location", "accuracy_radius"]) {
         Fact::Known(radius) if radius > WIDEST_RADIUS => Fact::Absent,
         Fact::Known(_) => coordinates(found, &path!["location", "latitude"], &path!["location", "longitude"]),
         _ => of_a_city(&city, coordinates(found, &path!["location", "latitude"], &path!["location", "longitude"])),
@@ -85,8 +88,8 @@ fn country(code: Arc<str>) -> Fact<Arc<str>> {
 }
 
 fn coordinates(found: &Found<'_>, latitude: &[PathElement<'_>], longitude: &[PathElement<'_>]) -> Fact<Coordinates> {
-    value::<f64>(found, latitude).and_then(|latitude| {
-        value::<f64>(found, longitude).and_then(|longitude| {
+    value::<Decimal>(found, latitude).and_then(|Decimal(latitude)| {
+        value::<Decimal>(found, longitude).and_then(|Decimal(longitude)| {
             // Null Island is where a database puts what it does not know.
             if latitude == 0.0 && longitude == 0.0 {
                 return Fact::Absent;
@@ -102,6 +105,42 @@ fn text(found: &Found<'_>, path: &[PathElement<'_>]) -> Fact<Arc<str>> {
         text if text.len() > LONGEST_NAME || text.chars().any(char::is_control) => Fact::Unavailable(CORRUPT),
         text => Fact::Known(text.into()),
     })
+}
+
+/// The decoder gives a `u32` only what was stored in 32 bits; an `i64` takes integers of any width.
+fn whole(found: &Found<'_>, path: &[PathElement<'_>]) -> Fact<u32> {
+    value::<i64>(found, path).and_then(|number| u32::try_from(number).map_or(Fact::Unavailable(CORRUPT), Fact::Known))
+}
+
+/// A number stored as double, float or integer. (MaxMind has doubles for coordinates, @ip-location-db floats.)
+struct Decimal(f64);
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyNumber;
+
+        impl Visitor<'_> for AnyNumber {
+            type Value = Decimal;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Decimal, E> {
+                Ok(Decimal(number))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Decimal, E> {
+                Ok(Decimal(number as f64))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Decimal, E> {
+                Ok(Decimal(number as f64))
+            }
+        }
+
+        deserializer.deserialize_any(AnyNumber)
+    }
 }
 
 /// A value of the wrong type is a corrupt database, one that is not there is `Absent`.

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +27,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a key set is fetched from.
 pub struct Endpoint {
+    /// What it was made of.
+    named: (String, Option<PathBuf>, bool),
     host: String,
     port: u16,
     /// Path and query.
@@ -34,7 +36,6 @@ pub struct Endpoint {
     /// The `Host` field: with the port unless it is the scheme's own.
     authority: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    private: bool,
 }
 
 /// Why a key set was not fetched.
@@ -77,6 +78,7 @@ impl Endpoint {
         };
         let tls = if secure { Some(tls(&host, authorities)?) } else { None };
         Ok(Self {
+            named: (url.to_owned(), authorities.map(Path::to_owned), private),
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             target: uri.path_and_query().map_or(Ok(Uri::from_static("/")), |target| {
                 target.as_str().parse().map_err(|_| format!("`{url}` has no usable path"))
@@ -84,8 +86,12 @@ impl Endpoint {
             authority: authority.to_string(),
             host,
             tls,
-            private,
         })
+    }
+
+    /// Whether the other was made of the same URL, authorities and permission.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.named == other.named
     }
 
     /// The document's bytes, in at most five seconds and one mebibyte.
@@ -131,7 +137,7 @@ impl Endpoint {
         let local = is_loopback(&self.host);
         let refused = found.iter().map(SocketAddr::ip).find(|address| match address.to_canonical() {
             address if local => !address.is_loopback(),
-            address => !self.private && !is_public(address),
+            address => !self.named.2 && !is_public(address),
         });
         match refused {
             Some(address) => Err(FetchFault::Private { host: self.host.clone(), address }),
@@ -279,12 +285,12 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_leads_home_is_refused_unless_that_is_allowed() {
         let endpoint = |host: &str, private| Endpoint {
+            named: (host.to_owned(), None, private),
             host: host.to_owned(),
             port: 443,
             target: Uri::from_static("/"),
             authority: host.to_owned(),
             tls: None,
-            private,
         };
         // `localhost.` is a name to the resolver and none of the spellings that mean loopback to us.
         if tokio::net::lookup_host(("localhost.", 443)).await.is_ok() {

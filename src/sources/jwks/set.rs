@@ -4,6 +4,7 @@ use crate::store::Digest;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde::Deserialize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Keys in one set; more is not a key set but an attack or a mistake.
@@ -13,7 +14,7 @@ const MAX_KEYS: usize = 100;
 pub struct KeySet {
     generation: u64,
     content: Digest,
-    keys: Vec<Key>,
+    keys: Arc<[Key]>,
     skipped: usize,
 }
 
@@ -38,7 +39,6 @@ pub enum SetFault {
 impl KeySet {
     /// Keys that cannot be read or used are left out, as RFC 7517 section 5 asks; a set without any other is a fault.
     pub fn read(document: &[u8], allowed: &[Algorithm]) -> Result<Self, SetFault> {
-        static GENERATION: AtomicU64 = AtomicU64::new(1);
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<serde_json::Value>,
@@ -48,12 +48,12 @@ impl KeySet {
         if offered > MAX_KEYS {
             return Err(SetFault::TooMany(offered));
         }
-        let keys: Vec<_> = document_keys.into_iter().filter_map(|key| Key::read(key, allowed)).collect();
+        let keys: Arc<[_]> = document_keys.into_iter().filter_map(|key| Key::read(key, allowed)).collect();
         if keys.is_empty() {
             return Err(SetFault::NoneUsable(offered));
         }
         Ok(Self {
-            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            generation: next_generation(),
             content: Digest::of(document),
             skipped: offered - keys.len(),
             keys,
@@ -63,6 +63,12 @@ impl KeySet {
     /// Differs between any two sets of this process.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The same keys under a new generation, so that nothing verified with the old one is taken for verified.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { generation: next_generation(), keys: Arc::clone(&self.keys), ..*self }
     }
 
     pub fn same_as(&self, other: &Self) -> bool {
@@ -87,6 +93,11 @@ impl KeySet {
             None => only,
         })
     }
+}
+
+fn next_generation() -> u64 {
+    static GENERATION: AtomicU64 = AtomicU64::new(1);
+    GENERATION.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Key {
@@ -141,7 +152,7 @@ mod tests {
 
     fn read(keys: Value) -> Result<Vec<(Option<String>, Algorithm)>, SetFault> {
         let set = KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &ALLOWED)?;
-        Ok(set.keys.into_iter().map(|key| (key.id, key.algorithm)).collect())
+        Ok(set.keys.iter().map(|key| (key.id.clone(), key.algorithm)).collect())
     }
 
     fn ec(curve: &str) -> Value {

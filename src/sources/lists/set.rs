@@ -71,7 +71,7 @@ impl Set {
                 }
             }
         }
-        if faults.is_empty() && set.len() == 0 {
+        if faults.is_empty() && set.is_empty() {
             let message = "the network list names nothing".into();
             faults.push(ListFault { path: path.into(), line: None, message, help: FORM });
         }
@@ -170,4 +170,121 @@ fn merge<T: Ord + Copy>(ranges: &mut Vec<(T, T)>, touches: fn(T, T) -> bool) {
 fn within<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
     let after = ranges.partition_point(|&(start, _)| start <= address);
     after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|&(_, end)| address <= end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Fault;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn parse(text: &str) -> Result<Set, Vec<ListFault>> {
+        Set::parse(Path::new("lists/hosting.txt"), text.as_bytes())
+    }
+
+    fn asn(number: u32) -> Fact<Asn> {
+        Fact::Known(Asn { number, organisation: Arc::default() })
+    }
+
+    fn has(set: &Set, address: &str, asn: &Fact<Asn>) -> Fact<bool> {
+        set.has(address.parse().unwrap(), asn)
+    }
+
+    #[test]
+    fn prefixes_addresses_and_autonomous_systems() {
+        let set = parse("# hosting\n198.51.100.0/25\n 203.0.113.7 # one\r\n\n2001:db8::/32\nAS64500\nas64501\n").unwrap();
+        for (address, listed) in [
+            ("198.51.100.0", true),
+            ("198.51.100.127", true),
+            ("198.51.100.128", false),
+            ("203.0.113.7", true),
+            ("203.0.113.8", false),
+            ("::ffff:203.0.113.7", true),
+            ("2001:db8:ffff::1", true),
+            ("2001:db9::", false),
+        ] {
+            assert_eq!(has(&set, address, &asn(64_511)), Fact::Known(listed), "{address}");
+        }
+        assert_eq!(has(&set, "192.0.2.1", &asn(64_501)), Fact::Known(true));
+        assert_eq!(has(&set, "192.0.2.1", &Fact::Absent), Fact::Known(false));
+    }
+
+    #[test]
+    fn an_unknown_autonomous_system_may_be_on_the_list() {
+        let missing = Fact::Unavailable(Fault::DatabaseMissing);
+        let unknown = Fact::Unavailable(Fault::DatabaseMissing);
+        let with_asns = parse("198.51.100.0/24\nAS64500").unwrap();
+        assert_eq!(has(&with_asns, "192.0.2.1", &missing), unknown);
+        assert_eq!(has(&with_asns, "198.51.100.1", &missing), Fact::Known(true));
+        let prefixes_only = parse("198.51.100.0/24").unwrap();
+        assert_eq!(has(&prefixes_only, "192.0.2.1", &missing), Fact::Known(false));
+    }
+
+    #[test]
+    fn all_faults_at_once_with_their_lines() {
+        let faults = parse("198.51.100.0/24\nexample.com\n10.0.0.1/8\nAS\nAS0\nAS4294967296\n192.0.2.0/33\n::ffff:192.0.2.0/120\n")
+            .unwrap_err();
+        let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "lists/hosting.txt:2: `example.com` is neither a prefix nor an address nor an autonomous system; help: write one prefix (`192.0.2.0/24`, `2001:db8::/32`), address or autonomous system (`AS64500`) a line",
+                "lists/hosting.txt:3: `10.0.0.1/8` has bits beyond its prefix: did you mean `10.0.0.0/8`; help: write the first address of the network, or the address alone",
+                "lists/hosting.txt:4: `AS` is not an autonomous system; help: write `AS` and a number from 1 to 4294967295",
+                "lists/hosting.txt:5: `AS0` is not an autonomous system; help: write `AS` and a number from 1 to 4294967295",
+                "lists/hosting.txt:6: `AS4294967296` is not an autonomous system; help: write `AS` and a number from 1 to 4294967295",
+                "lists/hosting.txt:7: `192.0.2.0/33` is neither a prefix nor an address nor an autonomous system; help: write one prefix (`192.0.2.0/24`, `2001:db8::/32`), address or autonomous system (`AS64500`) a line",
+                "lists/hosting.txt:8: `::ffff:192.0.2.0/120` is an IPv4 network written as IPv6; help: write it as IPv4: clients are compared by their IPv4 address",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_emptied_list_is_a_fault_and_not_a_list_of_nobody() {
+        for text in ["", "\n\n", "# all gone\n"] {
+            let faults = parse(text).unwrap_err();
+            assert_eq!(faults.len(), 1);
+            assert_eq!(faults[0].message, "the network list names nothing");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_a_fault() {
+        let faults = Set::parse(Path::new("x"), b"192.0.2.1\n\xff\xfe\n").unwrap_err();
+        assert_eq!((faults[0].line, &*faults[0].message), (Some(2), "this line is not UTF-8 text"));
+        let many = "nonsense\n".repeat(1_000);
+        assert_eq!(parse(&many).unwrap_err().len(), FAULTS_TOLD);
+    }
+
+    #[test]
+    fn neighbours_and_nested_networks_become_one_range() {
+        let set = parse("192.0.2.128/25\n192.0.2.0/25\n192.0.2.7\n0.0.0.0/1\n::/0\nffff::/16\n255.255.255.255").unwrap();
+        assert_eq!((set.v4.len(), set.v6.len()), (3, 1));
+        assert_eq!(has(&set, "255.255.255.255", &Fact::Absent), Fact::Known(true));
+        assert_eq!(has(&set, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", &Fact::Absent), Fact::Known(true));
+    }
+
+    proptest! {
+        #[test]
+        fn the_ranges_hold_what_the_prefixes_hold(
+            prefixes in prop::collection::vec((any::<u32>(), 0..=32_u8), 1..40), probes in prop::collection::vec(any::<u32>(), 40),
+        ) {
+            let networks: Vec<_> =
+                prefixes.iter().map(|&(bits, length)| ipnet::Ipv4Net::new_assert(bits.into(), length).trunc()).collect();
+            let text: String = networks.iter().map(|network| format!("{network}\n")).collect();
+            let set = parse(&text).unwrap();
+            let edges = networks.iter().flat_map(|n| [n.network().to_bits(), n.broadcast().to_bits()]);
+            for bits in probes.into_iter().chain(edges.flat_map(|bits| [bits.wrapping_sub(1), bits, bits.wrapping_add(1)])) {
+                let address = std::net::Ipv4Addr::from(bits);
+                let expected = networks.iter().any(|network| network.contains(&address));
+                prop_assert_eq!(set.has(address.into(), &Fact::Absent), Fact::Known(expected));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(text in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Set::parse(Path::new("x"), &text);
+        }
+    }
 }

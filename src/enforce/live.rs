@@ -5,31 +5,31 @@
 //! decided again and cut when it would no longer be let through.
 
 use crate::evidence::{Evidence, Moment};
-use crate::policy::Reason;
+use crate::policy::{Decided, Reason};
+use crate::sources::gather::Connected;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// One core's open exchanges. Its mutex is never contended: the registry belongs to one runtime thread.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Live {
     entries: Mutex<Entries>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Entries {
     next: u64,
     open: HashMap<u64, Open>,
 }
 
-#[derive(Debug)]
 struct Open {
-    evidence: Arc<Evidence>,
+    decided: Arc<Decided>,
+    connected: Arc<Connected>,
     cut: Option<oneshot::Sender<Reason>>,
 }
 
 /// Keeps an exchange in the registry; dropped when it is over.
-#[derive(Debug)]
 pub struct Registration {
     live: Arc<Live>,
     key: u64,
@@ -39,24 +39,24 @@ pub struct Registration {
 pub type Cut = oneshot::Receiver<Reason>;
 
 impl Live {
-    pub fn register(self: &Arc<Self>, evidence: Arc<Evidence>) -> (Registration, Cut) {
+    pub fn register(self: &Arc<Self>, decided: Arc<Decided>, connected: Arc<Connected>) -> (Registration, Cut) {
         let (cut, when_cut) = oneshot::channel();
         let mut entries = self.lock();
         let key = entries.next;
         entries.next += 1;
-        entries.open.insert(key, Open { evidence, cut: Some(cut) });
+        entries.open.insert(key, Open { decided, connected, cut: Some(cut) });
         (Registration { live: Arc::clone(self), key }, when_cut)
     }
 
     /// Decides every open exchange again; returns how many were looked at and how many were cut.
     ///
-    /// `judge` is given the evidence the permission relied on and answers with the reason to cut, if any.
-    pub fn redecide(&self, mut judge: impl FnMut(&Evidence) -> Option<Reason>) -> (usize, usize) {
+    /// `judge` is given what the permission relied on and answers with the reason to cut, if any.
+    pub fn redecide(&self, mut judge: impl FnMut(&Decided, &Connected) -> Option<Reason>) -> (usize, usize) {
         let mut cut = 0;
         let mut entries = self.lock();
         for open in entries.open.values_mut() {
             if open.cut.is_some()
-                && let Some(reason) = judge(&open.evidence)
+                && let Some(reason) = judge(&open.decided, &open.connected)
                 && let Some(sender) = open.cut.take()
             {
                 cut += usize::from(sender.send(reason).is_ok());
@@ -66,8 +66,10 @@ impl Live {
     }
 
     /// As `redecide`, but only exchanges that relied on a token or certificate no longer valid at `now`.
-    pub fn expire(&self, now: Moment, mut judge: impl FnMut(&Evidence) -> Option<Reason>) -> usize {
-        let (_, cut) = self.redecide(|evidence| (relies_until(evidence) <= now).then(|| judge(evidence)).flatten());
+    pub fn expire(&self, now: Moment, mut judge: impl FnMut(&Decided, &Connected) -> Option<Reason>) -> usize {
+        let (_, cut) = self.redecide(|decided, connected| {
+            (relies_until(&decided.evidence) <= now).then(|| judge(decided, connected)).flatten()
+        });
         cut
     }
 
@@ -90,6 +92,12 @@ fn relies_until(evidence: &Evidence) -> Moment {
     let certificate = evidence.certificate.known().map(|certificate| certificate.not_after);
     let grants = evidence.grants.known().into_iter().flat_map(|grants| grants.iter().map(|grant| grant.expires));
     token.into_iter().chain(certificate).chain(grants).min().unwrap_or(Moment(i64::MAX))
+}
+
+impl std::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registration").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Registration {

@@ -1,0 +1,186 @@
+//! Following the files: what changed on disk is read again, and what is faulty is refused, loudly.
+//!
+//! Changes are found by looking each second, and at once on SIGHUP. Looking costs a few `stat` calls and works on
+//! every file system and with every way of replacing a file.
+
+use super::clock;
+use super::shared::Shared;
+use crate::audit::{Alert, AlertKind, ControlEvent};
+use crate::policy::diagnostic;
+use crate::sources::stamp::Stamp;
+use crate::state::devices::DeviceIndex;
+use crate::store::registry;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the disk is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Follows every file of the gateway until the sender of `asked` is gone. Runs on a thread of its own: it blocks.
+pub async fn follow(shared: Arc<Shared>, mut asked: watch::Receiver<u64>) {
+    let mut seen = Seen::default();
+    seen.look(&shared);
+    loop {
+        let forced = tokio::select! {
+            changed = asked.changed() => match changed {
+                Ok(()) => true,
+                Err(_) => return,
+            },
+            () = tokio::time::sleep(EVERY) => false,
+        };
+        round(&shared, &mut seen, forced);
+    }
+}
+
+/// One look at everything. `forced`: read it all again even if nothing seems different.
+fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
+    let mut changed = false;
+    let news = seen.look(shared);
+    if forced || news.policies {
+        changed |= policies(shared);
+    }
+    if forced || news.registry {
+        changed |= devices(shared);
+    }
+    for (index, listener) in shared.listeners.iter().enumerate() {
+        if forced || news.listeners.contains(&index) {
+            let outcome = listener.reload();
+            changed |= tell(shared, "certificates", &listener.name, outcome.map_err(|fault| fault.to_string()));
+        }
+    }
+    if forced || news.assertion {
+        let outcome = shared.signer.load().reload(&shared.assertion);
+        let outcome = outcome.map(|signer| shared.signer.store(Arc::new(signer)));
+        tell(shared, "assertion-key", "", outcome.map_err(|fault| fault.to_string()));
+    }
+    if shared.sources.networks.reload_if_changed() {
+        changed |= tell(shared, "networks", "", Ok(()));
+    }
+    changed |= emergency(shared);
+    shared.sources.quotas.sweep();
+    if changed {
+        shared.changed();
+    }
+}
+
+fn policies(shared: &Shared) -> bool {
+    let quotas = &shared.sources.quotas;
+    match shared.policies.reload(|policy| quotas.install(policy.limits())) {
+        Ok(false) => false,
+        Ok(true) => {
+            let version = Arc::clone(shared.policies.current().version());
+            shared.audit.metrics().policy(&version);
+            tell(shared, "policies", &version, Ok(()))
+        }
+        Err(faults) => {
+            tracing::error!(
+                "the new policy is refused, the last good one decides on:\n{}",
+                diagnostic::render(&faults.diagnostics, &faults.sources, false)
+            );
+            let first = diagnostic::lines(&faults.diagnostics, &faults.sources);
+            alert(shared, AlertKind::PolicyRejected, first.lines().next().unwrap_or_default());
+            shared.audit.metrics().reloaded("policies", false);
+            false
+        }
+    }
+}
+
+fn devices(shared: &Shared) -> bool {
+    let Some(path) = &shared.registry else { return false };
+    let outcome = registry::load(path)
+        .map(|records| shared.sources.devices.replace(DeviceIndex::build(records)))
+        .map_err(|(diagnostics, sources)| diagnostic::lines(&diagnostics, &sources));
+    tell(shared, "devices", "", outcome)
+}
+
+fn emergency(shared: &Shared) -> bool {
+    match shared.sources.emergency.read() {
+        Ok(None) => false,
+        Ok(Some(position)) => {
+            let word = crate::store::emergency::word(position);
+            tracing::warn!(position = word, "the emergency switch was moved");
+            shared.audit.control(ControlEvent::Emergency, word, clock::now());
+            alert(shared, AlertKind::Emergency, word);
+            true
+        }
+        Err(fault) => {
+            tracing::error!("{fault}; the switch stays where it is");
+            false
+        }
+    }
+}
+
+/// Says how a reload went, to operators, audit and metrics; true when something new is in force.
+fn tell(shared: &Shared, what: &'static str, which: &str, outcome: Result<(), String>) -> bool {
+    shared.audit.metrics().reloaded(what, outcome.is_ok());
+    match outcome {
+        Ok(()) => {
+            tracing::info!(what, which, "reloaded");
+            shared.audit.control(ControlEvent::Reload, format!("{what} {which}").trim_end(), clock::now());
+            true
+        }
+        Err(fault) => {
+            tracing::error!(what, which, "refused, the last good one stays: {fault}");
+            alert(shared, AlertKind::SourceRejected, fault.lines().next().unwrap_or_default());
+            false
+        }
+    }
+}
+
+fn alert(shared: &Shared, kind: AlertKind, reason: &str) {
+    shared.audit.alert(Alert {
+        at: clock::now(),
+        kind,
+        id: None,
+        resource: None,
+        user: None,
+        device: None,
+        address: None,
+        reason: reason.to_owned().into(),
+    });
+}
+
+/// What the files of each kind looked like when last looked at.
+#[derive(Default)]
+struct Seen {
+    policies: Snapshot,
+    registry: Snapshot,
+    assertion: Snapshot,
+    listeners: Vec<Snapshot>,
+}
+
+/// None: the file cannot be read, or is none.
+type Snapshot = Vec<(PathBuf, Option<Stamp>)>;
+
+/// Which kinds look different now.
+struct News {
+    policies: bool,
+    registry: bool,
+    assertion: bool,
+    listeners: Vec<usize>,
+}
+
+impl Seen {
+    fn look(&mut self, shared: &Shared) -> News {
+        self.listeners.resize_with(shared.listeners.len(), Snapshot::new);
+        let listeners = self.listeners.iter_mut().zip(&shared.listeners).enumerate();
+        News {
+            policies: differs(&mut self.policies, shared.policies.files()),
+            registry: differs(&mut self.registry, shared.registry.clone()),
+            assertion: differs(&mut self.assertion, shared.assertion.key.clone()),
+            listeners: listeners
+                .filter_map(|(index, (seen, listener))| differs(seen, listener.files()).then_some(index))
+                .collect(),
+        }
+    }
+}
+
+fn differs(seen: &mut Snapshot, files: impl IntoIterator<Item = PathBuf>) -> bool {
+    let mut now: Snapshot = files.into_iter().map(|file| (file.clone(), Stamp::of(&file).ok())).collect();
+    now.sort_by(|a, b| a.0.cmp(&b.0));
+    let differs = *seen != now;
+    *seen = now;
+    differs
+}

@@ -1,0 +1,179 @@
+//! What all cores of the running gateway share. Everything that changes is swapped whole.
+
+use super::admission::Admission;
+use super::drain::{Drain, Phase};
+use super::listener::Listener;
+use super::settings::{Limits, Settings};
+use super::tls::TlsFault;
+use crate::audit::{self, Audit};
+use crate::enforce::EnforceSettings;
+use crate::enforce::answer::AnswerContext;
+use crate::enforce::assertion::{AssertionError, AssertionSettings, Signer};
+use crate::enforce::dial::ClientFault;
+use crate::enforce::headers::Owned;
+use crate::enforce::upstream::Upstreams;
+use crate::enforce::websocket::RelaySettings;
+use crate::policy::Context;
+use crate::policy::diagnostic::{self, Diagnostic};
+use crate::policy::source::Source;
+use crate::sources::gather::Sources;
+use crate::sources::geo::Geo;
+use crate::sources::lists::Lists;
+use crate::sources::place::Networks;
+use crate::sources::quota::{self, Quotas};
+use crate::sources::token::{IssuerFault, IssuerSettings, Tokens};
+use crate::state::devices::{DeviceIndex, Devices};
+use crate::state::emergency::EmergencySwitch;
+use crate::state::policies::{Policies, PolicyFaults};
+use crate::state::timings::{Timings, TimingsSettings};
+use crate::store::registry;
+use arc_swap::ArcSwap;
+use http::HeaderName;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub struct Shared {
+    pub limits: Limits,
+    pub listeners: Vec<Arc<Listener>>,
+    pub admission: Arc<Admission>,
+    pub policies: Policies,
+    pub sources: Sources,
+    pub audit: Audit,
+    pub enforce: Arc<EnforceSettings>,
+    pub signer: Arc<ArcSwap<Signer>>,
+    pub assertion: AssertionSettings,
+    pub upstreams: Arc<Upstreams>,
+    pub registry: Option<PathBuf>,
+    pub drain: Drain,
+    /// Counts changes of anything that decisions rest on; every core decides its open exchanges again.
+    pub changes: watch::Sender<u64>,
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    #[error("listener `{name}`: {fault}")]
+    Tls { name: String, fault: TlsFault },
+    #[error("{}", one_a_line(.0))]
+    Issuers(Vec<IssuerFault>),
+    #[error("{}", diagnostic::render(&.0.diagnostics, &.0.sources, false).trim_end())]
+    Policies(PolicyFaults),
+    #[error("{}", diagnostic::render(diagnostics, sources, false).trim_end())]
+    Registry { diagnostics: Vec<Diagnostic>, sources: Vec<Source> },
+    #[error("the audit log cannot be opened: {0}")]
+    Audit(#[from] audit::file::OpenError),
+    #[error("assertions cannot be signed: {0}")]
+    Assertion(#[from] AssertionError),
+    #[error("upstreams cannot be reached safely: {0}")]
+    Upstream(#[from] ClientFault),
+    #[error("`{0}` is not a header name")]
+    Header(String),
+    #[error("cannot listen on {address}: {cause}")]
+    Bind { address: std::net::SocketAddr, cause: std::io::Error },
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Shared {
+    pub fn assemble(settings: &Settings) -> Result<Self, StartFault> {
+        let listeners = settings.listeners.iter().map(|listener| {
+            let name = listener.name.clone();
+            Listener::load(listener.clone()).map(Arc::new).map_err(|fault| StartFault::Tls { name, fault })
+        });
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let lists = Lists::load(&settings.lists);
+        let context = Context { lists: settings.lists.iter().map(|list| list.name.as_str().into()).collect(), upstreams: settings.origins.clone() };
+        let policies = Policies::load(settings.policies.clone(), context).map_err(StartFault::Policies)?;
+        let quotas = Quotas::new(quota::DEFAULT_KEYS);
+        quotas.install(policies.current().limits());
+        let sources = Sources {
+            devices: devices(settings.devices.as_deref())?,
+            tokens: Tokens::new(settings.issuers.clone()).map_err(StartFault::Issuers)?,
+            networks: Networks { geo: Geo::load(&settings.geo), lists },
+            quotas,
+            timings: Timings::new(TimingsSettings::default()),
+            timing: settings.timing.clone(),
+            emergency: EmergencySwitch::new(settings.emergency.clone()),
+            first_round_trip: settings.limits.first_round_trip,
+        };
+        let enforce = EnforceSettings {
+            answers: AnswerContext { portal: settings.portal.clone(), acr: acr_values(&settings.issuers) },
+            owned: Arc::new(Owned::new(
+                settings.headers.identity.iter().map(String::as_str).chain([&*settings.assertion.header]),
+            )),
+            assertion_header: HeaderName::try_from(&settings.assertion.header)
+                .map_err(|_| StartFault::Header(settings.assertion.header.clone()))?,
+            strip_authorization: settings.headers.strip_authorization,
+            body_timeout: settings.limits.body_timeout,
+            relay: RelaySettings {
+                ping_interval: Some(settings.limits.ping_interval),
+                idle_timeout: Some(settings.limits.idle_timeout),
+            },
+        };
+        Ok(Self {
+            limits: settings.limits.clone(),
+            listeners,
+            admission: Admission::new(settings.limits.connections, settings.limits.connections_per_address),
+            policies,
+            sources,
+            audit: Audit::start(settings.audit.clone(), super::clock::now)?,
+            enforce: Arc::new(enforce),
+            signer: Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?)),
+            assertion: settings.assertion.clone(),
+            upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
+            registry: settings.devices.clone(),
+            drain: Drain::new(),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// Why requests should go elsewhere, if they should.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.drain.phase() > Phase::Serving {
+            Some("draining")
+        } else if !self.audit.writable() {
+            Some("the audit log cannot be written")
+        } else {
+            None
+        }
+    }
+
+    /// Prometheus text, with what is only known when asked.
+    pub fn metrics(&self) -> String {
+        let metrics = self.audit.metrics();
+        for database in self.sources.networks.geo.databases() {
+            if let Some(built) = database.built {
+                metrics.database(&database.path.display().to_string(), built);
+            }
+        }
+        metrics.encode(super::clock::now())
+    }
+
+    /// Something that decisions rest on is different now.
+    pub fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+fn devices(path: Option<&std::path::Path>) -> Result<Devices, StartFault> {
+    let Some(path) = path else { return Ok(Devices::new(DeviceIndex::default())) };
+    registry::load(path)
+        .map(|records| Devices::new(DeviceIndex::build(records)))
+        .map_err(|(diagnostics, sources)| StartFault::Registry { diagnostics, sources })
+}
+
+/// What a step-up challenge may ask for: every issuer's `acr` values by assurance.
+fn acr_values(issuers: &[IssuerSettings]) -> BTreeMap<String, Vec<String>> {
+    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, assurance) in issuers.iter().flat_map(|issuer| &issuer.assurance) {
+        let known = values.entry(name.clone()).or_default();
+        known.extend(assurance.acr.iter().filter(|acr| !known.contains(acr)).cloned().collect::<Vec<_>>());
+    }
+    values
+}
+
+fn one_a_line<T: ToString>(faults: &[T]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,115 @@
+//! One core: its runtime, its connections to upstreams, its caches. Nothing here is shared with another core.
+
+use super::clock;
+use super::connection::Connection;
+use super::sanitize::RequestIds;
+use super::shared::Shared;
+use crate::audit::{ConnectionFault, Refused};
+use crate::enforce::Enforcer;
+use crate::enforce::upstream::Pool;
+use crate::evidence::Moment;
+use crate::policy::{Decided, Outcome, Reason};
+use crate::sources::token::TokenCache;
+use crate::enforce::live::Live;
+use crate::sources::gather::Connected;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub enforcer: Enforcer,
+    pub tokens: TokenCache,
+    pub live: Arc<Live>,
+    ids: Mutex<RequestIds>,
+}
+
+/// Verified tokens each core remembers.
+const TOKENS: usize = 10_000;
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let live = Arc::new(Live::default());
+        let pool = Pool::new(Arc::clone(&shared.upstreams));
+        let enforcer =
+            Enforcer::new(Arc::clone(&shared.enforce), Arc::clone(&shared.signer), pool, Arc::clone(&live));
+        Self { shared, enforcer, tokens: TokenCache::new(TOKENS), live, ids: Mutex::new(RequestIds::new(seed())) }
+    }
+
+    pub fn next_id(&self, now: Moment) -> String {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now)
+    }
+
+    /// Records a connection that never carried a request.
+    pub fn refuse(&self, listener: &Arc<str>, address: IpAddr, certificate: Option<Arc<str>>, reason: ConnectionFault) {
+        self.shared.audit.refused(Refused {
+            at: clock::now(),
+            listener: Arc::clone(listener),
+            address: address.to_canonical(),
+            certificate,
+            reason,
+        });
+    }
+
+    /// Records how a connection failed, if it failed before its first request or by breaking HTTP.
+    pub fn connection_failed(&self, connection: &Connection, error: &hyper::Error) {
+        let fault = if let Some(malformed) = connection.guard().and_then(|guard| guard.violation()) {
+            // A broken head is denied and recorded as a request; only a broken body is news here.
+            if connection.guard().is_some_and(|guard| guard.broke_a_head()) {
+                return;
+            }
+            ConnectionFault::Malformed(malformed)
+        } else if error.is_parse() || error.is_parse_too_large() {
+            ConnectionFault::Malformed(crate::evidence::Malformed::Syntax)
+        } else if error.is_timeout() {
+            ConnectionFault::HeaderTimeout
+        } else if connection.facts.protocol == "h2" && !error.is_closed() && !error.is_incomplete_message() {
+            ConnectionFault::Http2Abuse
+        } else {
+            return;
+        };
+        let certificate = connection.connected.presented.fingerprint().map(|print| print.sha256.into());
+        self.refuse(&connection.listener.name, connection.facts.peer.ip(), certificate, fault);
+    }
+
+    /// Decides again everything open on this core: something that decisions rest on is different.
+    pub fn redecide(&self) {
+        let now = clock::now();
+        let (looked, cut) = self.live.redecide(|decided, connected| self.judge(decided, connected, now));
+        tracing::info!(looked, cut, "open exchanges decided again");
+    }
+
+    /// Decides again what relied on a token or certificate that has ended.
+    pub fn expire(&self) {
+        let now = clock::now();
+        let cut = self.live.expire(now, |decided, connected| self.judge(decided, connected, now));
+        if cut > 0 {
+            tracing::info!(cut, "open exchanges cut: what they relied on has ended");
+        }
+        let policy = self.shared.policies.current();
+        self.enforcer.pool.retain(|origin| policy.origins().contains(origin), std::time::Instant::now());
+    }
+
+    /// The drain is over.
+    pub fn cut_all(&self) {
+        self.live.redecide(|_, _| Some(Reason::Draining));
+    }
+
+    /// Why the exchange may not go on, if it may not.
+    fn judge(&self, decided: &Decided, connected: &Connected, now: Moment) -> Option<Reason> {
+        let evidence = self.shared.sources.refresh(&decided.evidence, connected, now);
+        let decision = self.shared.policies.current().decide(&evidence);
+        let flows = match decided.decision.outcome {
+            // A decoy that would now be refused tells by its end that it was one.
+            Outcome::Decoy => decision.outcome != Outcome::Deny,
+            _ => matches!(decision.outcome, Outcome::Forward | Outcome::Observe),
+        };
+        (!flows).then_some(decision.reason)
+    }
+}
+
+fn seed() -> [u64; 2] {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
+    let (a, b) = bytes.split_at(8);
+    [a, b].map(|half| u64::from_le_bytes(half.try_into().expect("a half is eight bytes")))
+}
