@@ -79,7 +79,8 @@ impl Policy {
         let Some(guarded) = self.addressed(&evidence.request) else {
             return self.refuse(None, Reason::NothingAddressed);
         };
-        let mut findings: SmallVec<[Finding; 4]> = SmallVec::with_capacity(self.baseline.len() + guarded.requirements.len());
+        let mut findings: SmallVec<[Finding; 4]> =
+            SmallVec::with_capacity(self.baseline.len() + guarded.requirements.len());
         for requirement in self.applying(guarded, &evidence.request) {
             findings.push(requirement.find(evidence));
         }

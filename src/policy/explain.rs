@@ -50,7 +50,9 @@ fn rows(decision: &Decision) -> Vec<[String; 6]> {
 
 /// Pads every column but the last to its widest cell.
 fn align(rows: &[[String; 6]]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: [usize; 6] = std::array::from_fn(width);
     let mut out = String::new();
     for row in rows {

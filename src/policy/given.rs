@@ -113,7 +113,6 @@ impl Given {
             None => Fact::Absent,
         }
     }
-
 }
 
 /// `country=US` as a shell user writes it, with the value in quotes; what is TOML already is left alone.
