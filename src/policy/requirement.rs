@@ -104,7 +104,8 @@ impl Node {
 fn fold<'p>(nodes: &'p [Node], evidence: &Evidence, join: fn(Answer<'p>, Answer<'p>) -> Answer<'p>) -> Answer<'p> {
     nodes.iter().map(|node| node.answer(evidence)).reduce(join).unwrap_or_else(|| {
         // an empty list does not compile; were there one, it would refuse
-        let judgement = Judgement { verdict: Verdict::Unknown, reason: super::Reason::NothingRequired, seen: Seen::Nothing };
+        let judgement =
+            Judgement { verdict: Verdict::Unknown, reason: super::Reason::NothingRequired, seen: Seen::Nothing };
         Answer { verdict: Verdict::Unknown, demand: Outcome::Deny, judgement, criterion: None }
     })
 }
