@@ -222,7 +222,7 @@ fn settings(
             listener("direct", port, Vec::new()),
             listener("balanced", 0, vec![ipnet::IpNet::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST))]),
         ],
-        limits: Limits { drain_timeout: Duration::from_millis(500), ..Limits::default() },
+        limits: Limits { drain_timeout: Duration::from_millis(500), ping_interval: Duration::from_millis(100), ..Limits::default() },
         issuers: vec![issuer.settings()],
         geo: GeoSettings {
             places: vec![policies.join("geo/places.mmdb")],
