@@ -1,4 +1,10 @@
 //! The story that `rangegate demo` plays against itself.
+//!
+//! ```text
+//! story (rows as data) ─▶ play (a client asks, the audit log answers) ─▶ table ─▶ stay
+//!                           │
+//!                         world: certificates, issuer, consoles, relay, and the gateway itself
+//! ```
 
 mod client;
 pub mod consoles;
@@ -7,44 +13,102 @@ mod issuer;
 mod pki;
 mod play;
 mod relay;
+mod stay;
 mod story;
 mod table;
 mod world;
 
+use super::terminal::Style;
 use super::{DemoArgs, Exit, Terminal};
 use std::error::Error;
-use story::STORY;
+use std::future::Future;
+use story::{Laptop, STORY, Way};
+use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 
 pub fn run(args: &DemoArgs, terminal: &mut Terminal) -> Exit {
     super::log::start_quietly();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let played = match runtime {
-        Ok(runtime) => runtime.block_on(demo(args, terminal)),
-        Err(error) => Err(error.into()),
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return terminal.refuse(Exit::CannotRun, &error.to_string()),
     };
-    match played {
+    match runtime.block_on(demo(args, terminal)) {
         Ok(true) => Exit::Ok,
         Ok(false) => Exit::No,
         Err(error) => terminal.refuse(Exit::CannotRun, &error.to_string()),
     }
 }
 
-/// True: every row is as the story says.
+/// True: everything is as the story says.
 async fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
     let world = World::start(args.port).await?;
+    let shown = attend(&world, args, terminal).await;
+    terminal.flush();
+    world.stop();
+    shown
+}
+
+async fn attend(world: &World, args: &DemoArgs, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
+    let Some(played) = unless_interrupted(tell(world, terminal)).await? else { return Ok(true) };
+    let all = played?;
+    if !args.once {
+        world.write_token(Laptop::Ann)?;
+        terminal.line("");
+        let up = format!("The gateway stays up on https://{}, until Ctrl-C. Try:", world.direct);
+        let up = terminal.paint(Style::Strong, &up);
+        stay::hints(world, terminal);
+        terminal.line(&format!("\n{up}"));
+        terminal.flush();
+        stay::until_interrupted(world).await?;
+    }
+    Ok(all)
+}
+
+/// Plays every scene and checks what came of it.
+async fn tell(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
+    let policies = world.policies.display();
+    terminal.line(&format!("A gateway on https://{}, with the policies in {policies}. Real TLS clients ask it:", world.direct));
+    terminal.line("");
     table::head(terminal);
-    let mut all = true;
+    let (mut rows, mut differing) = (0_usize, 0_usize);
+    let mut relayed = None;
     for act in STORY {
         table::act(act.title, terminal);
         for scene in act.scenes {
-            let played = play::play(&world, scene).await?;
-            let differs = played.differs(scene);
-            all &= differs.is_none();
-            table::row(scene, &played, differs.as_deref(), terminal);
             terminal.flush();
+            let played = play::play(world, scene).await?;
+            let differs = played.differs(scene);
+            rows += 1;
+            differing += usize::from(differs.is_some());
+            table::row(scene, &played, differs.as_deref(), terminal);
+            if matches!(scene.way, Way::Relay { .. }) {
+                relayed = Some(played);
+            }
         }
     }
-    world.stop();
-    Ok(all)
+    // The last row's laptop is found again.
+    world.report(Laptop::Bob, "active")?;
+    table::legend(terminal);
+    terminal.line("");
+    let verdict = match differing {
+        0 => terminal.paint(Style::Good, &format!("All {rows} rows are as the story says.")),
+        _ => terminal.paint(Style::Bad, &format!("{differing} of {rows} rows are NOT as the story says.")),
+    };
+    terminal.line(&verdict);
+    let whole = stay::verify_log(world, terminal)?;
+    if let Some(played) = relayed {
+        stay::abridged(&played, terminal);
+    }
+    Ok(differing == 0 && whole)
+}
+
+/// What the work gives, or none when somebody wants to end it first.
+async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<Option<T>, Box<dyn Error>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => Ok(Some(done)),
+        _ = interrupt.recv() => Ok(None),
+        _ = terminate.recv() => Ok(None),
+    }
 }

@@ -3,7 +3,7 @@
 use super::client::Ask;
 use super::story::{Meanwhile, Scene};
 use super::world::World;
-use crate::evidence::{Evidence, Fact, Network};
+use crate::evidence::{Evidence, Fact};
 use crate::latency::Rtt;
 use crate::policy::{Outcome, Reason};
 use http::Response;
@@ -20,10 +20,7 @@ use tokio::time::{Instant, sleep};
 #[derive(Debug)]
 pub struct Played {
     pub status: u16,
-    /// City and country that the databases gave the address.
-    pub place: String,
-    pub tcp: Option<Rtt>,
-    pub tls: Option<Rtt>,
+    pub evidence: Evidence,
     pub outcome: Outcome,
     /// The requirement that decided. Empty: all are met.
     pub requirement: String,
@@ -59,7 +56,6 @@ pub async fn play(world: &World, scene: &Scene) -> Result<Played, Box<dyn Error>
 
 impl Played {
     fn read(status: u16, cut_after: Option<usize>, record: Value) -> Result<Self, Box<dyn Error>> {
-        let evidence: Evidence = part(&record, "/evidence")?;
         let (outcome, would): (Outcome, Outcome) = (part(&record, "/decision/outcome")?, part(&record, "/decision/would")?);
         let mut reason: Reason = part(&record, "/decision/reason")?;
         let findings: Vec<Value> = part(&record, "/decision/findings")?;
@@ -71,9 +67,7 @@ impl Played {
         }
         Ok(Self {
             status,
-            place: place(&evidence.network),
-            tcp: evidence.timing.tcp.known().map(|timing| timing.minimum),
-            tls: evidence.timing.tls.known().map(|timing| timing.minimum),
+            evidence: part(&record, "/evidence")?,
             outcome,
             requirement: decided.map(|finding| text(finding, "/requirement").to_owned()).unwrap_or_default(),
             reason,
@@ -81,6 +75,24 @@ impl Played {
             cut_after,
             record,
         })
+    }
+
+    /// City and country that the databases gave the address.
+    pub fn place(&self) -> String {
+        let place = &self.evidence.network.place;
+        match (&place.city, &place.country) {
+            (Fact::Known(city), Fact::Known(country)) => format!("{city}, {country}"),
+            (_, Fact::Known(country)) => country.to_string(),
+            _ => "unknown".to_owned(),
+        }
+    }
+
+    pub fn tcp(&self) -> Option<Rtt> {
+        self.evidence.timing.tcp.known().map(|timing| timing.minimum)
+    }
+
+    pub fn tls(&self) -> Option<Rtt> {
+        self.evidence.timing.tls.known().map(|timing| timing.minimum)
     }
 
     /// Where this is not what the story says, in words.
@@ -142,12 +154,4 @@ fn part<T: DeserializeOwned>(record: &Value, pointer: &str) -> Result<T, Box<dyn
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn place(network: &Network) -> String {
-    match (&network.place.city, &network.place.country) {
-        (Fact::Known(city), Fact::Known(country)) => format!("{city}, {country}"),
-        (_, Fact::Known(country)) => country.to_string(),
-        _ => "unknown".to_owned(),
-    }
 }

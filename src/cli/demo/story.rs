@@ -127,7 +127,8 @@ pub const STORY: &[Act] = &[
             Scene {
                 who: "Ann's token on Bob's laptop",
                 laptop: Some(Laptop::Bob),
-                expected: expected(Outcome::Deny, 403, "bound-laptop", "token-elsewhere"),
+                // RFC 6750 section 3.1: a token that is not good here is answered with 401.
+                expected: expected(Outcome::Deny, 401, "bound-laptop", "token-elsewhere"),
                 ..USUAL
             },
             Scene {
@@ -168,6 +169,8 @@ pub const STORY: &[Act] = &[
                 way: Way::Balancer { client: Ipv4Addr::new(203, 0, 113, 200), away_ms: 138 },
                 host: "wiki",
                 path: "/Home",
+                // The second request finds the round trip measured; no rule here has the first wait for it.
+                times: 2,
                 expected: expected(Outcome::Observe, 200, "work-countries", "country-outside"),
                 ..USUAL
             },
@@ -179,7 +182,7 @@ pub const STORY: &[Act] = &[
             Scene {
                 who: "Ann's laptop, behind a relay",
                 way: Way::Relay { behind_ms: 170 },
-                expected: expected(Outcome::StepUp, 401, "no-relay", "relay-gap-above"),
+                expected: expected(Outcome::StepUp, 401, "no-relay", "login-too-old"),
                 ..USUAL
             },
             Scene {
