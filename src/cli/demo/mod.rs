@@ -13,6 +13,8 @@ mod issuer;
 mod pki;
 mod play;
 mod relay;
+mod scene;
+mod settings;
 mod stay;
 mod story;
 mod table;
@@ -20,9 +22,11 @@ mod world;
 
 use super::terminal::Style;
 use super::{DemoArgs, Exit, Terminal};
+use crate::gateway::StartFault;
+use scene::{Laptop, Way};
 use std::error::Error;
 use std::future::Future;
-use story::{Laptop, STORY, Way};
+use story::STORY;
 use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 
@@ -35,7 +39,15 @@ pub fn run(args: &DemoArgs, terminal: &mut Terminal) -> Exit {
     match runtime.block_on(demo(args, terminal)) {
         Ok(true) => Exit::Ok,
         Ok(false) => Exit::No,
-        Err(error) => terminal.refuse(Exit::CannotRun, &error.to_string()),
+        Err(error) => terminal.refuse(Exit::CannotRun, &explained(error.as_ref())),
+    }
+}
+
+/// The one fault a newcomer can do something about gets a help line.
+fn explained(error: &(dyn Error + 'static)) -> String {
+    match error.downcast_ref() {
+        Some(StartFault::Bind { .. }) => format!("{error}\n  help: `--port 0` takes a port that is free"),
+        _ => error.to_string(),
     }
 }
 
@@ -53,22 +65,28 @@ async fn attend(world: &World, args: &DemoArgs, terminal: &mut Terminal) -> Resu
     let all = played?;
     if !args.once {
         world.write_token(Laptop::Ann)?;
-        terminal.line("");
-        let up = format!("The gateway stays up on https://{}, until Ctrl-C. Try:", world.direct);
-        let up = terminal.paint(Style::Strong, &up);
-        stay::hints(world, terminal);
+        let up = format!(
+            "The gateway stays up on https://{} until Ctrl-C. Lines to paste into another shell:",
+            world.direct
+        );
+        let up = terminal.paint(Style::Good, &up);
         terminal.line(&format!("\n{up}"));
+        stay::hints(world, terminal);
         terminal.flush();
         stay::until_interrupted(world).await?;
     }
     Ok(all)
 }
 
+/// How often a scene is played again before it counts as different.
+const TRIES: usize = 2;
+
 /// Plays every scene and checks what came of it.
 async fn tell(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
-    let policies = world.policies.display();
-    terminal.line(&format!("A gateway on https://{}, with the policies in {policies}. Real TLS clients ask it:", world.direct));
-    terminal.line("");
+    let (address, policies) = (world.direct, world.policies.display());
+    terminal.line(&format!(
+        "A gateway on https://{address} with the policies in {policies}/, and real TLS clients that ask it:\n"
+    ));
     table::head(terminal);
     let (mut rows, mut differing) = (0_usize, 0_usize);
     let mut relayed = None;
@@ -76,7 +94,14 @@ async fn tell(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Er
         table::act(act.title, terminal);
         for scene in act.scenes {
             terminal.flush();
-            let played = play::play(world, scene).await?;
+            let mut played = play::play(world, scene).await?;
+            // A busy machine can hold an answer back for longer than a relay does. Delay is only ever added, so the
+            // next try can tell.
+            for _ in 0..TRIES {
+                if played.differs(scene).is_some() {
+                    played = play::play(world, scene).await?;
+                }
+            }
             let differs = played.differs(scene);
             rows += 1;
             differing += usize::from(differs.is_some());

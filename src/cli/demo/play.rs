@@ -1,7 +1,7 @@
 //! One scene, played: a real client asks, and what came of it is read from the audit log.
 
 use super::client::Ask;
-use super::story::{Meanwhile, Scene};
+use super::scene::{Meanwhile, Scene};
 use super::world::World;
 use crate::evidence::{Evidence, Fact};
 use crate::latency::Rtt;
@@ -56,11 +56,14 @@ pub async fn play(world: &World, scene: &Scene) -> Result<Played, Box<dyn Error>
 
 impl Played {
     fn read(status: u16, cut_after: Option<usize>, record: Value) -> Result<Self, Box<dyn Error>> {
-        let (outcome, would): (Outcome, Outcome) = (part(&record, "/decision/outcome")?, part(&record, "/decision/would")?);
+        let (outcome, would): (Outcome, Outcome) =
+            (part(&record, "/decision/outcome")?, part(&record, "/decision/would")?);
         let mut reason: Reason = part(&record, "/decision/reason")?;
         let findings: Vec<Value> = part(&record, "/decision/findings")?;
         let decided = findings.iter().find(|finding| {
-            text(finding, "/verdict") != "met" && text(finding, "/demand") == would.code() && text(finding, "/reason") == reason.code()
+            text(finding, "/verdict") != "met"
+                && text(finding, "/demand") == would.code()
+                && text(finding, "/reason") == reason.code()
         });
         if let Some(cut) = text(&record, "/end").strip_prefix("cut:") {
             reason = serde_json::from_value(cut.into())?;

@@ -1,15 +1,13 @@
 //! After the story: is the log whole, what does a record look like, and what can the reader try?
 
 use super::play::Played;
-use super::story::Laptop;
+use super::scene::Laptop;
 use super::world::World;
 use crate::audit::verify::{Log, verify};
 use crate::cli::Terminal;
 use crate::cli::terminal::Style;
-use serde_json::{Map, Value};
 use std::env;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,73 +21,76 @@ pub fn verify_log(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dy
         true => terminal.paint(Style::Good, "whole"),
         false => terminal.paint(Style::Bad, "NOT WHOLE"),
     };
-    terminal.line(&format!("Audit log: {} lines, each chained to the one before by its hash; {verdict}.", report.lines));
+    terminal
+        .line(&format!("Audit log: {} lines, each chained to the one before by its hash; {verdict}.", report.lines));
     Ok(whole)
 }
 
-/// The parts of a record that decided, in the log's own words.
+/// The parts of a record that say how it was decided, in the log's own words.
 pub fn abridged(played: &Played, terminal: &mut Terminal) {
     let record = &played.record;
-    let timing = |part: &str| record.pointer(&format!("/evidence/timing/{part}")).cloned().unwrap_or_default();
-    let unmet = record.pointer("/decision/findings").and_then(Value::as_array).into_iter().flatten();
-    let unmet: Vec<_> = unmet.filter(|finding| finding["verdict"] != "met").cloned().collect();
-    terminal.line("");
-    terminal.line("The relay's line in it, abridged (microseconds):");
-    for (key, value) in [
-        ("id", record["id"].clone()),
-        ("tcp", timing("tcp/known/minimum")),
-        ("tls", timing("tls/known/minimum")),
-        ("relay_gap", timing("relay_gap")),
-        ("decision", pick(&record["decision"], &["policy", "resource", "outcome", "reason"])),
-        ("unmet", Value::Array(unmet)),
-        ("hash", record["hash"].clone()),
-    ] {
-        terminal.line(&format!("  {key:<10} {value}"));
-    }
+    let at = |pointer: &str| record.pointer(pointer).cloned().unwrap_or_default();
+    let start =
+        |pointer: &str| at(pointer).as_str().map(|hash| hash.chars().take(12).collect::<String>()).unwrap_or_default();
+    let [tcp, tls, gap] = ["tcp/known/minimum", "tls/known/minimum", "relay_gap/known"]
+        .map(|part| at(&format!("/evidence/timing/{part}")));
+    terminal.line("The relay's line in it, abridged (times in microseconds):");
+    terminal.line(&format!(
+        r#"  {{"seq":{},"id":{},…"timing":{{"tcp":{{…"minimum":{tcp}…}},"tls":{{…"minimum":{tls}…}},…"relay_gap":{{"known":{gap}}},…"#,
+        at("/seq"),
+        at("/id"),
+    ));
+    terminal.line(&format!(
+        r#"   "decision":{{…"resource":{},"outcome":{},…"reason":{},…}},…"prev":"{}…","hash":"{}…"}}"#,
+        at("/decision/resource"),
+        at("/decision/outcome"),
+        at("/decision/reason"),
+        start("/prev"),
+        start("/hash"),
+    ));
 }
 
-fn pick(value: &Value, keys: &[&str]) -> Value {
-    let picked = keys.iter().map(|key| ((*key).to_owned(), value[*key].clone()));
-    Value::Object(picked.collect::<Map<_, _>>())
-}
-
-/// What to try while the gateway stays up.
+/// What to try while the gateway stays up: lines for a shell, comments included.
 pub fn hints(world: &World, terminal: &mut Terminal) {
     let this = this_command();
     let (log, policies) = (world.audit_log(), &world.policies);
     let (log, policies) = (log.display(), policies.display());
-    let payroll = "https://payroll.corp.example";
-    let mut hint = |about: &str, command: &str| {
-        let about = terminal.paint(Style::Strong, about);
-        terminal.line(&format!("\n{about}\n{command}"));
+    let mut hint = |about: &str, lines: &str| {
+        let about = terminal.paint(Style::Strong, &format!("# {about}"));
+        terminal.line(&format!("\n{about}\n{lines}"));
     };
     hint("Ann on her own laptop", &curl(world, Laptop::Ann, "/runs", ""));
-    hint("Her token on Bob's laptop", &curl(world, Laptop::Bob, "/runs", ""));
-    hint("She approves a pay run without a grant", &curl(world, Laptop::Ann, "/runs/7/approve", "-X POST "));
-    hint("The same as a page, as a browser shows it", &curl(world, Laptop::Ann, "/runs/7/approve", "-X POST -H 'Accept: text/html' "));
     hint(
-        "What was recorded, whether the log is whole, and what other policies would have decided",
-        &format!("  tail -n 1 {log}\n  {this} audit verify {log}\n  {this} replay {log} --policy {policies}"),
+        "Her token on Bob's laptop; as a browser asks, for a page",
+        &curl(world, Laptop::Bob, "/runs", "-H 'Accept: text/html' "),
     );
     hint(
-        "Why a policy decides as it does, without any of this",
+        "Ann approves a pay run without a grant; as a program asks, for JSON",
+        &curl(world, Laptop::Ann, "/runs/7/approve", "-X POST "),
+    );
+    hint(
+        "The audit log: its last line, whether it is whole, and what other policies would have decided",
+        &format!("tail -n 1 {log}\n{this} audit verify {log}\n{this} replay {log} --policy {policies}"),
+    );
+    hint(
+        "What a policy makes of a request that nobody sent; change one, and the gateway reads it within a second",
         &format!(
-            "  {this} policy explain --policies {policies} --request 'POST {payroll}/runs/7/approve' \\\n    \
-             --given user=ann@corp.example --given device=ann-laptop --given rtt=38ms"
+            "{this} policy explain --policies {policies} --given rtt=38ms --given user=ann@corp.example \\\n  \
+             --request 'POST https://payroll.corp.example/runs/7/approve'"
         ),
     );
-    hint("What operators see", &format!("  curl http://{}/metrics", world.operations));
+    hint("What operators see", &format!("curl http://{}/metrics", world.operations));
 }
 
-/// The line to paste. The token is Ann's, whoever's laptop it is.
+/// The line to paste. The token is Ann's, whosever the laptop is.
 fn curl(world: &World, laptop: Laptop, path: &str, more: &str) -> String {
     let directory = world.directory().display();
     let (id, port, token) = (laptop.id(), world.direct.port(), Laptop::Ann.id());
-    let mut line = String::new();
-    let _ = writeln!(line, "  curl --cacert {directory}/ca.pem --cert {directory}/{id}.pem --key {directory}/{id}.key \\");
-    let _ = writeln!(line, "    --resolve payroll.corp.example:{port}:127.0.0.1 -H @{directory}/{token}.token \\");
-    let _ = write!(line, "    {more}https://payroll.corp.example:{port}{path}");
-    line
+    format!(
+        "curl --cacert {directory}/ca.pem --cert {directory}/{id}.pem --key {directory}/{id}.key \\\n  \
+         --resolve payroll.corp.example:{port}:127.0.0.1 -H @{directory}/{token}.token \\\n  \
+         {more}https://payroll.corp.example:{port}{path}"
+    )
 }
 
 /// How this very binary is called from here.

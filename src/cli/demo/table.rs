@@ -1,7 +1,7 @@
 //! The story as a table: two lines a scene, the second says why.
 
 use super::play::Played;
-use super::story::{Scene, Way};
+use super::scene::{Scene, Way};
 use crate::cli::Terminal;
 use crate::cli::terminal::Style;
 use crate::evidence::Fact;
@@ -41,8 +41,12 @@ pub fn row(scene: &Scene, played: &Played, differs: Option<&str>, terminal: &mut
 
 pub fn legend(terminal: &mut Terminal) {
     terminal.line("");
-    terminal.line("TCP and TLS: the least round trip to whoever ends the TCP connection, and to whoever holds the TLS key.");
-    terminal.line("A dash: it was not measured, or cannot be (behind a balancer, TCP is the balancer's own). Never guessed.");
+    terminal.line(
+        "TCP and TLS: the least round trip to whoever ends the TCP connection, and to whoever holds the TLS key.",
+    );
+    terminal.line(
+        "A dash: it was not measured, or cannot be (behind a balancer, TCP is the balancer's own). Never guessed.",
+    );
 }
 
 fn line(who: &str, from: &str, tcp: &str, tls: &str, asked: &str) -> String {
@@ -92,15 +96,14 @@ fn why(scene: &Scene, played: &Played) -> String {
             format!("It answered in {measured}; from {place} light alone takes {floor}: the place is false")
         }
         _ => match (played.cut_after, &*played.seen) {
+            (_, seen) if played.outcome == Outcome::Decoy => {
+                format!("The device is {seen}: a copy answers in which nothing is real")
+            }
             (Some(pieces), _) => format!("Reported stolen after {pieces} pieces of the answer; the rest never came"),
             (None, "") => words.to_owned(),
             (None, seen) => format!("{words}: {seen}"),
         },
     };
-    let also = match played.outcome {
-        Outcome::Observe => "; let through, and reported",
-        Outcome::Decoy => "; answered by a copy",
-        _ => "",
-    };
+    let also = if played.outcome == Outcome::Observe { "; let through, and reported" } else { "" };
     format!("{words}{also} ({codes})")
 }
