@@ -172,8 +172,9 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
         passed
     }
 
-    /// Takes note of bytes that were accepted for sending.
-    fn sent<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, mut accepted: usize) {
+    /// Takes note of bytes that were accepted for sending. `began` is from before they were handed over: a thread that
+    /// is held up after the bytes have gone must find the round trip longer, never shorter.
+    fn sent<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, mut accepted: usize, began: Instant) {
         for piece in pieces {
             let mut piece = &piece[..piece.len().min(accepted)];
             accepted -= piece.len();
@@ -181,13 +182,13 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
                 let (taken, header) = self.outbound.advance(piece);
                 piece = &piece[taken..];
                 if let Some(header) = header {
-                    self.frame_out(header);
+                    self.frame_out(header, began);
                 }
             }
         }
     }
 
-    fn frame_out(&mut self, header: FrameHeader) {
+    fn frame_out(&mut self, header: FrameHeader, began: Instant) {
         match header.kind {
             DATA | HEADERS => {
                 self.control.refund(4);
@@ -197,7 +198,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
             }
             SETTINGS if header.flags & ACK == 0 => {
                 if let SettingsProbe::Unsent = self.settings {
-                    self.settings = SettingsProbe::Sent { at: Instant::now(), drained: false };
+                    self.settings = SettingsProbe::Sent { at: began, drained: false };
                 }
             }
             _ if header.is_ping() && header.flags & ACK == 0 => self.begin_ping(),
@@ -273,6 +274,7 @@ impl<S: AsyncRead + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncRead for Frame
 impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for FrameTap<S, F> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let began = Instant::now();
         if let Some(Passing { slot, at, .. }) = this.leaving
             && let Some(ping) = &mut this.pings[slot]
         {
@@ -285,7 +287,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
             ping.original[at..at + accepted].copy_from_slice(&bytes[..accepted]);
             this.outbound.taken(accepted as u32);
             if at + accepted == 8 {
-                ping.sent = Some(Instant::now());
+                ping.sent = Some(began);
                 this.leaving = None;
             } else {
                 this.leaving = Some(Passing { slot, at: at + accepted, genuine: true });
@@ -295,7 +297,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
         let may = this.until_ping(std::iter::once(bytes));
         let polled = Pin::new(&mut this.stream).poll_write(cx, &bytes[..may]);
         if let Poll::Ready(Ok(accepted)) = polled {
-            this.sent(std::iter::once(bytes), accepted);
+            this.sent(std::iter::once(bytes), accepted, began);
         }
         polled
     }
@@ -308,11 +310,12 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
         let this = self.get_mut();
         let all = || pieces.iter().map(|piece| &**piece);
         if this.leaving.is_none() {
+            let began = Instant::now();
             let may = this.until_ping(all());
             if may == all().map(<[u8]>::len).sum::<usize>() {
                 let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
                 if let Poll::Ready(Ok(accepted)) = polled {
-                    this.sent(all(), accepted);
+                    this.sent(all(), accepted, began);
                 }
                 return polled;
             }
