@@ -13,3 +13,7 @@ mod upstream;
 
 #[path = "walk/outcomes.rs"]
 mod outcomes;
+#[path = "walk/handshakes.rs"]
+mod handshakes;
+#[path = "walk/headers.rs"]
+mod headers;
