@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use std::env;
 use std::io::{self, IsTerminal};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
@@ -27,6 +27,14 @@ enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+/// Starts logging for a command whose output people read: warnings and errors only, unless RANGEGATE_LOG says more.
+pub fn start_quietly() {
+    let targets = env::var("RANGEGATE_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
+    let targets = targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let _ = registry().with(targets).with(lines).try_init();
 }
 
 /// Starts logging for the rest of the process.
