@@ -133,11 +133,6 @@ impl Framing {
         self.unit == Unit::Head
     }
 
-    /// Heads that passed.
-    pub const fn heads(&self) -> u32 {
-        self.heads
-    }
-
     /// Whether the last head asked for a WebSocket and nobody has said yet what follows.
     pub fn undecided(&self) -> bool {
         self.unit == Unit::Undecided
