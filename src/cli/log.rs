@@ -8,6 +8,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
+/// The HTTP/2 library warns of every answer to a PING that it did not send itself; the gateway sends its own.
+const DEFAULT: &str = "info,h2=error";
+
 #[derive(Debug, Args)]
 pub struct LogArgs {
     /// What to log: a level, or levels by module. Default: RANGEGATE_LOG, else `info`
@@ -29,7 +32,7 @@ enum LogFormat {
 /// Starts logging for a command whose output people read: warnings and errors only, unless RANGEGATE_LOG says more.
 pub fn start_quietly() {
     let targets = env::var("RANGEGATE_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
-    let targets = targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let targets = targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN).with_target("h2", LevelFilter::ERROR));
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let _ = registry().with(targets).with(lines).try_init();
 }
@@ -41,7 +44,7 @@ pub fn start_quietly() {
 pub fn start(args: &LogArgs) -> Result<(), String> {
     let (origin, filter) = match &args.log {
         Some(filter) => ("--log", filter.clone()),
-        None => ("RANGEGATE_LOG", env::var("RANGEGATE_LOG").unwrap_or_else(|_| "info".to_owned())),
+        None => ("RANGEGATE_LOG", env::var("RANGEGATE_LOG").unwrap_or_else(|_| DEFAULT.to_owned())),
     };
     let targets: Targets = filter.parse().map_err(|_| {
         format!("`{filter}` is no log filter ({origin})\n  help: write a level such as `debug`, or levels by module such as `info,rangegate::sources=debug`")

@@ -128,6 +128,11 @@ impl Framing {
         }
     }
 
+    /// Whether the next byte belongs to a head.
+    pub fn in_head(&self) -> bool {
+        self.unit == Unit::Head
+    }
+
     /// Whether the last head asked for a WebSocket and nobody has said yet what follows.
     pub fn undecided(&self) -> bool {
         self.unit == Unit::Undecided

@@ -1,0 +1,19 @@
+//! The whole gateway over real TLS on loopback: what goes in, what comes out, and what is written about it.
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/gateway.rs"]
+mod gateway;
+#[path = "support/issuer.rs"]
+mod issuer;
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "support/upstream.rs"]
+mod upstream;
+
+#[path = "walk/outcomes.rs"]
+mod outcomes;
+#[path = "walk/handshakes.rs"]
+mod handshakes;
+#[path = "walk/headers.rs"]
+mod headers;
