@@ -25,9 +25,9 @@ use super::{DemoArgs, Exit, Terminal};
 use crate::gateway::StartFault;
 use scene::{Laptop, Way};
 use std::error::Error;
-use std::future::Future;
+use std::io;
 use story::STORY;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use world::World;
 
 pub fn run(args: &DemoArgs, terminal: &mut Terminal) -> Exit {
@@ -61,8 +61,13 @@ async fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<bool, Box<dyn 
 }
 
 async fn attend(world: &World, args: &DemoArgs, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
-    let Some(played) = unless_interrupted(tell(world, terminal)).await? else { return Ok(true) };
-    let all = played?;
+    // Listened to from the first row to the last word, so that none is lost in between.
+    let mut interrupted = Interrupted::new()?;
+    let all = tokio::select! {
+        told = tell(world, terminal) => told?,
+        // A story that was not heard to its end proves nothing.
+        () = interrupted.heard() => return Ok(!args.once),
+    };
     if !args.once {
         world.write_token(Laptop::Ann)?;
         let up = format!(
@@ -73,7 +78,10 @@ async fn attend(world: &World, args: &DemoArgs, terminal: &mut Terminal) -> Resu
         terminal.line(&format!("\n{up}"));
         stay::hints(world, terminal);
         terminal.flush();
-        stay::until_interrupted(world).await?;
+        tokio::select! {
+            Err(error) = stay::keep_signed_in(world) => return Err(error),
+            () = interrupted.heard() => {}
+        }
     }
     Ok(all)
 }
@@ -111,8 +119,6 @@ async fn tell(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Er
             }
         }
     }
-    // The last row's laptop is found again.
-    world.report(Laptop::Bob, "active")?;
     table::legend(terminal);
     terminal.line("");
     let verdict = match differing {
@@ -127,13 +133,21 @@ async fn tell(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Er
     Ok(differing == 0 && whole)
 }
 
-/// What the work gives, or none when somebody wants to end it first.
-async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<Option<T>, Box<dyn Error>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        done = work => Ok(Some(done)),
-        _ = interrupt.recv() => Ok(None),
-        _ = terminate.recv() => Ok(None),
+/// Ctrl-C, or SIGTERM.
+struct Interrupted {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupted {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }

@@ -50,6 +50,10 @@ pub async fn play(world: &World, scene: &Scene) -> Result<Played, Box<dyn Error>
     let id = response.headers().get("rangegate-request-id").and_then(|id| id.to_str().ok());
     let id = id.ok_or("the answer has no request id")?.to_owned();
     let cut_after = listen(world, scene, response).await?;
+    if let (Meanwhile::ReportedStolen { .. }, Some(laptop)) = (scene.meanwhile, scene.laptop) {
+        // Found again, for whoever plays on.
+        world.report(laptop, "active")?;
+    }
     let record = recorded(&world.audit_log(), &id).await?;
     Played::read(status, cut_after, record)
 }

@@ -63,11 +63,7 @@ pub fn settings(
             listener("direct", port, Vec::new()),
             listener("balanced", 0, vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))]),
         ],
-        limits: Limits {
-            drain_timeout: Duration::from_millis(500),
-            ping_interval: Duration::from_millis(100),
-            ..Limits::default()
-        },
+        limits: Limits { drain_timeout: Duration::from_millis(500), ..Limits::default() },
         issuers: vec![issuer.settings()],
         geo: GeoSettings {
             places: vec![policies.join("geo/places.mmdb")],

@@ -6,11 +6,11 @@ use super::world::World;
 use crate::audit::verify::{Log, verify};
 use crate::cli::Terminal;
 use crate::cli::terminal::Style;
+use std::convert::Infallible;
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// True: every line of the audit log follows from the one before.
 pub fn verify_log(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
@@ -103,18 +103,13 @@ fn this_command() -> String {
 /// How often Ann signs in again, so that the lines to paste keep working.
 const SIGN_IN_EVERY: Duration = Duration::from_secs(60);
 
-/// Keeps the token fresh until Ctrl-C or SIGTERM.
+/// Keeps Ann's token fresh for as long as it is polled.
 ///
 /// # Errors
-/// The temporary directory is gone, or signals cannot be heard.
-pub async fn until_interrupted(world: &World) -> Result<(), Box<dyn Error>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+/// The temporary directory is gone.
+pub async fn keep_signed_in(world: &World) -> Result<Infallible, Box<dyn Error>> {
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            () = tokio::time::sleep(SIGN_IN_EVERY) => drop(world.write_token(Laptop::Ann)?),
-        }
+        tokio::time::sleep(SIGN_IN_EVERY).await;
+        world.write_token(Laptop::Ann)?;
     }
 }

@@ -53,10 +53,11 @@ fn line(who: &str, from: &str, tcp: &str, tls: &str, asked: &str) -> String {
     format!("{who:WHO$}{from:FROM$}{tcp:>ROUND_TRIP$}{tls:>ROUND_TRIP$}   {asked:ASKED$}")
 }
 
-/// `0.03`, `12.4`, `171`; a dash for what is not known.
+/// `0.03`, `12.4`, `171`; never zero; a dash for what is not known.
 fn millis(rtt: Option<Rtt>) -> String {
     match rtt.map(Rtt::as_millis_f64) {
         None => "-".to_owned(),
+        Some(..0.01) => "<0.01".to_owned(),
         Some(ms @ ..1.0) => format!("{ms:.2}"),
         Some(ms @ ..100.0) => format!("{ms:.1}"),
         Some(ms) => format!("{ms:.0}"),
