@@ -17,3 +17,7 @@ mod outcomes;
 mod handshakes;
 #[path = "walk/headers.rs"]
 mod headers;
+#[path = "walk/streams.rs"]
+mod streams;
+#[path = "walk/websockets.rs"]
+mod websockets;
