@@ -391,6 +391,13 @@ impl Harness {
         whole.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
+    /// Long-lived exchanges that the log shows opened and not closed.
+    pub fn lines_open(&self) -> usize {
+        let lines = self.lines();
+        let opened = lines.iter().filter(|line| line["event"] == "opened" && line["kind"] == "live").count();
+        opened - lines.iter().filter(|line| line["kind"] == "request" && line["live"] == true).count()
+    }
+
     /// Waits until the log holds `count` lines of this kind, and gives them.
     pub async fn lines_of(&self, kind: &str, count: usize) -> Vec<Value> {
         self.lines_where(count, |line| line["kind"] == kind).await
