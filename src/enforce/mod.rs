@@ -125,7 +125,11 @@ impl Enforcer {
         let passed = tokio::select! {
             biased;
             passed = self.send(&permit, inbound, entry) => passed,
-            reason = &mut cut => return self.cut_short(decided, &accept, reason),
+            reason = &mut cut => {
+                let reason = reason.unwrap_or(Reason::NothingAddressed);
+                entry.cut(reason.code());
+                return self.cut_short(decided, &accept, reason);
+            }
         };
         match passed {
             Ok(Passed::Answer(mut arrived)) => {
@@ -229,13 +233,9 @@ impl Enforcer {
         tunnel.response
     }
 
-    fn cut_short(
-        &self,
-        decided: &Decided,
-        accept: &Accept,
-        reason: Result<Reason, tokio::sync::oneshot::error::RecvError>,
-    ) -> Response<ResponseBody> {
-        let decision = decided.decision.clone().denied(reason.unwrap_or(Reason::NothingAddressed));
+    /// The answer to a request that was let through, and would not be now that its upstream still has not answered.
+    fn cut_short(&self, decided: &Decided, accept: &Accept, reason: Reason) -> Response<ResponseBody> {
+        let decision = decided.decision.clone().denied(reason);
         own(answer::answer(&decision, &decided.evidence.request, &accept.0, &self.settings.answers))
     }
 
