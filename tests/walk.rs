@@ -21,3 +21,5 @@ mod headers;
 mod streams;
 #[path = "walk/websockets.rs"]
 mod websockets;
+#[path = "walk/recut.rs"]
+mod recut;

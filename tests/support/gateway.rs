@@ -10,6 +10,7 @@ use crate::client::{Curl, Dial};
 use crate::issuer::{JwksServer, SigningKey};
 use crate::pki::{Authority, Leaf, Wanted, file};
 use crate::upstream::Upstream;
+use aws_lc_rs::digest;
 use rangegate::audit::{AuditSettings, WhenUnwritable};
 use rangegate::enforce::assertion::AssertionSettings;
 use rangegate::enforce::upstream::UpstreamSettings;
@@ -364,11 +365,17 @@ impl Harness {
         self.key.token(&claims)
     }
 
-    /// A token bound to a certificate (RFC 8705).
+    /// A token bound to a certificate (RFC 8705), good for an hour.
     pub fn bound_token(&self, user: &str, leaf: &Leaf) -> String {
-        let digest = Digest::from_hex(&fingerprint(leaf)).expect("hex");
-        let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&digest.hex()[2 * at..2 * at + 2], 16).expect("hex")).collect();
-        self.token_with(user, |claims| claims["cnf"] = json!({ "x5t#S256": crate::issuer::encode(bytes) }))
+        self.bound_token_until(user, leaf, Duration::from_secs(3600))
+    }
+
+    pub fn bound_token_until(&self, user: &str, leaf: &Leaf, lifetime: Duration) -> String {
+        let bytes = digest::digest(&digest::SHA256, leaf.chain.first().expect("a leaf"));
+        self.token_with(user, |claims| {
+            claims["cnf"] = json!({ "x5t#S256": crate::issuer::encode(bytes) });
+            claims["exp"] = json!(clock::now().millis() / 1000 + lifetime.as_secs() as i64);
+        })
     }
 
     /// What the operations listener answers: status and body.
