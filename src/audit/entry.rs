@@ -213,6 +213,11 @@ impl LiveEntry {
         self.event(LiveEvent::Cut { reason }, now);
     }
 
+    /// Notes that the connection is being cut: its closing record will say so, however the goodbye fares.
+    pub fn cutting(&mut self, reason: &'static str) {
+        self.end = Some(End::Cut(reason));
+    }
+
     /// Closes the record. A cut stays a cut.
     pub fn finish(mut self, end: End) {
         let end = self.end.unwrap_or(end);

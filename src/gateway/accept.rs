@@ -81,7 +81,7 @@ struct Arrived {
 async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, stream: TcpStream, arrived: Arrived) {
     let Arrived { peer, tcp, slot, signal } = arrived;
     let limit = worker.shared.limits.handshake_timeout;
-    let greeted = tokio::time::timeout(limit, shake_hands(&listener, stream, peer)).await;
+    let greeted = tokio::time::timeout(limit, shake_hands(&listener, stream, peer, slot)).await;
     let (tls, proxied) = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(None)) => return,
@@ -94,8 +94,8 @@ async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, stream: TcpStream, 
     let sources = &worker.shared.sources;
     let connection = Arc::new(Connection::new(&listener, sources, greeting, &tls, guard.clone(), clock::now()));
     match guard {
-        Some(guard) => tokio::spawn(serve::http1(worker, connection, guard, tls, slot, signal)),
-        None => tokio::spawn(serve::http2(worker, connection, tls, slot, signal)),
+        Some(guard) => tokio::spawn(serve::http1(worker, connection, guard, tls, signal)),
+        None => tokio::spawn(serve::http2(worker, connection, tls, signal)),
     };
 }
 
@@ -106,6 +106,7 @@ async fn shake_hands(
     listener: &Listener,
     mut stream: TcpStream,
     peer: SocketAddr,
+    slot: Slot,
 ) -> Result<(TlsStream<Socket>, Option<Proxied>), Refused> {
     // Without it a small answer may wait 40 ms for an acknowledgement.
     let _ = stream.set_nodelay(true);
@@ -115,7 +116,7 @@ async fn shake_hands(
         None
     };
     let acceptor = TlsAcceptor::from(listener.config.load_full());
-    let tls = acceptor.accept(Socket::new(stream)).await.map_err(|error| refusal(&error))?;
+    let tls = acceptor.accept(Socket::new(stream, slot)).await.map_err(|error| refusal(&error))?;
     Ok((tls, proxied))
 }
 

@@ -2,7 +2,7 @@
 
 use super::accept;
 use super::clock;
-use super::drain::{Phase, reached};
+use super::drain::{FAREWELL, Phase, reached};
 use super::listener;
 use super::operations;
 use super::reload;
@@ -144,9 +144,12 @@ fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>) {
                 () = tokio::time::sleep(EXPIRY_EVERY) => worker.expire(),
             }
         }
-        worker.cut_all();
-        // The connections see the same signal; give them a turn to say goodbye.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Close frames and the ends of answers still have to go out.
+        let end = Instant::now() + FAREWELL;
+        while shared.admission.total() > 0 && Instant::now() < end {
+            worker.cut_all();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     });
 }
 

@@ -1,8 +1,7 @@
 //! HTTP on one accepted connection, until it ends, idles out or the gateway drains.
 
-use super::admission::Slot;
 use super::connection::Connection;
-use super::drain::{Phase, Signal, reached};
+use super::drain::{FAREWELL, Phase, Signal, reached};
 use super::guard::{Guard, GuardState};
 use super::request;
 use super::socket::Socket;
@@ -22,7 +21,6 @@ pub async fn http1(
     connection: Arc<Connection>,
     state: Arc<GuardState>,
     tls: TlsStream<Socket>,
-    _slot: Slot,
     mut signal: Signal,
 ) {
     let limits = &worker.shared.limits;
@@ -51,7 +49,7 @@ pub async fn http1(
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = served.as_mut() => ended,
-                () = reached(&mut signal, Phase::Cutting) => Ok(()),
+                () = farewell(signal) => Ok(()),
             }
         }
     };
@@ -60,11 +58,16 @@ pub async fn http1(
     }
 }
 
+/// When the gateway stops waiting for a connection whose exchanges it has cut.
+async fn farewell(mut signal: Signal) {
+    reached(&mut signal, Phase::Cutting).await;
+    tokio::time::sleep(FAREWELL).await;
+}
+
 pub async fn http2(
     worker: Arc<Worker>,
     connection: Arc<Connection>,
     tls: TlsStream<Socket>,
-    _slot: Slot,
     mut signal: Signal,
 ) {
     let limits = &worker.shared.limits;
@@ -94,7 +97,7 @@ pub async fn http2(
     let mut draining = false;
     // hyper waits for ever for the client's preface, and keeps a connection without streams for ever.
     let mut check = pin!(tokio::time::sleep(limits.header_timeout));
-    let mut cutting = signal.clone();
+    let mut cut_off = pin!(farewell(signal.clone()));
     let ended = loop {
         tokio::select! {
             ended = served.as_mut() => break ended,
@@ -102,7 +105,7 @@ pub async fn http2(
                 draining = true;
                 served.as_mut().graceful_shutdown();
             }
-            () = reached(&mut cutting, Phase::Cutting) => break Ok(()),
+            () = cut_off.as_mut() => break Ok(()),
             () = check.as_mut(), if !draining => match connection.idle_for() {
                 None if connection.served() == 0 => break Ok(()),
                 Some(idle) if idle >= limits.idle_timeout => {

@@ -1,5 +1,6 @@
 //! A TCP stream whose kernel measurements stay within reach while TLS and HTTP own its bytes.
 
+use super::admission::Slot;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -9,25 +10,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// The only strong owner of the stream: when the connection is over, the descriptor is closed and measurements end.
+/// So does its place in the count, whoever has the stream by then: HTTP or a WebSocket.
 #[derive(Debug)]
-pub struct Socket(Arc<TcpStream>);
+pub struct Socket {
+    stream: Arc<TcpStream>,
+    _slot: Slot,
+}
 
 impl Socket {
-    pub fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(stream))
+    pub fn new(stream: TcpStream, slot: Slot) -> Self {
+        Self { stream: Arc::new(stream), _slot: slot }
     }
 
     /// For reading `TCP_INFO` at each request.
     pub fn watch(&self) -> Weak<TcpStream> {
-        Arc::downgrade(&self.0)
+        Arc::downgrade(&self.stream)
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buf) {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read_buf(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read.map(drop)),
             }
@@ -57,15 +62,15 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(Shutdown::Write))
+        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(Shutdown::Write))
     }
 }
 
 impl Socket {
     fn poll_io(&self, cx: &mut Context<'_>, mut io: impl FnMut(&TcpStream) -> io::Result<usize>) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match io(&self.0) {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match io(&self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
