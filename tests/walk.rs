@@ -23,3 +23,5 @@ mod streams;
 mod websockets;
 #[path = "walk/recut.rs"]
 mod recut;
+#[path = "walk/stopping.rs"]
+mod stopping;

@@ -152,7 +152,7 @@ async fn the_emergency_switch_cuts_everything() {
     assert_eq!(client.send(crate::client::get("/")).await.expect("an answer").status(), 200);
     client.abort();
     let decision = gate.audit_records(6).await.pop().expect("a record")["decision"].clone();
-    assert_eq!((&decision["outcome"], &decision["would"]), (&"observe".into(), &"step-up".into()), "{decision:#}");
+    assert_eq!((&decision["outcome"], &decision["would"]), (&"observe".into(), &"deny".into()), "{decision:#}");
     gate.set_emergency("").await;
     assert_eq!(gate.dial().certificate(&PKI.ann).h2().await.get("/").await.status, 401);
 }
