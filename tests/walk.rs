@@ -25,3 +25,7 @@ mod websockets;
 mod recut;
 #[path = "walk/stopping.rs"]
 mod stopping;
+#[path = "walk/failover.rs"]
+mod failover;
+#[path = "walk/reloading.rs"]
+mod reloading;

@@ -457,6 +457,15 @@ impl Harness {
         self.reload("policies", || drop(file(&self.path("policies"), &format!("{name}.toml"), text))).await;
     }
 
+    /// Puts something in a file that the gateway must refuse, and waits until it has.
+    pub async fn set_faulty(&self, name: &str, text: &str) {
+        let refused = |line: &Value| line["kind"] == "alert" && line["event"].as_str().is_some_and(|event| event.ends_with("-rejected"));
+        let before = self.lines().into_iter().filter(refused).count();
+        std::fs::write(self.path(name), text).expect("a file");
+        self.running.as_ref().expect("a running gateway").reload();
+        self.lines_where(before + 1, refused).await;
+    }
+
     /// `observe`, `deny` or nothing.
     pub async fn set_emergency(&self, word: &str) {
         let path = self.path("emergency");
