@@ -13,7 +13,7 @@ pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
 
-use crate::audit::{Entry, Exchange};
+use crate::audit::{End, Entry, Exchange};
 use crate::evidence::Moment;
 use crate::policy::{Decided, Origin, Permit, Reason, Ruling, Scheme};
 use crate::portal::cause::Breakage;
@@ -147,6 +147,10 @@ impl Enforcer {
                     attempts: failed.attempts,
                     fault: Some(failed.fault.code()),
                 });
+                if failed.fault == Fault::RequestBroken {
+                    // The answer will be written to nobody.
+                    entry.close(End::ClientGone);
+                }
                 own(answer::upstream_fault(
                     breakage(failed.fault),
                     &decided.evidence.request,
@@ -304,6 +308,6 @@ const fn breakage(fault: Fault) -> Breakage {
         Fault::Connect | Fault::ConnectTimeout => Breakage::Unreachable,
         Fault::Tls | Fault::Closed | Fault::Garbage | Fault::Protocol => Breakage::BadAnswer,
         Fault::HeaderTimeout | Fault::TotalTimeout => Breakage::TimedOut,
-        Fault::RequestBody => Breakage::SlowRequest,
+        Fault::RequestBody | Fault::RequestBroken => Breakage::SlowRequest,
     }
 }
