@@ -29,3 +29,13 @@ mod stopping;
 mod failover;
 #[path = "walk/reloading.rs"]
 mod reloading;
+#[path = "walk/crowds.rs"]
+mod crowds;
+#[path = "walk/curl.rs"]
+mod curl;
+#[path = "walk/operations.rs"]
+mod operations;
+#[path = "walk/records.rs"]
+mod records;
+#[path = "walk/relays.rs"]
+mod relays;
