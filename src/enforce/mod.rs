@@ -305,5 +305,6 @@ const fn breakage(fault: Fault) -> Breakage {
         Fault::Tls | Fault::Closed | Fault::Garbage | Fault::Protocol => Breakage::BadAnswer,
         Fault::HeaderTimeout | Fault::TotalTimeout => Breakage::TimedOut,
         Fault::RequestBody => Breakage::SlowRequest,
+        Fault::RequestBroken => Breakage::BrokenRequest,
     }
 }

@@ -58,9 +58,7 @@ pub async fn http1(
             }
         }
     };
-    if let Err(error) = ended {
-        worker.connection_failed(&connection, &error);
-    }
+    worker.connection_ended(&connection, ended);
 }
 
 pub async fn http2(
@@ -129,7 +127,5 @@ pub async fn http2(
             }
         }
     };
-    if let Err(error) = ended {
-        worker.connection_failed(&connection, &error);
-    }
+    worker.connection_ended(&connection, ended);
 }

@@ -354,7 +354,8 @@ fn request_line(line: &[u8]) -> Result<bool, Malformed> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if !(1..=18).contains(&digits.len()) {
+    // A zero in front is octal to somebody.
+    if !(1..=18).contains(&digits.len()) || matches!(digits, [b'0', _, ..]) {
         return None;
     }
     digits.iter().try_fold(0_u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
@@ -473,6 +474,7 @@ mod tests {
             (fields("Content-Length: -1"), AmbiguousFraming),
             (fields("Content-Length: 0x1"), AmbiguousFraming),
             (fields("Content-Length: 1 1"), AmbiguousFraming),
+            (fields("Content-Length: 010"), AmbiguousFraming),
             (fields("Content-Length:"), AmbiguousFraming),
             (fields("Content-Length: 99999999999999999999"), AmbiguousFraming),
             (fields("Content-Length : 1"), HeaderInvalid),
