@@ -14,5 +14,9 @@ mod upstream;
 #[path = "hostile/wire.rs"]
 mod wire;
 
+#[path = "hostile/http2.rs"]
+mod http2;
+#[path = "hostile/slowness.rs"]
+mod slowness;
 #[path = "hostile/smuggling.rs"]
 mod smuggling;
