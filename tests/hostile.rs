@@ -16,6 +16,8 @@ mod wire;
 
 #[path = "hostile/http2.rs"]
 mod http2;
+#[path = "hostile/identity.rs"]
+mod identity;
 #[path = "hostile/slowness.rs"]
 mod slowness;
 #[path = "hostile/smuggling.rs"]
