@@ -22,3 +22,5 @@ mod identity;
 mod slowness;
 #[path = "hostile/smuggling.rs"]
 mod smuggling;
+#[path = "hostile/upstreams.rs"]
+mod upstreams;
