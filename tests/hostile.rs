@@ -7,6 +7,8 @@ mod client;
 mod gateway;
 #[path = "support/issuer.rs"]
 mod issuer;
+#[path = "support/mmdb.rs"]
+mod mmdb;
 #[path = "support/pki.rs"]
 mod pki;
 #[path = "support/upstream.rs"]
@@ -14,6 +16,8 @@ mod upstream;
 #[path = "hostile/wire.rs"]
 mod wire;
 
+#[path = "hostile/files.rs"]
+mod files;
 #[path = "hostile/http2.rs"]
 mod http2;
 #[path = "hostile/identity.rs"]
@@ -22,5 +26,7 @@ mod identity;
 mod slowness;
 #[path = "hostile/smuggling.rs"]
 mod smuggling;
+#[path = "hostile/tokens.rs"]
+mod tokens;
 #[path = "hostile/upstreams.rs"]
 mod upstreams;
