@@ -17,8 +17,8 @@ use rangegate::evidence::{
     Protocol, Quota, Request, Subject, Timing, Via,
 };
 use rangegate::latency::{Coordinates, Kilometres, Rtt};
-use rangegate::policy::{Decided, 
-    Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
+use rangegate::policy::{
+    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
 };
 use serde_json::Value;
 use smallvec::smallvec;
@@ -130,7 +130,7 @@ fn meet(audit: &Audit, id: &str, fate: u8) {
         5 => drop(decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW)),
         6 => {
             let mut live = decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW);
-            live.redecided(Arc::new(Decided { evidence: evidence(id, "GET"), decision: decision(Outcome::Deny) }), NOW);
+            live.redecided(again(id), NOW);
             live.cut("drain", NOW);
         }
         7 => {
@@ -200,7 +200,7 @@ fn what_lives_long_is_seen_while_it_lives() {
     let mut live = decided(&audit, "ws", "GET", Outcome::Forward).upgraded(101, NOW);
     live.flow().add_received(7);
     live.flow().add_sent(70);
-    live.redecided(Arc::new(Decided { evidence: evidence("ws", "GET"), decision: decision(Outcome::Deny) }), NOW.plus_millis(5));
+    live.redecided(again("ws"), NOW.plus_millis(5));
     live.cut("certificate-revoked", NOW.plus_millis(6));
     drop(live);
     audit.close(SOON).expect("everything is written");
@@ -289,8 +289,8 @@ fn a_full_queue_denies_and_says_how_often() {
     assert!(!audit.writable());
     for at in 0..3 {
         let mut entry = audit.open(&connection(), &request(&format!("over-{at}"), "GET"), NOW);
-        let decided = entry.record(evidence("over", "GET"), decision(Outcome::Forward));
-        assert_eq!((decided.decision.outcome, decided.decision.reason), (Outcome::Deny, Reason::AuditUnavailable));
+        let decision = &entry.record(evidence("over", "GET"), decision(Outcome::Forward)).decision;
+        assert_eq!((decision.outcome, decision.reason), (Outcome::Deny, Reason::AuditUnavailable));
     }
     drop(held);
     wait_until(|| audit.writable());
@@ -956,6 +956,10 @@ fn decided(audit: &Audit, id: &str, method: &'static str, outcome: Outcome) -> E
 fn decide(audit: &Audit, id: &str) -> Decision {
     let mut entry = audit.open(&connection(), &request(id, "GET"), NOW);
     entry.record(evidence(id, "GET"), decision(Outcome::Forward)).decision.clone()
+}
+
+fn again(id: &str) -> Arc<Decided> {
+    Arc::new(Decided { evidence: evidence(id, "GET"), decision: decision(Outcome::Deny) })
 }
 
 fn connection() -> Arc<Connection> {

@@ -186,7 +186,15 @@ fn law_6_nothing_required_is_refused_in_every_mode() {
 
 #[test]
 fn law_6_empty_lists_do_not_compile() {
-    for that in ["{ all = [] }", "{ any = [] }", "{ not = { any = [] } }", "{ country = [] }", "{ method = [] }", "{ login = {} }", "{}"] {
+    for that in [
+        "{ all = [] }",
+        "{ any = [] }",
+        "{ not = { any = [] } }",
+        "{ country = [] }",
+        "{ method = [] }",
+        "{ login = {} }",
+        "{}",
+    ] {
         let text = format!(
             "[[resource]]\nid = 'a'\nhosts = ['a.example']\nupstream = 'http://127.0.0.1:1'\n\
              [[resource.require]]\nid = 'q'\nthat = {that}\n"
@@ -228,7 +236,8 @@ fn decide(policy: &Policy, evidence: &Evidence) -> Decision {
 fn counted(policy: &Policy, evidence: &Evidence) -> Evidence {
     let mut counted = evidence.clone();
     let fact = evidence.quotas.first().map_or(Fact::Absent, |(_, fact)| fact.clone());
-    counted.quotas = policy.needs(&evidence.request).limits.iter().map(|limit| (Arc::clone(&limit.name), fact.clone())).collect();
+    counted.quotas =
+        policy.needs(&evidence.request).limits.iter().map(|limit| (Arc::clone(&limit.name), fact.clone())).collect();
     counted
 }
 
@@ -287,7 +296,8 @@ impl World {
         );
         text.extend(self.resource.iter().map(|requirement| requirement.text("resource.require")));
         for route in &self.routes {
-            let matches: Vec<String> = route.matches.iter().map(|(method, path)| format!("'{method} {path}'")).collect();
+            let matches: Vec<String> =
+                route.matches.iter().map(|(method, path)| format!("'{method} {path}'")).collect();
             text += &format!("[[resource.route]]\nmatch = [{}]\n", matches.join(", "));
             text.extend(route.requirements.iter().map(|requirement| requirement.text("resource.route.require")));
         }
@@ -379,7 +389,10 @@ fn that() -> impl Strategy<Value = That> {
 
 /// All but `require-grant`, which compiles only beside a grant.
 fn otherwise() -> impl Strategy<Value = Option<Outcome>> {
-    prop::option::weighted(0.3, prop::sample::select(vec![Outcome::Observe, Outcome::StepUp, Outcome::Decoy, Outcome::Deny]))
+    prop::option::weighted(
+        0.3,
+        prop::sample::select(vec![Outcome::Observe, Outcome::StepUp, Outcome::Decoy, Outcome::Deny]),
+    )
 }
 
 fn requirement() -> impl Strategy<Value = Requirement> {
@@ -395,7 +408,11 @@ fn world() -> impl Strategy<Value = World> {
     // a route must not be written twice: each draws from its own methods
     let matches = move |methods: &'static [&'static str]| {
         prop::sample::subsequence(paths.to_vec(), 1..4).prop_map(move |paths| {
-            paths.into_iter().zip(methods.iter().copied().cycle()).map(|(path, method)| (method, path)).collect::<Vec<_>>()
+            paths
+                .into_iter()
+                .zip(methods.iter().copied().cycle())
+                .map(|(path, method)| (method, path))
+                .collect::<Vec<_>>()
         })
     };
     let route = move |methods| {
@@ -434,7 +451,9 @@ fn shuffle<T>(items: &mut [T], random: &mut u64) {
 
 // ---- random evidence ----
 
-fn fact<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 'static) -> impl Strategy<Value = Fact<T>> {
+fn fact<T: Clone + std::fmt::Debug + 'static>(
+    known: impl Strategy<Value = T> + 'static,
+) -> impl Strategy<Value = Fact<T>> {
     prop_oneof![
         6 => known.prop_map(Fact::Known),
         1 => Just(Fact::Absent),
@@ -506,13 +525,20 @@ fn identity() -> impl Strategy<Value = Evidence> {
         Binding::NoOwner,
         Binding::AnotherCertificate,
     ]);
-    (fact(certificate), fact(device), fact(subject), fact(binding)).prop_map(|(certificate, device, subject, binding)| {
-        Evidence { certificate, device, subject, binding, ..given::nothing() }
-    })
+    (fact(certificate), fact(device), fact(subject), fact(binding)).prop_map(
+        |(certificate, device, subject, binding)| Evidence {
+            certificate,
+            device,
+            subject,
+            binding,
+            ..given::nothing()
+        },
+    )
 }
 
 fn network() -> impl Strategy<Value = Network> {
-    let address = prop::sample::select(vec!["192.0.2.1", "198.51.100.1", "2001:db8::1"]).prop_map(|text| text.parse().unwrap());
+    let address =
+        prop::sample::select(vec!["192.0.2.1", "198.51.100.1", "2001:db8::1"]).prop_map(|text| text.parse().unwrap());
     let asn = prop::sample::select(vec![64_500, 64_501]).prop_map(|number| Asn { number, organisation: "".into() });
     let place = (fact(word(&["US", "CA", "KP"])), fact(word(&["AZ", "QC"])));
     (fact(address), place, fact(asn), fact(any::<bool>())).prop_map(|(address, (country, region), asn, hosting)| {
@@ -545,9 +571,10 @@ fn timing() -> impl Strategy<Value = Timing> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    let grants = prop::collection::vec((word(&["g", "h"]), prop::sample::select(vec![AT, AT + 1])), 0..3).prop_map(|grants| {
-        grants.into_iter().map(|(role, expires)| Grant { role, expires: Moment(expires) }).collect::<Arc<[Grant]>>()
-    });
+    let grants =
+        prop::collection::vec((word(&["g", "h"]), prop::sample::select(vec![AT, AT + 1])), 0..3).prop_map(|grants| {
+            grants.into_iter().map(|(role, expires)| Grant { role, expires: Moment(expires) }).collect::<Arc<[Grant]>>()
+        });
     let quota = prop_oneof![Just(Quota::Within), Just(Quota::Exceeded { retry_after_ms: 500 })];
     let asked = (
         prop::sample::select(vec!["a.example", "x.b.example", "a.example", "nowhere.example"]),
@@ -557,7 +584,14 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     );
     let emergency = prop_oneof![8 => Just(Emergency::Off), 1 => Just(Emergency::Observe), 1 => Just(Emergency::Deny)];
     let at = prop::sample::select(vec![AT, AT + 43_200_000, i64::MAX, i64::MIN]);
-    let rest = (fact(grants), fact(any::<bool>().prop_map(|attested| Posture { attested })), fact(quota), asked, emergency, at);
+    let rest = (
+        fact(grants),
+        fact(any::<bool>().prop_map(|attested| Posture { attested })),
+        fact(quota),
+        asked,
+        emergency,
+        at,
+    );
     (identity(), network(), timing(), rest).prop_map(|(identity, network, timing, rest)| {
         let (grants, posture, quota, (host, path, method, malformed), emergency, at) = rest;
         Evidence {

@@ -61,7 +61,9 @@ fn imports_point_one_way() {
         for used in file.uses() {
             match place(&used) {
                 Some(other) if other <= own => {}
-                Some(_) => wrong.push(format!("{}: `{}` may not use `{used}`, which comes after it", file.name, file.room)),
+                Some(_) => {
+                    wrong.push(format!("{}: `{}` may not use `{used}`, which comes after it", file.name, file.room))
+                }
                 None => wrong.push(format!("{}: `crate::{used}` is no room of src/lib.rs", file.name)),
             }
         }
@@ -92,7 +94,19 @@ fn the_pure_rooms_only_compute() {
 fn the_map_of_the_pure_rooms_cannot_be_walked() {
     let files = sources();
     let map = files.iter().find(|file| file.name == MAP_FILE).expect("the map has its file");
-    for word in ["iter", "iter_mut", "into_iter", "IntoIterator", "keys", "values", "values_mut", "drain", "retain", "for_each", "Deref"] {
+    for word in [
+        "iter",
+        "iter_mut",
+        "into_iter",
+        "IntoIterator",
+        "keys",
+        "values",
+        "values_mut",
+        "drain",
+        "retain",
+        "for_each",
+        "Deref",
+    ] {
         assert!(lines_with(&map.code, word).is_empty(), "{MAP_FILE} walks its map by `{word}`");
     }
     assert!(!map.code.contains("derive(Clone, Debug)"), "a derived `Debug` walks the map");
@@ -100,12 +114,19 @@ fn the_map_of_the_pure_rooms_cannot_be_walked() {
 
 #[test]
 fn the_reader_of_sources_sees_what_it_should() {
-    let code = strip("use crate::policy::x; // crate::gateway\nlet s = \"crate::cli \\\" \"; let c = '\"'; /* tokio */ fn f<'a>() {}\nlet r = r#\"std::fs\"#;");
+    let code = strip(
+        "use crate::policy::x; // crate::gateway\nlet s = \"crate::cli \\\" \"; let c = '\"'; /* tokio */ fn f<'a>() {}\nlet r = r#\"std::fs\"#;",
+    );
     assert!(code.contains("crate::policy") && code.contains("fn f<'a>"));
     for hidden in ["gateway", "cli", "tokio", "std::fs"] {
         assert!(!code.contains(hidden), "{hidden} in {code}");
     }
-    let file = Source { name: "x".into(), room: "x".into(), depth: 2, code: "use crate::{policy::{a, b}, evidence, store::c};\ncrate::audit::x()".into() };
+    let file = Source {
+        name: "x".into(),
+        room: "x".into(),
+        depth: 2,
+        code: "use crate::{policy::{a, b}, evidence, store::c};\ncrate::audit::x()".into(),
+    };
     assert_eq!(file.uses(), ["policy", "evidence", "store", "audit"]);
     assert_eq!(lines_with("a\nstd::fs::read\nmy_rand\nrand::x", "rand"), [4]);
     assert_eq!(lines_with("use std::{fs, net::IpAddr};", "std::fs"), [1]);

@@ -23,6 +23,15 @@ fn every_case_does_what_its_tests_say() {
 }
 
 #[test]
+fn the_language_page_says_what_compiles() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/README.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
+    assert_eq!(blocks.len(), 2);
+    hold(&[Source::new("README.md", blocks.concat())]);
+}
+
+#[test]
 fn every_fault_is_told_as_written() {
     let bless = std::env::var_os("RANGEGATE_BLESS").is_some();
     let bad = files("bad", "toml");
@@ -55,7 +64,10 @@ fn no_diagnostic_is_left_without_its_policy() {
 #[test]
 fn faults_of_all_files_come_at_once() {
     let sources = [
-        Source::new("a.toml", "[[resource]]\nid = 'a'\nhosts = ['x.example']\nupstream = 'ftp://x'\n[[resource.require]]\nid = 'q'\nthat = { country = 'XX' }\n"),
+        Source::new(
+            "a.toml",
+            "[[resource]]\nid = 'a'\nhosts = ['x.example']\nupstream = 'ftp://x'\n[[resource.require]]\nid = 'q'\nthat = { country = 'XX' }\n",
+        ),
         Source::new("b.toml", "[[resurce]]\nid = 'b'\n"),
         Source::new("c.toml", "[[require]]\nid = 'r'\nthat = { set = 'nowhere' }\n"),
     ];
@@ -70,18 +82,24 @@ fn origins_can_be_put_in_the_place_of_others() {
     let upstreams = BTreeMap::from([("http://127.0.0.1:9001".to_owned(), "http://127.0.0.1:40001".to_owned())]);
     let policy = Policy::compile(&sources, &Context { upstreams, ..context() }).unwrap();
     let origins: Vec<String> = policy.origins().iter().map(|origin| origin.to_string()).collect();
-    assert_eq!(origins, ["http://127.0.0.1:9002", "http://127.0.0.1:9003", "http://127.0.0.1:40001", "rangegate:assertion-keys"]);
+    assert_eq!(
+        origins,
+        ["http://127.0.0.1:9002", "http://127.0.0.1:9003", "http://127.0.0.1:40001", "rangegate:assertion-keys"]
+    );
     let same = Policy::compile(&sources, &context()).unwrap();
     assert_eq!(policy.version(), same.version(), "the version is that of the files");
 }
 
 fn hold(sources: &[Source]) {
-    let policy = Policy::compile(sources, &context()).unwrap_or_else(|faults| panic!("\n{}", render(&faults, sources, false)));
+    let policy =
+        Policy::compile(sources, &context()).unwrap_or_else(|faults| panic!("\n{}", render(&faults, sources, false)));
     let results = cases::run(&policy);
     assert!(!results.is_empty(), "no test in {}", sources[0].name);
     let wrong: Vec<String> = results
         .iter()
-        .filter_map(|result| Some(format!("{}: {}: {}", result.case.place.file, result.case.name, result.difference()?)))
+        .filter_map(|result| {
+            Some(format!("{}: {}: {}", result.case.place.file, result.case.name, result.difference()?))
+        })
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

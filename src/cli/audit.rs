@@ -21,7 +21,7 @@ enum AuditCommand {
 const EXAMPLES: &str = "\
 Examples:
   rangegate audit verify /var/log/rangegate
-  rangegate audit verify audit.jsonl.1 audit.jsonl --head /mnt/safe/audit.jsonl.head
+  rangegate audit verify audit.000000000001.jsonl audit.jsonl --head /mnt/safe/audit.head
 
 Exits with 0 when the log is whole and with 1 when it is not. A final line without its end counts as not whole: a
 crash leaves one, and so does a gateway that is writing it now.";

@@ -29,7 +29,7 @@ use fault::Fault;
 use forward::{Arrived, Failed, Passage};
 use headers::{ClientValues, Ours, Owned};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,6 +131,8 @@ impl Enforcer {
             Ok(Passed::Answer(mut arrived)) => {
                 entry.upstream(exchange(&arrived.origin, &arrived, began));
                 headers::response(arrived.response.headers_mut(), &request_id(decided));
+                // What the upstream speaks is its own affair.
+                *arrived.response.version_mut() = Version::HTTP_11;
                 arrived.response.body_mut().watch(registration, cut);
                 arrived.response
             }

@@ -16,7 +16,7 @@ use crate::sources::timing::ConnectionTiming;
 use crate::sources::transport::TcpSamples;
 use http::HeaderMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -85,6 +85,7 @@ impl Connection {
                 timing: ConnectionTiming::new(sources.timings.connection(), tcp),
                 trust: Arc::clone(&listener.trust),
                 pings: http2,
+                awaited: AtomicBool::new(false),
                 socket,
             }),
             client_values: match client.via {

@@ -1,7 +1,6 @@
 //! The gateway as a whole: started once, reloaded at will, drained at the end.
 
 use super::accept;
-use super::clock;
 use super::drain::{Phase, reached};
 use super::listener;
 use super::operations;
@@ -9,7 +8,6 @@ use super::reload;
 use super::settings::Settings;
 use super::shared::{Shared, StartFault};
 use super::worker::Worker;
-use crate::audit::ControlEvent;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -68,7 +66,6 @@ impl Gateway {
         let control = Arc::clone(&shared);
         threads.push(thread("control".into(), move || tend(control, operations, asked))?);
         shared.audit.metrics().policy(shared.policies.current().version());
-        shared.audit.control(ControlEvent::Start, env!("CARGO_PKG_VERSION"), clock::now());
         Ok(Running { shared, reload, threads, addresses, operations: operations_address })
     }
 }

@@ -93,7 +93,8 @@ impl Case {
 
     /// Reports requirements that no request like this has to meet.
     pub(super) fn check(&self, policy: &Policy) -> Vec<Diagnostic> {
-        let applying: Vec<&str> = policy.requirements_of(&self.request).iter().map(|requirement| &*requirement.id).collect();
+        let applying: Vec<&str> =
+            policy.requirements_of(&self.request).iter().map(|requirement| &*requirement.id).collect();
         let unknown = self.because.iter().flatten().filter(|(id, _)| !applying.contains(&&**id));
         unknown
             .map(|(id, place)| {

@@ -40,7 +40,8 @@ impl Policy {
         let sets = sets(&mut roots, &mut faults);
         let names = Names { sets: &sets, lists: &context.lists, owner: "*", requirement: "" };
         let has_baseline = roots.iter().any(|root| root.has("require"));
-        let baseline: Vec<_> = roots.iter_mut().flat_map(|root| requirement::all(root, Scope::Baseline, true, names)).collect();
+        let baseline: Vec<_> =
+            roots.iter_mut().flat_map(|root| requirement::all(root, Scope::Baseline, true, names)).collect();
         let mut drafts: Vec<Draft> = Vec::new();
         let mut cases = Vec::new();
         for root in &mut roots {
@@ -71,7 +72,8 @@ impl Policy {
 /// The first 16 hex digits of the SHA-256 over the sorted digests of the texts.
 fn version(files: &[Source]) -> Arc<str> {
     use aws_lc_rs::digest::{SHA256, digest};
-    let mut digests: Vec<_> = files.iter().map(|file| digest(&SHA256, file.text.as_bytes()).as_ref().to_vec()).collect();
+    let mut digests: Vec<_> =
+        files.iter().map(|file| digest(&SHA256, file.text.as_bytes()).as_ref().to_vec()).collect();
     digests.sort_unstable();
     let whole = digest(&SHA256, &digests.concat());
     let mut hex = String::new();
@@ -123,8 +125,11 @@ fn check(drafts: &[Draft], baseline: &[(Requirement, Place)], has_baseline: bool
         for (host, prefix, place) in draft.claims() {
             if let Some((owner, first)) = claims.insert((host, prefix), (&draft.resource.id, place)) {
                 let same = if *owner == draft.resource.id { "again" } else { "already" };
-                let fault = Diagnostic::error(place.clone(), format!("this host and path are {same} claimed by `{owner}`"));
-                faults.push(fault.label("a request can address one resource only").related(first.clone(), "claimed here"));
+                let fault =
+                    Diagnostic::error(place.clone(), format!("this host and path are {same} claimed by `{owner}`"));
+                faults.push(
+                    fault.label("a request can address one resource only").related(first.clone(), "claimed here"),
+                );
             }
         }
     }
@@ -144,7 +149,12 @@ fn twice<'n>(what: &str, names: impl IntoIterator<Item = (&'n str, &'n Place)>, 
 }
 
 /// Puts everything in its canonical order.
-fn assemble(mut drafts: Vec<Draft>, baseline: Vec<(Requirement, Place)>, version: Arc<str>, lists: &[Arc<str>]) -> Policy {
+fn assemble(
+    mut drafts: Vec<Draft>,
+    baseline: Vec<(Requirement, Place)>,
+    version: Arc<str>,
+    lists: &[Arc<str>],
+) -> Policy {
     drafts.sort_by(|a, b| a.resource.id.cmp(&b.resource.id));
     let mut hosts = Hosts::default();
     for (index, draft) in (0..).zip(&drafts) {
@@ -159,7 +169,8 @@ fn assemble(mut drafts: Vec<Draft>, baseline: Vec<(Requirement, Place)>, version
 
 fn guard(draft: Draft, baseline: &[Requirement]) -> Guarded {
     let requirements = sorted(draft.own);
-    let mut drafts: Vec<_> = draft.routes.into_iter().map(|route| (route.matches, sorted(route.requirements))).collect();
+    let mut drafts: Vec<_> =
+        draft.routes.into_iter().map(|route| (route.matches, sorted(route.requirements))).collect();
     drafts.sort_by(|(_, a), (_, b)| a.first().map(|first| &first.id).cmp(&b.first().map(|first| &first.id)));
     let mut tree = Segments::default();
     let mut routes = Vec::new();

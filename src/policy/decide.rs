@@ -79,8 +79,11 @@ impl Policy {
         let Some(guarded) = self.addressed(&evidence.request) else {
             return self.refuse(None, Reason::NothingAddressed);
         };
-        let findings: SmallVec<[Finding; 4]> =
-            self.applying(guarded, &evidence.request).map(|requirement| requirement.find(evidence)).collect();
+        let mut findings: SmallVec<[Finding; 4]> =
+            SmallVec::with_capacity(self.baseline.len() + guarded.requirements.len());
+        for requirement in self.applying(guarded, &evidence.request) {
+            findings.push(requirement.find(evidence));
+        }
         if findings.is_empty() {
             return self.refuse(Some(&guarded.resource), Reason::NothingRequired);
         }
@@ -236,5 +239,121 @@ impl<'p> Needs<'p> {
                 self.limits.push(limit);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Fact, Malformed, Quota};
+    use crate::policy::decision::{Remedy, Ruling};
+    use crate::policy::given::{self, Given};
+    use crate::policy::source::Source;
+    use crate::policy::{Context, LimitKey};
+
+    const TEXT: &str = "
+        [[require]]
+        id = 'polite'
+        that = { rate = { limit = 100, per = '1s', by = 'address' } }
+
+        [[resource]]
+        id = 'app'
+        hosts = ['app.example']
+        upstream = 'http://127.0.0.1:1'
+
+          [[resource.require]]
+          id = 'at-home'
+          that = { country = 'US' }
+
+          [[resource.require]]
+          id = 'signed-in'
+          that = { login = { with = 'passkey', within = '10m' } }
+
+          [[resource.route]]
+          match = 'POST /exports'
+            [[resource.route.require]]
+            id = 'unhurried'
+            that = { all = [{ rate = { limit = 2, per = '1h', by = 'subject' } }, { tls-rtt = { below = '1s' } }] }
+    ";
+
+    fn policy() -> Policy {
+        Policy::compile(&[Source::new("t", TEXT)], &Context::default()).expect("compiles")
+    }
+
+    fn evidence(policy: &Policy, request: &str, given: &str) -> Evidence {
+        let given = Given::read(&[given.to_owned()], policy).expect("reads");
+        given.evidence(given::request(request).expect("a request"), policy)
+    }
+
+    #[test]
+    fn a_malformed_request_is_refused_before_anything_else_is_asked() {
+        let policy = policy();
+        for emergency in [Emergency::Off, Emergency::Observe, Emergency::Deny] {
+            let mut evidence = evidence(&policy, "GET https://app.example/", "");
+            evidence.emergency = emergency;
+            evidence.request.malformed = Some(Malformed::AmbiguousFraming);
+            let decision = policy.decide(&evidence);
+            assert_eq!(decision.reason, Reason::Malformed(Malformed::AmbiguousFraming));
+            assert!(decision.resource.is_none() && decision.findings.is_empty());
+            assert!(matches!(decision.ruling(), Ruling::Deny));
+            assert!(policy.needs(&evidence.request).limits.is_empty());
+        }
+    }
+
+    #[test]
+    fn of_equal_demands_what_is_wrong_speaks_before_what_is_unknown() {
+        let policy = policy();
+        let decision = policy.decide(&evidence(&policy, "GET https://app.example/", "country = 'KP'"));
+        assert_eq!(decision.findings[0].reason, Reason::RateAbsent, "the baseline is the first and denies as well");
+        assert_eq!((decision.outcome, decision.reason), (Outcome::Deny, Reason::CountryOutside));
+    }
+
+    #[test]
+    fn each_request_counts_against_its_own_limits() {
+        let policy = policy();
+        let names = |request: &str| {
+            let needs = policy.needs(&given::request(request).expect("a request"));
+            let names: Vec<String> = needs.limits.iter().map(|limit| limit.name.to_string()).collect();
+            (names, needs.tls_round_trip)
+        };
+        let baseline = "*/polite/100-per-1000ms-by-address".to_owned();
+        assert_eq!(names("GET https://app.example/exports"), (vec![baseline.clone()], false));
+        let own = "app/unhurried/2-per-3600000ms-by-subject".to_owned();
+        assert_eq!(names("POST https://app.example/exports"), (vec![baseline, own], true));
+        assert_eq!(names("GET https://other.example/"), (vec![], false));
+        assert_eq!(policy.limits().map(|limit| limit.by).collect::<Vec<_>>(), [LimitKey::Address, LimitKey::Subject]);
+    }
+
+    #[test]
+    fn the_remedies_are_those_of_the_demand() {
+        let policy = policy();
+        let mut evidence = evidence(&policy, "GET https://app.example/", "country = 'US', quota = 'within'");
+        let decision = policy.decide(&evidence);
+        assert_eq!((decision.outcome, decision.reason), (Outcome::StepUp, Reason::LoginAbsent));
+        let login = Remedy::Login { with: Some("passkey".into()), within_seconds: Some(600) };
+        assert_eq!(decision.remedies().collect::<Vec<_>>(), [&login]);
+        for (_, fact) in &mut evidence.quotas {
+            *fact = Fact::Known(Quota::Exceeded { retry_after_ms: 700 });
+        }
+        let decision = policy.decide(&evidence);
+        assert_eq!((decision.outcome, decision.reason), (Outcome::Deny, Reason::RateExceeded));
+        assert_eq!(decision.remedies().collect::<Vec<_>>(), [&Remedy::Retry { after_ms: 700 }, &login]);
+    }
+
+    #[test]
+    fn a_decision_is_recorded_with_what_was_seen() {
+        let policy = policy();
+        let decision = policy.decide(&evidence(&policy, "GET https://app.example/", "country = 'KP'"));
+        let json = serde_json::to_value(&decision).expect("serializes");
+        assert_eq!(json["outcome"], "deny");
+        assert_eq!(json["would"], "deny");
+        assert_eq!(json["reason"], "country-outside");
+        assert_eq!(json["resource"], "app");
+        assert_eq!(json["policy"], **policy.version());
+        let finding = serde_json::json!({
+            "scope": "resource", "requirement": "at-home", "verdict": "unmet",
+            "reason": "country-outside", "demand": "deny", "seen": "KP",
+        });
+        assert_eq!(json["findings"][1], finding);
     }
 }

@@ -7,10 +7,10 @@
 //! ```
 
 use super::outcome::Outcome;
-use crate::evidence::Evidence;
 use super::reason::Reason;
 use super::resource::{Origin, Resource};
 use super::seen::Seen;
+use crate::evidence::Evidence;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;

@@ -50,7 +50,9 @@ fn rows(decision: &Decision) -> Vec<[String; 6]> {
 
 /// Pads every column but the last to its widest cell.
 fn align(rows: &[[String; 6]]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: [usize; 6] = std::array::from_fn(width);
     let mut out = String::new();
     for row in rows {
@@ -77,5 +79,60 @@ const fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Met => "met",
         Verdict::Unmet => "unmet",
         Verdict::Unknown => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Context;
+    use crate::policy::given::{self, Given};
+    use crate::policy::source::Source;
+
+    #[test]
+    fn the_table_shows_each_requirement_and_what_came_of_it() {
+        let text = "[[resource]]\nid = 'app'\nhosts = ['app.example']\nupstream = 'http://127.0.0.1:1'\nmode = 'observe'\n\
+                    [[resource.require]]\nid = 'at-home'\nthat = { country = 'US' }\n\
+                    [[resource.require]]\nid = 'no-relay'\nthat = { relay-gap = { below = '30ms' } }\n\
+                    [[resource.require]]\nid = 'signed-in'\nthat = { login = { known = true } }\n";
+        let policy = Policy::compile(&[Source::new("t", text)], &Context::default()).expect("compiles");
+        let given = Given::read(&["user=ann, rtt='12ms', tls-rtt='190ms'".to_owned(), "user=ann".to_owned()], &policy);
+        assert!(given.is_err(), "twice the same key");
+        let given = Given::read(&["user = 'ann', rtt = '12ms', tls-rtt = '190ms'".to_owned()], &policy).expect("reads");
+        let evidence = given.evidence(given::request("GET https://app.example/x").expect("a request"), &policy);
+        let expected = format!(
+            "\
+request   GET https://app.example/x
+resource  app
+policy    {}
+
+REQUIREMENT  SCOPE     FINDING  SEEN    DEMANDS  WHY
+at-home      resource  unknown  -       deny     The databases know no country for the address.
+no-relay     resource  unmet    178 ms  deny     TLS answers from farther away than TCP: something in between splits the connection.
+signed-in    resource  met      ann     -        The login has everything asked of it.
+
+outcome   observe (relay-gap-above)
+          TLS answers from farther away than TCP: something in between splits the connection.
+would be  deny, but `app` is observed, not enforced
+",
+            policy.version()
+        );
+        assert_eq!(explain(&policy, &evidence), expected);
+    }
+
+    #[test]
+    fn without_a_resource_there_is_no_table() {
+        let text = "[[resource]]\nid = 'app'\nhosts = ['app.example']\nupstream = 'http://127.0.0.1:1'\n\
+                    [[resource.require]]\nid = 'at-home'\nthat = { country = 'US' }\n";
+        let policy = Policy::compile(&[Source::new("t", text)], &Context::default()).expect("compiles");
+        let evidence =
+            Given::default().evidence(given::request("GET https://other.example/").expect("a request"), &policy);
+        let told = explain(&policy, &evidence);
+        assert!(
+            told.contains("resource  none")
+                && told
+                    .ends_with("outcome   deny (nothing-addressed)\n          No resource has this host and path.\n"),
+            "{told}"
+        );
     }
 }

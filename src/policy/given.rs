@@ -113,7 +113,6 @@ impl Given {
             None => Fact::Absent,
         }
     }
-
 }
 
 /// `country=US` as a shell user writes it, with the value in quotes; what is TOML already is left alone.
@@ -173,5 +172,92 @@ pub fn nothing() -> Evidence {
         quotas: SmallVec::new(),
         grants: Fact::Absent,
         posture: Fact::Absent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Binding;
+    use crate::policy::{Context, diagnostic};
+
+    fn policy() -> Policy {
+        let text = "[[resource]]\nid = 'r'\nhosts = ['r.example']\nupstream = 'http://127.0.0.1:1'\n\
+                    [[resource.require]]\nid = 'q'\nthat = { country = 'US' }\n";
+        let context = Context { lists: vec!["anonymous".into(), "hosting".into()], ..Context::default() };
+        Policy::compile(&[Source::new("t", text)], &context).expect("compiles")
+    }
+
+    fn read(texts: &[&str]) -> Result<Evidence, String> {
+        let policy = policy();
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        match Given::read(&texts, &policy) {
+            Ok(given) => Ok(given.evidence(request("GET https://r.example/").expect("a request"), &policy)),
+            Err((source, faults)) => Err(diagnostic::lines(&faults, &[source])),
+        }
+    }
+
+    #[test]
+    fn toml_and_shell_words_say_the_same() {
+        let toml = read(&["user = 'ann@corp.example', country = \"US\", rtt = '38ms'", "lists = ['hosting']"]);
+        let words = read(&["user=ann@corp.example", "country=US", "rtt=38ms", "list=hosting"]);
+        assert_eq!(toml, words);
+        let evidence = words.expect("reads");
+        assert_eq!(evidence.network.on_list("hosting"), Fact::Known(true));
+        assert_eq!(evidence.network.on_list("anonymous"), Fact::Known(false));
+        assert_eq!(read(&["at=2026-03-04T10:00:00Z"]), read(&["at = '2026-03-04T03:00:00-07:00'"]));
+    }
+
+    #[test]
+    fn what_is_not_stated_is_absent() {
+        let evidence = read(&[]).expect("reads");
+        assert_eq!(evidence.network.on_list("hosting"), Fact::Absent);
+        assert_eq!(
+            (&evidence.subject, &evidence.device, &evidence.binding),
+            (&Fact::Absent, &Fact::Absent, &Fact::Absent)
+        );
+        assert_eq!((&evidence.timing.tcp, &evidence.timing.relay_gap), (&Fact::Absent, &Fact::Absent));
+    }
+
+    #[test]
+    fn the_binding_follows_from_owner_and_user() {
+        for (given, binding) in [
+            ("user = 'ann', device = 'd', device-owner = 'ann'", Fact::Known(Binding::DeviceOnly)),
+            ("user = 'ann', device = 'd', device-owner = 'bob'", Fact::Known(Binding::AnotherOwner)),
+            ("user = 'ann', device = 'd'", Fact::Known(Binding::NoOwner)),
+            ("user = 'ann', device = 'd', bound = true", Fact::Known(Binding::TokenAndDevice)),
+            ("user = 'ann', device = 'd', bound = false", Fact::Known(Binding::AnotherOwner)),
+            ("device = 'd'", Fact::Absent),
+        ] {
+            assert_eq!(read(&[given]).expect("reads").binding, binding, "{given}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let told = read(&["contry=US", "rtt=38"]).expect_err("two faults");
+        assert!(
+            told.contains("--given:1:11: unknown key `contry`") && told.contains("`rtt` takes a duration"),
+            "{told}"
+        );
+        assert!(read(&["country"]).expect_err("no value").contains("not TOML"));
+    }
+
+    #[test]
+    fn a_request_is_a_method_and_an_address() {
+        let read = request("POST https://r.example:8443/runs/7?dry=1").expect("a request");
+        assert_eq!((&*read.method, &*read.host, &*read.path), ("POST", "r.example", "/runs/7"));
+        assert_eq!(request("GET https://r.example").expect("a request").path, "/");
+        for text in [
+            "",
+            "GET",
+            "get https://r.example/",
+            "GET http://r.example/",
+            "GET https://*.example/",
+            "GET https://r.example/a*",
+            "GET https://r.example/../x",
+        ] {
+            assert!(request(text).is_err(), "{text}");
+        }
     }
 }

@@ -80,7 +80,8 @@ fn name(text: &str) -> Result<&str, String> {
     if text.len() <= 253 && text.split('.').all(label) {
         Ok(text)
     } else {
-        Err("expected a name such as `payroll.corp.example` or `*.corp.example`; international names as `xn--…`".to_owned())
+        Err("expected a name such as `payroll.corp.example` or `*.corp.example`; international names as `xn--…`"
+            .to_owned())
     }
 }
 
@@ -91,8 +92,13 @@ mod tests {
     #[test]
     fn the_most_specific_host_decides() {
         let mut hosts = Hosts::default();
-        let claims =
-            [("a.example", "/"), ("*.example", "/"), ("*.b.example", "/"), ("api.b.example", "/v1"), ("*.c.example", "/only")];
+        let claims = [
+            ("a.example", "/"),
+            ("*.example", "/"),
+            ("*.b.example", "/"),
+            ("api.b.example", "/v1"),
+            ("*.c.example", "/only"),
+        ];
         for (index, (host, prefix)) in claims.into_iter().enumerate() {
             let host = HostPattern::parse(host).unwrap();
             hosts.claim(&host, &Pattern::parse_prefix(prefix).unwrap(), u32::try_from(index).unwrap());
@@ -118,7 +124,21 @@ mod tests {
         for good in ["localhost", "a-b.example", "*.corp.example", "192.0.2.1", "[::1]", "xn--bcher-kva.example"] {
             assert!(HostPattern::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "*", "*.", "A.example", "https://a.example", "a.example:443", "a.*.example", "a..example", "a.example.", "bücher.example", "-a.example", "[::x]", "[0::1]"] {
+        for bad in [
+            "",
+            "*",
+            "*.",
+            "A.example",
+            "https://a.example",
+            "a.example:443",
+            "a.*.example",
+            "a..example",
+            "a.example.",
+            "bücher.example",
+            "-a.example",
+            "[::x]",
+            "[0::1]",
+        ] {
             assert!(HostPattern::parse(bad).is_err(), "{bad}");
         }
     }

@@ -70,9 +70,8 @@ impl Requirement {
                 _ => Remedy::None,
             },
             Outcome::StepUp | Outcome::RequireGrant => decided
-                .into_iter()
-                .chain(self.criteria())
-                .find(|criterion| criterion.demand() == demand)
+                .filter(|criterion| criterion.demand() == demand)
+                .or_else(|| self.criteria().into_iter().find(|criterion| criterion.demand() == demand))
                 .map_or(Remedy::Login { with: None, within_seconds: None }, |criterion| criterion.remedy(evidence)),
         }
     }
@@ -104,7 +103,8 @@ impl Node {
 fn fold<'p>(nodes: &'p [Node], evidence: &Evidence, join: fn(Answer<'p>, Answer<'p>) -> Answer<'p>) -> Answer<'p> {
     nodes.iter().map(|node| node.answer(evidence)).reduce(join).unwrap_or_else(|| {
         // an empty list does not compile; were there one, it would refuse
-        let judgement = Judgement { verdict: Verdict::Unknown, reason: super::Reason::NothingRequired, seen: Seen::Nothing };
+        let judgement =
+            Judgement { verdict: Verdict::Unknown, reason: super::Reason::NothingRequired, seen: Seen::Nothing };
         Answer { verdict: Verdict::Unknown, demand: Outcome::Deny, judgement, criterion: None }
     })
 }

@@ -4,6 +4,7 @@
 //! passes when it is whole and good. One that is not yet whole is shown again, from its beginning, with more bytes;
 //! nothing of it is looked at twice.
 
+use super::grammar::{TOKEN, decimal, find_control, request_line};
 use crate::enforce::headers::forbidden_in_trailers;
 use crate::evidence::Malformed;
 
@@ -132,14 +133,14 @@ impl Framing {
         self.unit == Unit::Head
     }
 
-    /// Heads that passed.
-    pub const fn heads(&self) -> u32 {
-        self.heads
-    }
-
     /// Whether the last head asked for a WebSocket and nobody has said yet what follows.
     pub fn undecided(&self) -> bool {
         self.unit == Unit::Undecided
+    }
+
+    /// How many whole heads have passed.
+    pub const fn heads(&self) -> u32 {
+        self.heads
     }
 
     /// The handshake was refused: what follows is the next request.
@@ -324,94 +325,6 @@ impl Framing {
     }
 }
 
-/// Reads `method SP target SP version`; true for HTTP/1.0. What hyper would refuse by itself, without a record in the
-/// audit log, is refused here.
-fn request_line(line: &[u8]) -> Result<bool, Malformed> {
-    let method = line.iter().position(|b| !TOKEN[usize::from(*b)]).ok_or(Malformed::Syntax)?;
-    let (method, [b' ', rest @ ..]) = line.split_at(method) else { return Err(Malformed::Syntax) };
-    if method.is_empty() {
-        return Err(Malformed::Syntax);
-    }
-    if method.len() > 32 {
-        return Err(Malformed::Method);
-    }
-    let end = rest.iter().position(|b| *b == b' ').ok_or(Malformed::Syntax)?;
-    let (target, version) = rest.split_at(end);
-    let http_10 = match version {
-        b" HTTP/1.1" => false,
-        b" HTTP/1.0" => true,
-        _ => return Err(Malformed::Syntax),
-    };
-    match target {
-        [b'/', path @ ..] if path.iter().all(|b| TARGET[usize::from(*b)]) => Ok(http_10),
-        [b'/', path @ ..] if path.contains(&b'\t') => Err(Malformed::ControlByte),
-        [b'/', ..] => Err(Malformed::PathEncoding),
-        b"" => Err(Malformed::Syntax),
-        // Absolute and authority form are rare enough to be read twice.
-        other if other.iter().all(|b| TARGET[usize::from(*b)]) && http::Uri::try_from(other).is_ok() => Ok(http_10),
-        _ => Err(Malformed::TargetForm),
-    }
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    // A zero in front is octal to somebody.
-    if !(1..=18).contains(&digits.len()) || matches!(digits, [b'0', _, ..]) {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
-}
-
-/// `token` of RFC 9110 section 5.6.2.
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x7f {
-        table[byte as usize] = byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-            );
-        byte += 1;
-    }
-    table
-};
-
-/// What a target may hold: visible ASCII that is neither a fragment nor refused by hyper's parser in path or query.
-const TARGET: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0x21_u8;
-    while byte < 0x7f {
-        table[byte as usize] = !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"' | b'\\');
-        byte += 1;
-    }
-    table
-};
-
-/// The first control byte but tab, from `from` on; eight bytes at a time.
-fn find_control(bytes: &[u8], from: usize) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x80 * ONES;
-    let mut at = from;
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*eight);
-        let delete = word ^ (0x7f * ONES);
-        let low = word.wrapping_sub(0x20 * ONES) & !word;
-        let hits = (low | (delete.wrapping_sub(ONES) & !delete)) & HIGHS;
-        if hits == 0 {
-            at += 8;
-            continue;
-        }
-        // A borrow may mark bytes above a hit, never the lowest one.
-        let first = at + (hits.trailing_zeros() / 8) as usize;
-        if bytes[first] != b'\t' {
-            return Some(first);
-        }
-        at = first + 1;
-    }
-    let tail = bytes.get(at..)?;
-    tail.iter().position(|b| matches!(b, 0..0x20 | 0x7f) && *b != b'\t').map(|offset| at + offset)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -570,16 +483,6 @@ mod tests {
         assert_eq!(framing.advance(head), Ok(head.len()));
     }
 
-    /// A target that passes here is one hyper can read: else it would answer by itself and nobody would know.
-    #[test]
-    fn every_target_byte_that_passes_is_read_by_hyper() {
-        for byte in (0..=255_u8).filter(|byte| TARGET[usize::from(*byte)]) {
-            for target in [vec![b'/', byte], vec![b'/', b'?', byte]] {
-                assert!(http::Uri::try_from(target.as_slice()).is_ok(), "{byte:#x}");
-            }
-        }
-    }
-
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop::sample::select(vec![
             "GET / HTTP/1.1\r\n", "POST /a HTTP/1.1\r\n", "PUT / HTTP/1.0\r\n", "Host: a\r\n", "Content-Length: 3\r\n",
@@ -598,12 +501,6 @@ mod tests {
         #[test]
         fn no_bytes_panic(stream in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = whole(&stream);
-        }
-
-        #[test]
-        fn control_bytes_are_found(bytes in proptest::collection::vec(prop::sample::select(b"\0\t\n\r\x1f !a\x7e\x7f\x80\x9f\xff".to_vec()), 0..40), from in 0_usize..40) {
-            let expected = bytes.iter().enumerate().skip(from).find(|(_, b)| b.is_ascii_control() && **b != b'\t').map(|(at, _)| at);
-            prop_assert_eq!(find_control(&bytes, from), expected);
         }
 
         /// What hyper is shown in place of a broken head would itself pass.

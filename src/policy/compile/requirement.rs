@@ -1,9 +1,24 @@
 //! `[[require]]`: an id, what must hold, and what to do otherwise.
 
 use crate::policy::criteria::{
-    Names, asn::Asns, cidr::Cidr, country::Countries, device::Device, distance::Distance, grant::Grant, list::Lists,
-    login::Login, method::Methods, nearness::NotTooNear, path::Paths, posture::Attested, rate::Rate, region::Regions,
-    round_trip::{Measure, RoundTrip}, schedule::Schedule, set::Sets,
+    Names,
+    asn::Asns,
+    cidr::Cidr,
+    country::Countries,
+    device::Device,
+    distance::Distance,
+    grant::Grant,
+    list::Lists,
+    login::Login,
+    method::Methods,
+    nearness::NotTooNear,
+    path::Paths,
+    posture::Attested,
+    rate::Rate,
+    region::Regions,
+    round_trip::{Measure, RoundTrip},
+    schedule::Schedule,
+    set::Sets,
 };
 use crate::policy::criterion::Criterion;
 use crate::policy::decision::Scope;
@@ -57,7 +72,11 @@ fn lower(mut table: Table<'_>, scope: Scope, decoy: bool, names: Names<'_>) -> O
 fn otherwise(value: Value<'_>) -> Option<Outcome> {
     if value.is_text() && value.text() == Some(Outcome::Forward.code()) {
         let fault = Diagnostic::error(value.place(), "`otherwise` cannot be `forward`");
-        value.report(fault.label("this would require nothing").help("the lightest is `observe`: let through, watched, an alert raised"));
+        value.report(
+            fault
+                .label("this would require nothing")
+                .help("the lightest is `observe`: let through, watched, an alert raised"),
+        );
         return None;
     }
     let heavier = [Outcome::Observe, Outcome::RequireGrant, Outcome::StepUp, Outcome::Decoy, Outcome::Deny];

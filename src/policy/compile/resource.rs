@@ -1,8 +1,8 @@
 //! `[[resource]]`: what is protected, where it lives, what it requires.
 
+use super::Context;
 use super::requirement;
 use super::upstream;
-use super::Context;
 use crate::policy::criteria::{Names, method};
 use crate::policy::decision::Scope;
 use crate::policy::diagnostic::{Diagnostic, Place};
@@ -42,7 +42,9 @@ impl Draft {
     pub fn lower(mut table: Table<'_>, names: Names<'_>, context: &Context) -> Option<Self> {
         let id = table.required("id", requirement::id);
         let hosts = table.required("hosts", |hosts| {
-            hosts.one_or_more(|host| host.parsed("a host", "payroll.corp.example", HostPattern::parse).map(|name| (name, host.place())))
+            hosts.one_or_more(|host| {
+                host.parsed("a host", "payroll.corp.example", HostPattern::parse).map(|name| (name, host.place()))
+            })
         });
         let paths = table.optional("paths", |paths| {
             paths.one_or_more(|path| {
@@ -54,11 +56,13 @@ impl Draft {
         let decoy_place = table.key_place("decoy");
         let has_decoy = table.has("decoy");
         let decoy = table.optional("decoy", |value| upstream::lower(value, context));
-        let mode = table.or("mode", Mode::Enforce, |mode| mode.one_of(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
+        let mode = table
+            .or("mode", Mode::Enforce, |mode| mode.one_of(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
         let names = Names { owner: id.as_ref().map_or("", |(id, _)| id), ..names };
         let requires = table.has("require") || table.has("route");
         let own = requirement::all(&mut table, Scope::Resource, has_decoy, names);
-        let routes: Vec<RouteDraft> = table.tables("route").into_iter().filter_map(|route| RouteDraft::lower(route, has_decoy, names)).collect();
+        let routes: Vec<RouteDraft> =
+            table.tables("route").into_iter().filter_map(|route| RouteDraft::lower(route, has_decoy, names)).collect();
 
         let whole = Pattern::parse_prefix("/").ok()?;
         let paths = paths.unwrap_or_else(|| vec![(whole, table.place())]);

@@ -64,7 +64,10 @@ fn replaced(origin: Origin, value: Value<'_>, context: &Context) -> Option<Origi
     match parse(other) {
         Ok(origin) => Some(origin),
         Err(why) => {
-            let fault = Diagnostic::error(value.place(), format!("`{other}`, put in the place of `{origin}`, is not an upstream"));
+            let fault = Diagnostic::error(
+                value.place(),
+                format!("`{other}`, put in the place of `{origin}`, is not an upstream"),
+            );
             value.report(fault.label(why));
             None
         }
@@ -86,7 +89,19 @@ mod tests {
         ] {
             assert_eq!(parse(text).map(|origin| origin.to_string()), Ok(shown.to_owned()));
         }
-        for text in ["", "ftp://a", "http://", "http://a/b", "http://u@a", "http://a:0", "http://a:99999", "rangegate:x", "http://*.a", "a:80", "http://a b"] {
+        for text in [
+            "",
+            "ftp://a",
+            "http://",
+            "http://a/b",
+            "http://u@a",
+            "http://a:0",
+            "http://a:99999",
+            "rangegate:x",
+            "http://*.a",
+            "a:80",
+            "http://a b",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

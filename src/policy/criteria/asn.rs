@@ -16,7 +16,11 @@ impl Asns {
         let mut numbers = value.one_or_more(|number| match number.is_text() {
             true => number.parsed("a network number", "AS64500", |text| {
                 let digits = text.strip_prefix("AS").unwrap_or(text);
-                digits.parse::<u32>().ok().filter(|number| *number > 0).ok_or_else(|| "expected one such as `AS64500`".to_owned())
+                digits
+                    .parse::<u32>()
+                    .ok()
+                    .filter(|number| *number > 0)
+                    .ok_or_else(|| "expected one such as `AS64500`".to_owned())
             }),
             false => number.integer_in::<u32>(1..=i64::from(u32::MAX)),
         })?;

@@ -44,11 +44,17 @@ impl Cidr {
         match address {
             IpAddr::V4(address) => {
                 let after = self.v4.partition_point(|network| network.network() <= address);
-                after.checked_sub(1).and_then(|last| self.v4.get(last)).is_some_and(|network| network.contains(&address))
+                after
+                    .checked_sub(1)
+                    .and_then(|last| self.v4.get(last))
+                    .is_some_and(|network| network.contains(&address))
             }
             IpAddr::V6(address) => {
                 let after = self.v6.partition_point(|network| network.network() <= address);
-                after.checked_sub(1).and_then(|last| self.v6.get(last)).is_some_and(|network| network.contains(&address))
+                after
+                    .checked_sub(1)
+                    .and_then(|last| self.v6.get(last))
+                    .is_some_and(|network| network.contains(&address))
             }
         }
     }

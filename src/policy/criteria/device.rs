@@ -128,7 +128,10 @@ mod tests {
 
     #[test]
     fn status_and_names() {
-        assert_eq!(judge("{ device = { status = 'revoked' } }", "device = 'd', device-status = 'revoked'"), (Met, "device-present"));
+        assert_eq!(
+            judge("{ device = { status = 'revoked' } }", "device = 'd', device-status = 'revoked'"),
+            (Met, "device-present")
+        );
         let that = "{ device = { san = 'uri:urn:d' } }";
         assert_eq!(judge(that, "device = 'd', san = ['uri:urn:d']"), (Met, "device-present"));
         assert_eq!(judge(that, "device = 'd'"), (Unmet, "san-missing"));

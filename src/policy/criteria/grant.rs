@@ -22,7 +22,9 @@ impl Grant {
         Judgement::of(&evidence.grants, Reason::GrantsAbsent, |grants| {
             let held = || grants.iter().filter(|grant| grant.role == self.role);
             match held().map(|grant| grant.expires).max() {
-                Some(expires) if expires > evidence.at => Judgement::met(Reason::GrantHeld, Seen::Text(Arc::clone(&self.role))),
+                Some(expires) if expires > evidence.at => {
+                    Judgement::met(Reason::GrantHeld, Seen::Text(Arc::clone(&self.role)))
+                }
                 Some(expires) => Judgement::unmet(Reason::GrantExpired, Seen::Moment(expires)),
                 None => Judgement::unmet(Reason::GrantMissing, Seen::Nothing),
             }

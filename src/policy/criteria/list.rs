@@ -38,7 +38,8 @@ pub fn known(name: Value<'_>, lists: &[Arc<str>]) -> Option<Arc<str>> {
         return Some(Arc::clone(list));
     }
     let known: Vec<&str> = lists.iter().map(|list| &**list).collect();
-    let fault = Diagnostic::error(name.place(), format!("no list is called `{text}`")).label("not in the configuration");
+    let fault =
+        Diagnostic::error(name.place(), format!("no list is called `{text}`")).label("not in the configuration");
     name.report(match nearest(text, known.iter().copied()) {
         Some(near) => fault.suggest(name.place(), format!("\"{near}\"")),
         None if known.is_empty() => fault.help("the configuration has no lists: add `[[list]]` with a name and a path"),

@@ -80,7 +80,9 @@ impl Login {
                 }
             }
             // a login in the future has no age
-            Some(authenticated) => Judgement { seen: Seen::Moment(authenticated), ..Judgement::unknown(Reason::LoginTimeUnknown) },
+            Some(authenticated) => {
+                Judgement { seen: Seen::Moment(authenticated), ..Judgement::unknown(Reason::LoginTimeUnknown) }
+            }
             None => Judgement::unknown(Reason::LoginTimeUnknown),
         }
     }
@@ -133,7 +135,10 @@ mod tests {
     fn a_bound_token_belongs_to_this_certificate() {
         let that = "{ login = { bound = true } }";
         assert_eq!(judge(that, "user = 'ann', device = 'd', bound = true"), (Met, "login-present"));
-        assert_eq!(judge(that, "user = 'ann', device = 'd', bound = 'another-certificate'"), (Unmet, "token-elsewhere"));
+        assert_eq!(
+            judge(that, "user = 'ann', device = 'd', bound = 'another-certificate'"),
+            (Unmet, "token-elsewhere")
+        );
         assert_eq!(judge(that, "user = 'ann', device = 'd', bound = 'device-only'"), (Unmet, "token-unbound"));
     }
 

@@ -43,7 +43,9 @@ fn texts(value: Value<'_>) -> Option<Box<[Arc<str>]>> {
 fn affirmed(value: Value<'_>) -> Option<bool> {
     if !value.boolean()? {
         let fault = Diagnostic::error(value.place(), format!("`{}` can only be `true`", value.key()));
-        value.report(fault.label("this would ask for nothing").help("leave the key out, or put the criterion under `not`"));
+        value.report(
+            fault.label("this would ask for nothing").help("leave the key out, or put the criterion under `not`"),
+        );
         return None;
     }
     Some(true)

@@ -13,7 +13,10 @@ impl NotTooNear {
     pub fn lower(value: Value<'_>) -> Option<Self> {
         match value.boolean()? {
             false => Some(Self),
-            true => value.fault("`too-near` can only be `false`", "write `false`: the round trip must not prove the place false"),
+            true => value.fault(
+                "`too-near` can only be `false`",
+                "write `false`: the round trip must not prove the place false",
+            ),
         }
     }
 

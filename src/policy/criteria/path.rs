@@ -13,8 +13,9 @@ pub struct Paths(Box<[Pattern]>);
 
 impl Paths {
     pub fn lower(value: Value<'_>) -> Option<Self> {
-        let patterns =
-            value.one_or_more(|path| path.parsed("a path pattern", "/admin/**", |text| Pattern::parse(text).map_err(str::to_owned)))?;
+        let patterns = value.one_or_more(|path| {
+            path.parsed("a path pattern", "/admin/**", |text| Pattern::parse(text).map_err(str::to_owned))
+        })?;
         Some(Self(patterns.into()))
     }
 

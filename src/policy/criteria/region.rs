@@ -32,7 +32,9 @@ impl Regions {
             }
             Judgement::of(&place.region, Reason::RegionAbsent, |region| {
                 let seen = Seen::Text(Arc::clone(region));
-                let named = |(code, name): &([u8; 2], Box<str>)| code == country.as_bytes() && name.eq_ignore_ascii_case(region);
+                let named = |(code, name): &([u8; 2], Box<str>)| {
+                    code == country.as_bytes() && name.eq_ignore_ascii_case(region)
+                };
                 if self.0.iter().any(named) {
                     Judgement::met(Reason::RegionInside, seen)
                 } else {

@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn each_measure_reads_its_own_fact() {
-        for (name, code) in [("rtt", "rtt"), ("tls-rtt", "tls-rtt"), ("rtt-excess", "rtt-excess"), ("relay-gap", "relay-gap")] {
+        for (name, code) in
+            [("rtt", "rtt"), ("tls-rtt", "tls-rtt"), ("rtt-excess", "rtt-excess"), ("relay-gap", "relay-gap")]
+        {
             let that = format!("{{ {name} = {{ below = '30ms' }} }}");
             for (given, verdict, end) in [
                 (format!("{name} = '29.9ms'"), Met, "below"),

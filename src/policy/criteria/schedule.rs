@@ -29,9 +29,12 @@ impl Schedule {
         let mut table = value.table()?;
         if !table.has("days") && !table.has("hours") {
             let fault = Diagnostic::error(table.place(), "`schedule` names neither days nor hours");
-            table.report(fault.label("this is always").help("write `days = [\"mon-fri\"]` or `hours = \"08:00-18:00\"`"));
+            table.report(
+                fault.label("this is always").help("write `days = [\"mon-fri\"]` or `hours = \"08:00-18:00\"`"),
+            );
         }
-        let days = table.optional("days", |value| value.one_or_more(|days| days.parsed("a day", "mon-fri", parse_days)));
+        let days =
+            table.optional("days", |value| value.one_or_more(|days| days.parsed("a day", "mon-fri", parse_days)));
         let hours = table.optional("hours", |value| value.parsed("a span of hours", "08:00-18:00", parse_hours));
         let zone = table.required("zone", lower_zone);
         table.finish();
@@ -57,7 +60,8 @@ impl Schedule {
     }
 
     fn covers(&self, day: Weekday, minute: u16) -> bool {
-        let on = |day: Weekday| self.days.get(usize::from(day.to_monday_zero_offset().unsigned_abs())).is_some_and(|on| *on);
+        let on =
+            |day: Weekday| self.days.get(usize::from(day.to_monday_zero_offset().unsigned_abs())).is_some_and(|on| *on);
         if self.from < self.to {
             on(day) && (self.from..self.to).contains(&minute)
         } else {
@@ -70,18 +74,23 @@ impl Schedule {
 fn parse_days(text: &str) -> Result<[bool; 7], String> {
     let day = |name: &str| {
         let name = name.trim().to_ascii_lowercase();
-        DAYS.iter().position(|day| *day == name).ok_or_else(|| "expected `mon` to `sun`, or a span such as `mon-fri`".to_owned())
+        DAYS.iter()
+            .position(|day| *day == name)
+            .ok_or_else(|| "expected `mon` to `sun`, or a span such as `mon-fri`".to_owned())
     };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (day(first)?, day(last)?);
-    Ok(std::array::from_fn(|day| if first <= last { (first..=last).contains(&day) } else { day >= first || day <= last }))
+    Ok(std::array::from_fn(
+        |day| if first <= last { (first..=last).contains(&day) } else { day >= first || day <= last },
+    ))
 }
 
 /// `08:00-18:00`; `24:00` is the end of the day.
 fn parse_hours(text: &str) -> Result<(u16, u16), String> {
     let usage = || "expected two times of the day, such as `08:00-18:00` or `22:00-06:00`".to_owned();
     let minute = |time: &str| {
-        let (hour, minute) = time.trim().split_once(':').filter(|(hour, minute)| hour.len() == 2 && minute.len() == 2)?;
+        let (hour, minute) =
+            time.trim().split_once(':').filter(|(hour, minute)| hour.len() == 2 && minute.len() == 2)?;
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten();
         let (hour, minute) = (digits(hour)?, digits(minute)?);
         (minute < 60 && hour * 60 + minute <= DAY_MINUTES).then_some(hour * 60 + minute)
@@ -132,9 +141,12 @@ mod tests {
     #[test]
     fn hours_past_midnight_belong_to_the_day_they_began() {
         let that = "{ schedule = { days = ['fri'], hours = '22:00-06:00', zone = 'UTC' } }";
-        for (at, expected) in
-            [("2026-03-06T23:00:00Z", Met), ("2026-03-07T05:59:00Z", Met), ("2026-03-07T06:00:00Z", Unmet), ("2026-03-06T05:00:00Z", Unmet)]
-        {
+        for (at, expected) in [
+            ("2026-03-06T23:00:00Z", Met),
+            ("2026-03-07T05:59:00Z", Met),
+            ("2026-03-07T06:00:00Z", Unmet),
+            ("2026-03-06T05:00:00Z", Unmet),
+        ] {
             assert_eq!(judge(that, &format!("at = '{at}'")).0, expected, "{at}");
         }
         assert_eq!(judge("{ schedule = { days = 'sat-mon', zone = 'UTC' } }", "at = '2026-03-08T12:00:00Z'").0, Met);
@@ -146,7 +158,10 @@ mod tests {
             ("{ schedule = { days = 'monday', zone = 'UTC' } }", "`monday` is not a day\n"),
             ("{ schedule = { hours = '8-18', zone = 'UTC' } }", "`8-18` is not a span of hours\n"),
             ("{ schedule = { hours = '08:00-08:00', zone = 'UTC' } }", "`08:00-08:00` is not a span of hours\n"),
-            ("{ schedule = { hours = '08:00-18:00', zone = 'America/Phenix' } }", "`America/Phenix` is not a time zone\n"),
+            (
+                "{ schedule = { hours = '08:00-18:00', zone = 'America/Phenix' } }",
+                "`America/Phenix` is not a time zone\n",
+            ),
             ("{ schedule = { hours = '08:00-18:00' } }", "`zone` is missing\n"),
             ("{ schedule = { zone = 'UTC' } }", "`schedule` names neither days nor hours\n"),
         ] {

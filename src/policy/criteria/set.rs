@@ -1,9 +1,9 @@
 //! `set`: networks and countries under a name of the policy's own, `[set.office]`.
 
+use super::Names;
 use super::asn::Asns;
 use super::cidr::Cidr;
 use super::country::Countries;
-use super::Names;
 use crate::evidence::Evidence;
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
@@ -25,7 +25,8 @@ impl Set {
     pub fn lower(name: &str, value: Value<'_>) -> Option<Self> {
         let mut table = value.table()?;
         if table.keys().is_empty() {
-            let fault = Diagnostic::error(value.place(), format!("the set `{name}` holds nothing")).label("an empty table");
+            let fault =
+                Diagnostic::error(value.place(), format!("the set `{name}` holds nothing")).label("an empty table");
             value.report(fault.help("give it a `cidr`, `asn` or `country`"));
             return None;
         }

@@ -44,7 +44,8 @@ pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
         (_, _, Some(_)) => Some(Binding::AnotherOwner),
         (_, _, None) => Some(Binding::NoOwner),
     });
-    let owner = owner.or_else(|| user.filter(|_| matches!(binding, Some(Binding::TokenAndDevice | Binding::DeviceOnly))));
+    let owner =
+        owner.or_else(|| user.filter(|_| matches!(binding, Some(Binding::TokenAndDevice | Binding::DeviceOnly))));
     if let Some(name) = certificate {
         let text: Arc<str> = name.into();
         evidence.certificate = Fact::Known(Arc::new(Certificate {
@@ -104,7 +105,8 @@ pub(super) fn timing(table: &mut Table<'_>, timing: &mut Timing) {
     let tls = table.optional("tls-rtt", rtt);
     let gap = table.optional("relay-gap", rtt).or_else(|| Some(tls?.saturating_sub(tcp?)));
     let known = |rtt: Option<Rtt>| rtt.map_or(Fact::Absent, Fact::Known);
-    timing.tcp = known(tcp).map(|rtt| TcpTiming { first: rtt, minimum: rtt, smoothed: rtt, variation: Rtt::from_micros(0) });
+    timing.tcp =
+        known(tcp).map(|rtt| TcpTiming { first: rtt, minimum: rtt, smoothed: rtt, variation: Rtt::from_micros(0) });
     timing.tls = known(tls).map(|minimum| TlsTiming { minimum, samples: 1, source: TlsSource::Http2Settings });
     timing.relay_gap = known(gap);
     timing.excess = known(table.optional("rtt-excess", rtt));
@@ -133,6 +135,10 @@ pub(super) fn moment(value: Value<'_>) -> Option<Moment> {
 fn needs(table: &Table<'_>, keys: &[&str], stated: &str) {
     for key in keys.iter().filter(|key| table.has(key) && !table.has(stated)) {
         let fault = Diagnostic::error(table.key_place(key), format!("`{key}` is given without `{stated}`"));
-        table.report(fault.label(format!("this says something of a `{stated}`")).help(format!("state `{stated} = \"…\"` as well")));
+        table.report(
+            fault
+                .label(format!("this says something of a `{stated}`"))
+                .help(format!("state `{stated} = \"…\"` as well")),
+        );
     }
 }

@@ -1,0 +1,30 @@
+# `make test` is the whole of it: it installs what is missing and runs everything a change must pass.
+
+.PHONY: demo test lint deny bench fuzz dist
+
+demo:
+	cargo run --release -- demo
+
+test:
+	scripts/test
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --release --all-targets -- -D warnings
+
+deny:
+	scripts/deny
+
+# Minutes, and best on a quiet machine. `cargo run` lines for single parts: benches/README.md.
+bench:
+	cargo run --release -p rangegate-benches --bin decide
+	cargo build --profile dist
+	cargo run --profile dist -p rangegate-benches --bin walk
+
+# One target for as long as one likes: `make fuzz TARGET=sanitize`. See fuzz/README.md.
+TARGET ?= sanitize
+fuzz:
+	cargo fuzz run --sanitizer none $(TARGET)
+
+dist:
+	cargo build --profile dist

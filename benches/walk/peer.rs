@@ -1,0 +1,84 @@
+//! A gateway under measurement, and the proof that it is one.
+
+use crate::cpu::{self, Reading};
+use crate::fixture::{CONSOLE, Fixture, PAYROLL};
+use crate::load::Client;
+use crate::nginx::Server;
+use rangegate_benches::Result;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct Peer {
+    /// In the head of the table.
+    pub name: String,
+    pub server: Server,
+    /// Whether it knows people, and not only devices.
+    pub reads_tokens: bool,
+}
+
+/// As whom a row asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The listed device.
+    Device,
+    /// The listed device and a bearer token in every request.
+    Person,
+}
+
+impl Peer {
+    pub fn client(&self, fixture: &Fixture, caller: Caller) -> Result<Client> {
+        let (host, bearer) = match caller {
+            Caller::Device => (CONSOLE, None),
+            Caller::Person => (PAYROLL, Some(fixture.issued.bearer.clone())),
+        };
+        Client::new(fixture, Some(&fixture.known), self.server.address, host, bearer)
+    }
+
+    /// A gateway that lets everybody through is fast. This one lets the listed device through, tells the upstream whose
+    /// it is, and refuses another device of the same authority, a client without a certificate and, where it reads
+    /// tokens, a resource for people to a device alone.
+    pub async fn prove(&self, fixture: &Fixture) -> Result<()> {
+        self.forwards(fixture, Caller::Device).await?;
+        self.forwards(fixture, Caller::Person).await?;
+        let client = |device, host| Client::new(fixture, device, self.server.address, host, None);
+        let mut refused = vec![
+            (client(Some(&fixture.stranger), CONSOLE)?, "an unlisted device"),
+            (client(None, CONSOLE)?, "a client without a certificate"),
+        ];
+        if self.reads_tokens {
+            refused.push((client(Some(&fixture.known), PAYROLL)?, "a device without a person"));
+        }
+        for (client, who) in refused {
+            // Refused in the handshake or by an answer: both are refusals.
+            if let Ok((200, _)) = client.get("/seen").await {
+                return Err(self.fault(&format!("lets {who} through")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn forwards(&self, fixture: &Fixture, caller: Caller) -> Result<()> {
+        let mut last = String::new();
+        // Key sets and the like may still be on their way.
+        for _ in 0..50 {
+            match self.client(fixture, caller)?.get("/seen").await {
+                Ok((200, seen)) if !seen.is_empty() => return Ok(()),
+                Ok((200, _)) => return Err(self.fault("tells the upstream nothing of the client")),
+                Ok((status, body)) => last = format!("status {status}\n{}", String::from_utf8_lossy(&body)),
+                Err(why) => last = why.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(self.fault(&format!("does not forward for the listed device ({caller:?}): {last}")))
+    }
+
+    /// CPU time so far, read when the last answers' log records and closed connections have been dealt with.
+    pub async fn settled(&self) -> Result<Reading> {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        cpu::read(self.server.process.id())
+    }
+
+    pub fn fault(&self, what: &str) -> Box<dyn std::error::Error + Send + Sync> {
+        format!("{} {what}\nit said:\n{}", self.name, self.server.process.said()).into()
+    }
+}

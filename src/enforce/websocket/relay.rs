@@ -1,0 +1,401 @@
+//! The relay's state: two lanes, what the gateway itself says to the client, and when it has to.
+
+use super::frames::{self, Frames, Next, Payload};
+use super::lane::Lane;
+use super::{Closing, Ended, RelaySettings, Summary};
+use crate::evidence::timing::TlsSource;
+use crate::latency::Rtt;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+/// The bound on a close in good order.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the second close frame may take after the first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// So many pings may be unanswered, and none is forgotten sooner: a late answer must not go upstream.
+const PINGS: usize = 4;
+const PING_MEMORY: Duration = Duration::from_secs(60);
+
+pub(super) struct Relay<C, U> {
+    client: C,
+    upstream: U,
+    settings: RelaySettings,
+    up: Lane,
+    down: Lane,
+    /// What the gateway itself says to the client, and how much of it was written.
+    inject: Vec<u8>,
+    injected: usize,
+    pings: VecDeque<([u8; 8], Option<Instant>)>,
+    next_ping: Option<Instant>,
+    active: Instant,
+    deadline: Option<Instant>,
+    end: Option<(Ended, Option<u16>)>,
+    phase: Phase,
+    /// The upstream is where a close frame may follow, and is owed one.
+    farewell: bool,
+    client_shut: bool,
+    upstream_shut: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The close frame in `inject` goes out at the next boundary.
+    Closing,
+    /// It is out; the client's answer is awaited.
+    Closed,
+    /// Both ends are being shut down.
+    Finished,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay<C, U> {
+    pub(super) fn new(client: C, upstream: U, settings: RelaySettings) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            upstream,
+            settings,
+            up: Lane::new(Frames::from_client()),
+            down: Lane::new(Frames::from_upstream()),
+            inject: Vec::new(),
+            injected: 0,
+            pings: VecDeque::new(),
+            // The first at once: many sockets live shorter than an interval.
+            next_ping: settings.ping_interval.map(|_| now),
+            active: now,
+            deadline: None,
+            end: None,
+            phase: Phase::Open,
+            farewell: false,
+            client_shut: false,
+            upstream_shut: false,
+        }
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut cut: Pin<&mut impl Future<Output = Closing>>,
+        mut timer: Pin<&mut Sleep>,
+        sink: &mut impl FnMut(Rtt, TlsSource),
+    ) -> Poll<Summary> {
+        loop {
+            if self.phase == Phase::Finished {
+                return self.poll_finish(cx, timer.as_mut());
+            }
+            if self.phase == Phase::Open
+                && let Poll::Ready(closing) = cut.as_mut().poll(cx)
+            {
+                self.close(Ended::Cut, &closing);
+            }
+            self.keep_time();
+            let moved = match self.phase {
+                Phase::Open | Phase::Closing => self.poll_down(cx),
+                Phase::Closed => self.poll_answer(cx),
+                Phase::Finished => true,
+            };
+            if (self.phase == Phase::Open && self.poll_up(cx, sink)) || moved {
+                continue;
+            }
+            let Some(wake) = self.next_event() else { return Poll::Pending };
+            // An earlier alarm may stand: the wheel is not turned for every byte.
+            if timer.is_elapsed() || timer.deadline() > wake.into() {
+                timer.as_mut().reset(wake.into());
+            }
+            ready!(timer.as_mut().poll(cx));
+        }
+    }
+
+    /// The earliest moment at which `keep_time` has something to do.
+    fn next_event(&self) -> Option<Instant> {
+        let open = self.phase == Phase::Open;
+        let ping = self.next_ping.filter(|_| open);
+        let idle = self.settings.idle_timeout.filter(|_| open).map(|limit| self.active + limit);
+        [ping, idle, self.deadline].into_iter().flatten().min()
+    }
+
+    fn keep_time(&mut self) {
+        let Some(event) = self.next_event() else { return };
+        let now = Instant::now();
+        if now < event {
+            return;
+        }
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return self.finish(Ended::Idle, None);
+        }
+        if self.phase != Phase::Open {
+            return;
+        }
+        if self.settings.idle_timeout.is_some_and(|limit| now >= self.active + limit) {
+            self.close(Ended::Idle, &Closing { code: 1001, reason: Cow::Borrowed("idle for too long") });
+        } else if let (Some(interval), Some(_)) = (self.settings.ping_interval, self.next_ping) {
+            self.next_ping = Some(now + interval);
+            let mut secret = [0; 8];
+            if self.pings.back().is_some_and(|(_, sent)| sent.is_some_and(|sent| now > sent + PING_MEMORY)) {
+                self.pings.clear();
+            }
+            let room = self.inject.is_empty() && self.pings.len() < PINGS;
+            if room && aws_lc_rs::rand::fill(&mut secret).is_ok() {
+                self.inject.extend_from_slice(&frames::ping(secret));
+                self.pings.push_front((secret, None));
+            }
+        }
+    }
+
+    /// Ends it in good order: a close frame at the next boundary, and nothing upstream any more.
+    fn close(&mut self, ended: Ended, closing: &Closing) {
+        self.end.get_or_insert((ended, Some(closing.code)));
+        if self.down.closed {
+            // The client has its close frame already.
+            return self.finish(ended, None);
+        }
+        self.farewell = !self.up.closed && self.up.at_boundary();
+        self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
+        self.phase = Phase::Closing;
+        if self.injected == 0 {
+            self.inject.clear();
+        }
+        self.inject.extend_from_slice(&frames::close(closing.code, &closing.reason, None));
+    }
+
+    fn finish(&mut self, ended: Ended, code: Option<u16>) {
+        self.end.get_or_insert((ended, code));
+        if self.phase == Phase::Finished {
+            return;
+        }
+        if self.phase == Phase::Open {
+            self.farewell = !self.up.closed && self.up.at_boundary();
+            self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
+        }
+        self.phase = Phase::Finished;
+    }
+
+    /// Upstream to client. True when something moved.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.inject.is_empty() && (self.injected > 0 || self.down.at_boundary()) {
+            return self.poll_inject(cx);
+        }
+        match self.down.poll_write(cx, &mut self.client) {
+            Poll::Pending => return false,
+            Poll::Ready(Err(_)) => {
+                self.finish(Ended::Client, None);
+                return true;
+            }
+            Poll::Ready(Ok(())) => {}
+        }
+        if self.look_down() {
+            return true;
+        }
+        if !self.down.closed {
+            match self.down.poll_read(cx, &mut self.upstream) {
+                Poll::Ready(Ok(1..)) => {
+                    self.active = Instant::now();
+                    self.look_down();
+                    return true;
+                }
+                Poll::Ready(_) => {
+                    self.finish(Ended::Upstream, None);
+                    return true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        if self.down.poll_flush(cx, &mut self.client).is_err() {
+            self.finish(Ended::Client, None);
+            return true;
+        }
+        false
+    }
+
+    /// Finds what of the held bytes may go to the client; stops at a boundary when there is something to put in.
+    fn look_down(&mut self) -> bool {
+        let before = self.down.ready;
+        while !self.down.closed && self.down.ready < self.down.buffer.len() {
+            if !self.inject.is_empty() && self.down.frames.at_boundary() {
+                break;
+            }
+            match self.down.frames.next(&self.down.buffer[self.down.ready..]) {
+                Next::Incomplete => break,
+                Next::Data(length) | Next::Ping(length) | Next::Pong(length, _) => self.down.ready += length,
+                Next::Close(length, code) => {
+                    self.down.ready += length;
+                    self.half_closed(Ended::Upstream, code);
+                    self.down.closed = true;
+                }
+                Next::Violation => {
+                    self.down.buffer.truncate(self.down.ready);
+                    self.close(Ended::UpstreamViolation, &Closing { code: 1014, reason: Cow::Borrowed("bad gateway") });
+                    return true;
+                }
+            }
+        }
+        self.down.ready > before
+    }
+
+    fn poll_inject(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.injected < self.inject.len() {
+            match Pin::new(&mut self.client).poll_write(cx, &self.inject[self.injected..]) {
+                Poll::Ready(Ok(written @ 1..)) => self.injected += written,
+                Poll::Ready(_) => {
+                    self.finish(Ended::Client, None);
+                    return true;
+                }
+                Poll::Pending => return false,
+            }
+        }
+        self.inject = Vec::new();
+        self.injected = 0;
+        self.down.unflushed = true;
+        if let Some((_, sent @ None)) = self.pings.front_mut() {
+            *sent = Some(Instant::now());
+        }
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Closed;
+        }
+        true
+    }
+
+    /// Client to upstream. True when something moved.
+    fn poll_up(&mut self, cx: &mut Context<'_>, sink: &mut impl FnMut(Rtt, TlsSource)) -> bool {
+        match self.up.poll_write(cx, &mut self.upstream) {
+            Poll::Pending => return false,
+            Poll::Ready(Err(_)) => {
+                self.finish(Ended::Upstream, None);
+                return true;
+            }
+            Poll::Ready(Ok(())) => {}
+        }
+        if self.up.closed && self.down.closed && self.down.given == self.down.ready {
+            self.finish(Ended::Client, None);
+            return true;
+        }
+        if !self.up.closed {
+            match self.up.poll_read(cx, &mut self.client) {
+                Poll::Ready(Ok(1..)) => {
+                    self.look_up(sink);
+                    return true;
+                }
+                Poll::Ready(_) => {
+                    self.finish(Ended::Client, None);
+                    return true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        if self.up.poll_flush(cx, &mut self.upstream).is_err() {
+            self.finish(Ended::Upstream, None);
+            return true;
+        }
+        false
+    }
+
+    /// Finds what of the held bytes may go upstream, and keeps the answers to our pings.
+    fn look_up(&mut self, sink: &mut impl FnMut(Rtt, TlsSource)) {
+        while !self.up.closed && self.up.ready < self.up.buffer.len() {
+            match self.up.frames.next(&self.up.buffer[self.up.ready..]) {
+                Next::Incomplete => return,
+                Next::Data(length) | Next::Ping(length) => {
+                    self.up.ready += length;
+                    self.active = Instant::now();
+                }
+                Next::Pong(length, payload) => match self.answered(&payload) {
+                    Some(round_trip) => {
+                        self.up.buffer.drain(self.up.ready..self.up.ready + length);
+                        sink(round_trip, TlsSource::WebsocketPing);
+                    }
+                    None => {
+                        self.up.ready += length;
+                        self.active = Instant::now();
+                    }
+                },
+                Next::Close(length, code) => {
+                    self.up.ready += length;
+                    self.half_closed(Ended::Client, code);
+                    self.up.closed = true;
+                }
+                Next::Violation => {
+                    self.up.buffer.truncate(self.up.ready);
+                    self.close(Ended::ClientViolation, &Closing { code: 1002, reason: Cow::Borrowed("protocol error") });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The round trip, if a pong answers one of our pings; each is answered once. Pongs keep their order, and clients may
+    /// answer only the latest ping: older ones are answered with it.
+    fn answered(&mut self, payload: &Payload) -> Option<Rtt> {
+        let place = self.pings.iter().position(|(secret, sent)| sent.is_some() && secret[..] == payload[..])?;
+        let sent = self.pings.drain(place..).next()?.1?;
+        let micros = u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX);
+        Some(Rtt::from_micros(micros.max(1)))
+    }
+
+    fn half_closed(&mut self, ended: Ended, code: Option<u16>) {
+        self.end.get_or_insert((ended, code));
+        self.deadline.get_or_insert_with(|| Instant::now() + ANSWER_TIMEOUT);
+        self.next_ping = None;
+        if self.phase == Phase::Open && self.injected == 0 {
+            // A ping that has not gone out stays here.
+            self.inject.clear();
+        }
+    }
+
+    /// Waits for the client's close frame, so that closing does not reset ours away.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.down.poll_flush(cx, &mut self.client).is_err() {
+            self.finish(Ended::Client, None);
+            return true;
+        }
+        // Nothing of it goes upstream any more.
+        self.up.buffer.drain(..self.up.ready);
+        self.up.given = 0;
+        self.up.ready = 0;
+        loop {
+            match self.up.frames.next(&self.up.buffer[self.up.ready..]) {
+                Next::Data(length @ 1..) | Next::Ping(length) | Next::Pong(length, _) => self.up.ready += length,
+                Next::Incomplete | Next::Data(_) => break,
+                Next::Close(..) | Next::Violation => {
+                    self.finish(Ended::Client, None);
+                    return true;
+                }
+            }
+        }
+        match self.up.poll_read(cx, &mut self.client) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(1..)) => true,
+            Poll::Ready(_) => {
+                self.finish(Ended::Client, None);
+                true
+            }
+        }
+    }
+
+    /// Shuts both ends down, within the deadline.
+    fn poll_finish(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Summary> {
+        let (ended, code) = self.end.unwrap_or((Ended::Client, None));
+        if std::mem::take(&mut self.farewell) {
+            self.say_farewell(cx);
+        }
+        self.client_shut = self.client_shut || Pin::new(&mut self.client).poll_shutdown(cx).is_ready();
+        self.upstream_shut = self.upstream_shut || Pin::new(&mut self.upstream).poll_shutdown(cx).is_ready();
+        if !(self.client_shut && self.upstream_shut) {
+            timer.as_mut().reset(self.deadline.unwrap_or_else(Instant::now).into());
+            ready!(timer.as_mut().poll(cx));
+        }
+        Poll::Ready(Summary { from_client: self.up.traffic(), from_upstream: self.down.traffic(), ended, code })
+    }
+
+    /// Tells the upstream, if it can be told at once, that nobody is there any more.
+    fn say_farewell(&mut self, cx: &mut Context<'_>) {
+        let mut mask = [0; 4];
+        // A fixed mask would do no harm: the gateway chose every byte.
+        let _ = aws_lc_rs::rand::fill(&mut mask);
+        let _ = Pin::new(&mut self.upstream).poll_write(cx, &frames::close(1001, "", Some(mask)));
+    }
+}
