@@ -310,6 +310,7 @@ const fn breakage(fault: Fault) -> Breakage {
         Fault::Connect | Fault::ConnectTimeout => Breakage::Unreachable,
         Fault::Tls | Fault::Closed | Fault::Garbage | Fault::Protocol => Breakage::BadAnswer,
         Fault::HeaderTimeout | Fault::TotalTimeout => Breakage::TimedOut,
-        Fault::RequestBody | Fault::RequestBroken => Breakage::SlowRequest,
+        Fault::RequestBody => Breakage::SlowRequest,
+        Fault::RequestBroken => Breakage::BrokenRequest,
     }
 }
