@@ -23,6 +23,15 @@ fn every_case_does_what_its_tests_say() {
 }
 
 #[test]
+fn the_language_page_says_what_compiles() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/README.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
+    assert_eq!(blocks.len(), 2);
+    hold(&[Source::new("README.md", blocks.concat())]);
+}
+
+#[test]
 fn every_fault_is_told_as_written() {
     let bless = std::env::var_os("RANGEGATE_BLESS").is_some();
     let bad = files("bad", "toml");

@@ -35,7 +35,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AuditedBody<B> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) => this.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Ok(frame)) => {
+                this.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                // The last piece is with the connection. A client that does not take it holds its own stream, not a
+                // place in the log.
+                if this.inner.is_end_stream() {
+                    this.entry.close_after(End::Complete, this.sent);
+                }
+            }
             Some(Err(error)) => this.entry.close_after((this.blame)(error), this.sent),
             None => this.entry.close_after(End::Complete, this.sent),
         }

@@ -2,23 +2,43 @@
 
 use super::chain::Chain;
 use super::record::{Alert, Connection, Control, End, Known, Live, LiveEvent, Record, Refused};
-use crate::evidence::{Evidence, Moment, Request};
+use super::fragments::Fragments;
+use crate::evidence::{
+    Binding, Emergency, Evidence, Fact, Grant, Moment, Posture, Quota, QuotaName, Request, Timing,
+};
 use crate::policy::{Decision, Origin};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The version of the line's shape. It rises when a reader of the old shape would misread the new.
 pub const SCHEMA: u8 = 1;
 
 /// Appends the closing record of one request.
-pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, record: &Record) {
+pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, fragments: &mut Fragments, record: &Record) {
     let (asked, evidence, decision) = match &record.known {
         Known::Asked(request) => (Some(request), None, None),
         Known::Decided(decided) => (None, Some(&decided.evidence), Some(&decided.decision)),
     };
+    let Fragments { connections, certificates, devices, subjects, networks } = fragments;
+    let evidence = evidence.map(|evidence| EvidencePart {
+        at: evidence.at,
+        emergency: evidence.emergency,
+        request: &evidence.request,
+        certificate: certificates.fact(&evidence.certificate),
+        device: devices.fact(&evidence.device),
+        subject: subjects.fact(&evidence.subject),
+        binding: &evidence.binding,
+        network: networks.text(&evidence.network),
+        timing: &evidence.timing,
+        quotas: &evidence.quotas,
+        grants: &evidence.grants,
+        posture: &evidence.posture,
+    });
     let upstream = record.exchange.as_ref().map(|exchange| UpstreamPart {
         origin: exchange.origin.as_ref(),
         status: exchange.status,
@@ -28,7 +48,7 @@ pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, record: &Record) {
     let part = RequestPart {
         id: &record.known.request().id,
         live: record.live,
-        connection: &record.connection,
+        connection: connections.text(&record.connection),
         request: asked,
         evidence,
         decision,
@@ -128,11 +148,11 @@ struct RequestPart<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     live: bool,
-    connection: &'a Connection,
+    connection: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'a Request>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    evidence: Option<&'a Evidence>,
+    evidence: Option<EvidencePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<&'a Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +162,23 @@ struct RequestPart<'a> {
     micros: MicrosPart,
     bytes: BytesPart,
     end: End,
+}
+
+/// `Evidence` as it serializes itself, what is shared ready-made. A test holds the two together.
+#[derive(Serialize)]
+struct EvidencePart<'a> {
+    at: Moment,
+    emergency: Emergency,
+    request: &'a Request,
+    certificate: Fact<&'a RawValue>,
+    device: Fact<&'a RawValue>,
+    subject: Fact<&'a RawValue>,
+    binding: &'a Fact<Binding>,
+    network: &'a RawValue,
+    timing: &'a Timing,
+    quotas: &'a [(QuotaName, Fact<Quota>)],
+    grants: &'a Fact<Arc<[Grant]>>,
+    posture: &'a Fact<Posture>,
 }
 
 #[derive(Serialize)]
@@ -276,7 +313,7 @@ const fn civil(days: i64) -> (i64, i64, i64) {
 
 /// Compact JSON in which every character can be seen: besides the C0 controls, which JSON escapes
 /// anyway, DEL, C1, line separators, direction marks and what has no width are written as `\u` escapes.
-struct Visible;
+pub struct Visible;
 
 impl serde_json::ser::Formatter for Visible {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {

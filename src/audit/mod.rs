@@ -14,6 +14,7 @@ pub mod body;
 pub mod chain;
 pub mod entry;
 pub mod file;
+mod fragments;
 pub mod line;
 pub mod metrics;
 pub mod record;

@@ -6,6 +6,7 @@
 
 use super::chain::Chain;
 use super::file::{LogFile, OpenError, Opened};
+use super::fragments::Fragments;
 use super::record::{Control, ControlEvent};
 use super::sink::{Line, Sink};
 use super::{AuditSettings, Metrics, line};
@@ -41,6 +42,7 @@ pub struct Writer {
     clock: Clock,
     log: LogFile,
     chain: Chain,
+    fragments: Fragments,
     /// Whole lines, chained, not yet in the file.
     buffer: Vec<u8>,
     /// The places their messages hold.
@@ -83,6 +85,7 @@ impl Writer {
             clock,
             log,
             chain,
+            fragments: Fragments::default(),
             buffer: Vec::with_capacity(CHUNK),
             places: 0,
             oldest: None,
@@ -195,7 +198,7 @@ impl Writer {
                 if let Some(alert) = &record.alert {
                     line::alert(buffer, chain, alert);
                 }
-                line::request(buffer, chain, record);
+                line::request(buffer, chain, &mut self.fragments, record);
             }
             Line::Live(live) => line::live(buffer, chain, live),
             Line::Refused(refused) => line::refused(buffer, chain, refused),

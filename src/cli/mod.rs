@@ -105,7 +105,7 @@ pub fn run() -> ExitCode {
     let mut terminal = Terminal::new(cli.color);
     let exit = match cli.command {
         Command::Serve(args) => serve::run(&args, &mut terminal),
-        Command::Demo(_) => terminal.refuse(Exit::CannotRun, "this build has no demo"),
+        Command::Demo(args) => demo::run(&args, &mut terminal),
         Command::Check(args) => check::run(&args, &mut terminal),
         Command::Policy(args) => policy::run(&args, &mut terminal),
         Command::Replay(args) => replay::run(&args, &mut terminal),

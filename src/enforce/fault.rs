@@ -18,12 +18,14 @@ pub enum Fault {
     Protocol,
     /// The whole exchange took too long.
     TotalTimeout,
-    /// The client's body stopped coming, or broke.
+    /// The client's body stopped coming.
     RequestBody,
+    /// The client broke its body off: it left, or sent what is no body.
+    RequestBroken,
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::ConnectTimeout,
         Self::Tls,
@@ -33,6 +35,7 @@ impl Fault {
         Self::Protocol,
         Self::TotalTimeout,
         Self::RequestBody,
+        Self::RequestBroken,
     ];
 
     pub const fn code(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Fault {
             Self::Protocol => "upstream-protocol",
             Self::TotalTimeout => "upstream-total-timeout",
             Self::RequestBody => "request-body",
+            Self::RequestBroken => "request-broken",
         }
     }
 
@@ -54,7 +58,9 @@ impl Fault {
         if error.is_parse() || error.is_parse_too_large() {
             Self::Garbage
         } else if error.is_user() {
-            Self::RequestBody
+            let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+            let late = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut);
+            if late { Self::RequestBody } else { Self::RequestBroken }
         } else {
             Self::Closed
         }
@@ -62,6 +68,6 @@ impl Fault {
 
     /// True when the upstream is to blame, so that its health suffers.
     pub const fn blames_upstream(self) -> bool {
-        !matches!(self, Self::RequestBody)
+        !matches!(self, Self::RequestBody | Self::RequestBroken)
     }
 }

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::headers::Owned;
 use super::upstream::{Answer, Pool, Unanswered};
 use crate::policy::{Origin, Permit};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
 use hyper::body::{Body, Incoming};
 use smallvec::SmallVec;
 use std::pin::pin;
@@ -80,6 +80,7 @@ pub async fn forward(
                 return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
             Err(Unanswered { fault, unsent }) => {
+                let fault = if progress.is_broken() { Fault::RequestBroken } else { fault };
                 if fault.blames_upstream() {
                     health.failed(origin, std::time::Instant::now());
                 }
@@ -109,8 +110,28 @@ async fn exchange(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Unanswered { fault: Fault::Protocol, unsent: None });
     }
+    if !has_one_end(&response) {
+        return Err(Unanswered { fault: Fault::Garbage, unsent: None });
+    }
     let idle = settings.idle_timeout;
     Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, end, lease, Arc::clone(owned)))))
+}
+
+/// Whether there is one way to tell where the answer's body ends. Hyper takes chunks where there is a length too, and
+/// a length that came twice: who sends that, or somebody behind it, may mean the other.
+pub fn has_one_end<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next()) {
+        (_, None) => lengths.next().is_none(),
+        (Some(_), Some(_)) => false,
+        (None, Some(coding)) => {
+            response.version() == Version::HTTP_11
+                && coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && codings.next().is_none()
+        }
+    }
 }
 
 /// Waits for `sending` while something moves: a body still going up pushes the deadline.

@@ -6,7 +6,9 @@ use super::fault::Fault;
 use super::forward::{to_absolute_form, to_origin_form};
 use super::health::Health;
 use crate::policy::{Origin, Scheme};
-use hyper::body::Incoming;
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use std::collections::HashMap;
@@ -193,6 +195,7 @@ impl Endpoint {
             return self.send_multiplexed(request).await;
         }
         to_origin_form(&mut request);
+        announce(&mut request);
         while let Some(mut sender) = self.checkout() {
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.answer(response, sender)),
@@ -291,11 +294,19 @@ impl Unanswered {
     }
 }
 
+/// A body of unknown length goes in chunks, whatever the method: to hyper a `GET` has none unless its head says so.
+fn announce(request: &mut Request<RequestBody>) {
+    if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 async fn send_http2(
     mut sender: http2::SendRequest<RequestBody>,
     request: Request<RequestBody>,
 ) -> Result<Answer, Unanswered> {
     let (mut head, body) = request.into_parts();
+    head.headers.remove(TRANSFER_ENCODING);
     to_absolute_form(&mut head, "http");
     let request = Request::from_parts(head, body);
     match sender.try_send_request(request).await {

@@ -1,6 +1,6 @@
 //! From a TCP connection to one that can carry requests: limits, PROXY protocol, TLS, the client's certificate.
 
-use super::admission::{Full, Slot};
+use super::admission::Full;
 use super::clock;
 use super::connection::{Connection, Greeting};
 use super::drain::{Phase, Signal, reached};
@@ -57,8 +57,10 @@ fn admit(worker: &Arc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer
     let counted = (!balancer).then_some(peer.ip());
     match worker.shared.admission.admit(counted) {
         Ok(slot) => {
-            let greeting = Arrived { peer, tcp, slot, signal: signal.clone() };
-            tokio::spawn(greet(Arc::clone(worker), Arc::clone(listener), stream, greeting));
+            let socket = Socket::new(stream, slot, worker.shared.limits.idle_timeout);
+            socket.send_at_once();
+            let arrived = Arrived { peer, tcp, socket, signal: signal.clone() };
+            tokio::spawn(greet(Arc::clone(worker), Arc::clone(listener), arrived));
         }
         Err(full) => {
             let fault = match full {
@@ -73,15 +75,15 @@ fn admit(worker: &Arc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer
 struct Arrived {
     peer: SocketAddr,
     tcp: TcpSamples,
-    slot: Slot,
+    socket: Socket,
     signal: Signal,
 }
 
 /// The handshake, in a task of its own that is gone when the connection is served.
-async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, stream: TcpStream, arrived: Arrived) {
-    let Arrived { peer, tcp, slot, signal } = arrived;
+async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, arrived: Arrived) {
+    let Arrived { peer, tcp, socket, signal } = arrived;
     let limit = worker.shared.limits.handshake_timeout;
-    let greeted = tokio::time::timeout(limit, shake_hands(&listener, stream, peer)).await;
+    let greeted = tokio::time::timeout(limit, shake_hands(&listener, socket, peer)).await;
     let (tls, proxied) = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(None)) => return,
@@ -94,8 +96,8 @@ async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, stream: TcpStream, 
     let sources = &worker.shared.sources;
     let connection = Arc::new(Connection::new(&listener, sources, greeting, &tls, guard.clone(), clock::now()));
     match guard {
-        Some(guard) => tokio::spawn(serve::http1(worker, connection, guard, tls, slot, signal)),
-        None => tokio::spawn(serve::http2(worker, connection, tls, slot, signal)),
+        Some(guard) => tokio::spawn(serve::http1(worker, connection, guard, tls, signal)),
+        None => tokio::spawn(serve::http2(worker, connection, tls, signal)),
     };
 }
 
@@ -104,18 +106,20 @@ type Refused = Option<(ConnectionFault, Option<Arc<str>>)>;
 
 async fn shake_hands(
     listener: &Listener,
-    mut stream: TcpStream,
+    mut socket: Socket,
     peer: SocketAddr,
 ) -> Result<(TlsStream<Socket>, Option<Proxied>), Refused> {
-    // Without it a small answer may wait 40 ms for an acknowledgement.
-    let _ = stream.set_nodelay(true);
     let proxied = if listener.speaks_proxy_protocol(peer.ip()) {
-        Some(proxy_protocol::read(&mut stream).await.map_err(|_| Some((ConnectionFault::ProxyHeader, None)))?)
+        Some(proxy_protocol::read(&mut socket).await.map_err(|_| Some((ConnectionFault::ProxyHeader, None)))?)
     } else {
         None
     };
     let acceptor = TlsAcceptor::from(listener.config.load_full());
-    let tls = acceptor.accept(Socket::new(stream)).await.map_err(|error| refusal(&error))?;
+    let tls = acceptor.accept(socket).into_fallible().await.map_err(|(error, socket)| {
+        // A stranger who says whom it speaks for: nobody asked, and nobody believes it.
+        let forbidden = proxied.is_none() && proxy_protocol::begins(socket.opening());
+        if forbidden { Some((ConnectionFault::ProxyForbidden, None)) } else { refusal(&error) }
+    })?;
     Ok((tls, proxied))
 }
 

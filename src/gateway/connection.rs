@@ -16,7 +16,7 @@ use crate::sources::timing::ConnectionTiming;
 use crate::sources::transport::TcpSamples;
 use http::HeaderMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -85,6 +85,7 @@ impl Connection {
                 timing: ConnectionTiming::new(sources.timings.connection(), tcp),
                 trust: Arc::clone(&listener.trust),
                 pings: http2,
+                awaited: AtomicBool::new(false),
                 socket,
             }),
             client_values: match client.via {
@@ -124,7 +125,8 @@ impl Connection {
         }
     }
 
-    /// What follows a WebSocket handshake: the new protocol, or the next request.
+    /// What follows a request: the new protocol, or the next request. A malformed WebSocket handshake is to the guard
+    /// one too, so this is told of every request.
     pub fn upgraded(&self, switched: bool) {
         match &self.guard {
             Some(guard) if switched => guard.transparent(),
@@ -142,26 +144,27 @@ impl Connection {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// How long no request has been under way; none while one is.
+    /// How long nothing has been under way; none while something is.
     pub fn idle_for(&self) -> Option<Duration> {
-        if self.busy.load(Ordering::Relaxed) > 0 {
+        // Tunnels outlive their request's answer; what is open keeps hold of what it relied on.
+        if self.busy.load(Ordering::Relaxed) > 0 || Arc::strong_count(&self.connected) > 1 {
             return None;
         }
         let since = Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
         Some(self.began.elapsed().saturating_sub(since))
     }
 
-    /// Counts a request as under way until the answer's head is made.
-    pub fn busy(&self) -> Busy<'_> {
+    /// Counts a request as under way until its answer has been taken.
+    pub fn busy(self: &Arc<Self>) -> Busy {
         self.served.fetch_add(1, Ordering::Relaxed);
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(self)
+        Busy(Arc::clone(self))
     }
 }
 
-pub struct Busy<'c>(&'c Connection);
+pub struct Busy(Arc<Connection>);
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
         let elapsed = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -12,10 +12,12 @@ use crate::evidence::Malformed;
 use framing::{Framing, Violation};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 /// What the walk and the guard of one connection tell each other.
 #[derive(Debug, Default)]
@@ -25,12 +27,14 @@ pub struct GuardState {
     /// Index into `Malformed::ALL`, plus one.
     malformed: AtomicU8,
     verdict: AtomicU8,
+    late: AtomicBool,
     waiting: Mutex<Option<Waker>>,
 }
 
-const UNDECIDED: u8 = 0;
-const TRANSPARENT: u8 = 1;
-const REFUSED: u8 = 2;
+/// What becomes of the bytes behind a head. Only a WebSocket handshake leaves it undecided.
+const HTTP: u8 = 0;
+const UNDECIDED: u8 = 1;
+const TRANSPARENT: u8 = 2;
 
 impl GuardState {
     /// To be called once for each request that hyper hands over, in order: what was wrong with its head.
@@ -55,10 +59,17 @@ impl GuardState {
         self.decide(TRANSPARENT);
     }
 
-    /// The WebSocket handshake was refused: what follows is the next request. Until one of the two is called, the
-    /// bytes behind a handshake wait.
+    /// The WebSocket handshake, if it was one, was refused: what follows is the next request. Until one of the two is
+    /// called, the bytes behind a handshake wait; so it is to be called for whatever else a request turned out to be.
     pub fn upgrade_refused(&self) {
-        self.decide(REFUSED);
+        if self.verdict.load(Ordering::Acquire) == UNDECIDED {
+            self.decide(HTTP);
+        }
+    }
+
+    /// Whether a head did not come in time.
+    pub fn late(&self) -> bool {
+        self.late.load(Ordering::Acquire)
     }
 
     fn decide(&self, verdict: u8) {
@@ -82,6 +93,14 @@ impl GuardState {
     }
 }
 
+/// What a request's head may have and take.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadBounds {
+    pub bytes: usize,
+    pub fields: usize,
+    pub time: Duration,
+}
+
 /// A connection whose reading side is strict HTTP/1. Writing passes through.
 #[derive(Debug)]
 pub struct Guard<S> {
@@ -93,6 +112,10 @@ pub struct Guard<S> {
     held: Vec<u8>,
     given: usize,
     cleared: usize,
+    /// How long a head may take from its first byte, the connection's first one from the beginning.
+    head_timeout: Duration,
+    /// Armed while a head is awaited in that sense.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,16 +136,18 @@ const PIECE: usize = 4096;
 const DRAIN: usize = 64 * 1024;
 
 impl<S> Guard<S> {
-    /// `header_bytes` and `header_count` bound a head; hyper's own bounds must be no smaller.
-    pub fn new(stream: S, state: Arc<GuardState>, header_bytes: usize, header_count: usize) -> Self {
+    /// `bounds` are on a head; hyper's own on size and count must be no smaller.
+    pub fn new(stream: S, state: Arc<GuardState>, bounds: HeadBounds) -> Self {
         Self {
             stream,
             state,
-            framing: Framing::new(header_bytes, header_count),
+            framing: Framing::new(bounds.bytes, bounds.fields),
             phase: Phase::Http,
             held: Vec::new(),
             given: 0,
             cleared: 0,
+            head_timeout: bounds.time,
+            alarm: None,
         }
     }
 
@@ -245,6 +270,28 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         if out.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let read = this.poll_strict(cx, out);
+        if read.is_pending() && this.awaits_head() {
+            let limit = this.head_timeout;
+            let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+            ready!(alarm.as_mut().poll(cx));
+            this.state.late.store(true, Ordering::Release);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        // Heads pass whole: whatever passed, the clock starts anew.
+        this.alarm = None;
+        read
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guard<S> {
+    /// A head has begun and is not whole, or none has come yet at all.
+    fn awaits_head(&self) -> bool {
+        self.phase == Phase::Http && self.framing.in_head() && (!self.held.is_empty() || self.framing.heads() == 0)
+    }
+
+    fn poll_strict(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         let before = out.filled().len();
         loop {
             if this.give(out) {
@@ -271,7 +318,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                         this.cleared = this.held.len();
                         continue;
                     }
-                    REFUSED => {
+                    HTTP => {
                         this.framing.resume();
                         this.phase = Phase::Http;
                         this.judge_held();
@@ -340,11 +387,13 @@ mod tests {
 
     type Answer = http::Response<Full<Bytes>>;
 
+    const BOUNDS: HeadBounds = HeadBounds { bytes: 16 * 1024, fields: 100, time: Duration::from_secs(10) };
+
     /// A connection to hyper behind a guard. The answer tells method, path, body length and what the guard found.
     fn serve() -> (DuplexStream, Arc<GuardState>) {
         let (client, server) = tokio::io::duplex(1 << 16);
         let state = Arc::new(GuardState::default());
-        let (guard, shared) = (Guard::new(server, Arc::clone(&state), 16 * 1024, 100), Arc::clone(&state));
+        let (guard, shared) = (Guard::new(server, Arc::clone(&state), BOUNDS), Arc::clone(&state));
         let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
             let (found, shared) = (shared.next_head(), Arc::clone(&shared));
             async move {
@@ -470,7 +519,7 @@ mod tests {
     async fn after_an_upgrade_bytes_pass_as_they_are() {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let state = Arc::new(GuardState::default());
-        let mut guard = Guard::new(server, Arc::clone(&state), 16 * 1024, 100);
+        let mut guard = Guard::new(server, Arc::clone(&state), BOUNDS);
         let head = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
         client.write_all(&[&head[..], b"early\0\n"].concat()).await.unwrap();
         let mut seen = vec![0; 1024];
@@ -488,11 +537,58 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_leaves_during_the_handshake_is_noticed() {
         let (mut client, server) = tokio::io::duplex(1 << 16);
-        let mut guard = Guard::new(server, Arc::default(), 16 * 1024, 100);
+        let mut guard = Guard::new(server, Arc::default(), BOUNDS);
         client.write_all(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nx").await.unwrap();
         drop(client);
         let mut seen = vec![0; 1024];
         assert!(guard.read(&mut seen).await.unwrap() > 1);
         assert_eq!(guard.read(&mut seen).await.unwrap(), 0);
+    }
+
+    /// Whether reading fails, and for lateness, while the pieces drip in and then nothing more comes.
+    async fn is_late(sent: &[&str]) -> bool {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let state = Arc::new(GuardState::default());
+        let mut guard = Guard::new(server, Arc::clone(&state), HeadBounds { time: Duration::from_millis(60), ..BOUNDS });
+        let reading = async {
+            let mut seen = vec![0; 1024];
+            while let Ok(1..) = guard.read(&mut seen).await {}
+        };
+        let writing = async {
+            for piece in sent {
+                client.write_all(piece.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(240)).await;
+        };
+        tokio::select! {
+            () = reading => state.late(),
+            () = writing => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_has_its_time_however_slowly_its_bytes_come() {
+        let drip = "GET / HTTP/1.1\r\nhost: a".split("").collect::<Vec<_>>();
+        assert!(is_late(&[]).await, "the first head is awaited from the beginning");
+        assert!(is_late(&drip).await);
+        assert!(is_late(&[&["GET / HTTP/1.1\r\n\r\nG"], &drip[2..]].concat()).await);
+        // Silence between requests and in bodies is for others to bound.
+        assert!(!is_late(&["GET / HTTP/1.1\r\n\r\n"]).await);
+        assert!(!is_late(&["PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n", "x"]).await);
+    }
+
+    #[tokio::test]
+    async fn what_only_looked_like_a_handshake_does_not_stop_the_connection() {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let state = Arc::new(GuardState::default());
+        let mut guard = Guard::new(server, Arc::clone(&state), BOUNDS);
+        let head = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+        client.write_all(&head.repeat(2)).await.unwrap();
+        let mut seen = vec![0; 1024];
+        for _ in 0..2 {
+            assert_eq!(guard.read(&mut seen).await.unwrap(), head.len());
+            state.upgrade_refused();
+        }
     }
 }

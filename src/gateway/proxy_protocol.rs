@@ -39,6 +39,11 @@ pub enum ProxyHeaderError {
     Io(#[from] io::Error),
 }
 
+/// Whether a connection that began with these bytes began with a header of either version.
+pub fn begins(opening: &[u8]) -> bool {
+    opening.starts_with(b"PROXY ") || opening.starts_with(V2_SIGNATURE)
+}
+
 /// Reads exactly one header. The caller bounds the time.
 ///
 /// # Errors

@@ -21,7 +21,6 @@ pub type Answer = Response<AuditedBody<ResponseBody>>;
 
 pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Incoming>) -> Answer {
     let now = clock::now();
-    let _busy = connection.busy();
     let (parts, body) = request.into_parts();
     let extended_connect = parts.method == Method::CONNECT;
     let head = sanitize(worker.next_id(now), parts, &connection.arrival(&worker.shared.limits));
@@ -33,11 +32,8 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let evidence = sources.gather(&worker.tokens, &connection.connected, asked, &policy, now).await;
     let decision = policy.decide(&evidence);
     let decided = entry.record(evidence, decision);
-    let upgrading = decided.evidence.request.upgrade.is_some();
     let response = worker.enforcer.enforce(&decided, inbound, &mut entry, now).await;
-    if upgrading {
-        connection.upgraded(response.status() == http::StatusCode::SWITCHING_PROTOCOLS);
-    }
+    connection.upgraded(response.status() == http::StatusCode::SWITCHING_PROTOCOLS);
     entry.follow_with(response, body::blame)
 }
 

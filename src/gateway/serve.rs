@@ -1,16 +1,17 @@
 //! HTTP on one accepted connection, until it ends, idles out or the gateway drains.
 
-use super::admission::Slot;
 use super::connection::Connection;
-use super::drain::{Phase, Signal, reached};
-use super::guard::{Guard, GuardState};
+use super::drain::{FAREWELL, Phase, Signal, reached};
+use super::guard::{Guard, GuardState, HeadBounds};
+use super::pace::Streams;
 use super::request;
 use super::socket::Socket;
 use super::worker::Worker;
+use crate::audit::ConnectionFault;
 use crate::sources::handshake::FrameTap;
 use hyper::server::conn;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,16 +23,18 @@ pub async fn http1(
     connection: Arc<Connection>,
     state: Arc<GuardState>,
     tls: TlsStream<Socket>,
-    _slot: Slot,
     mut signal: Signal,
 ) {
     let limits = &worker.shared.limits;
-    let guard = Guard::new(tls, state, limits.header_bytes as usize, limits.header_count);
+    let bounds =
+        HeadBounds { bytes: limits.header_bytes as usize, fields: limits.header_count, time: limits.header_timeout };
+    let guard = Guard::new(tls, state, bounds);
     let served = {
         let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
         conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            // Bounds the silence between two requests; the guard bounds a head once its first byte came.
+            // Bounds the silence between two requests; the guard bounds a head once its first byte came, and the
+            // time before the first.
             .header_read_timeout(limits.idle_timeout)
             .max_headers(limits.header_count)
             .max_buf_size(64 * 1024)
@@ -51,20 +54,23 @@ pub async fn http1(
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = served.as_mut() => ended,
-                () = reached(&mut signal, Phase::Cutting) => Ok(()),
+                () = farewell(signal) => Ok(()),
             }
         }
     };
-    if let Err(error) = ended {
-        worker.connection_failed(&connection, &error);
-    }
+    worker.connection_ended(&connection, ended);
+}
+
+/// When the gateway stops waiting for a connection whose exchanges it has cut.
+async fn farewell(mut signal: Signal) {
+    reached(&mut signal, Phase::Cutting).await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 pub async fn http2(
     worker: Arc<Worker>,
     connection: Arc<Connection>,
     tls: TlsStream<Socket>,
-    _slot: Slot,
     mut signal: Signal,
 ) {
     let limits = &worker.shared.limits;
@@ -72,7 +78,8 @@ pub async fn http2(
     let tap = FrameTap::new(tls, move |rtt, source| samples.record(rtt, source));
     let served = {
         let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
-        conn::http2::Builder::new(TokioExecutor::new())
+        let streams = Streams::new(limits.idle_timeout);
+        conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_streams)
             .initial_stream_window_size(64 * 1024)
@@ -86,15 +93,19 @@ pub async fn http2(
                 TokioIo::new(tap),
                 service_fn(move |incoming| {
                     let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
-                    async move { Ok::<_, Infallible>(request::walk(&worker, &connection, incoming).await) }
+                    let (pacer, busy) = (streams.begin(), connection.busy());
+                    async move {
+                        let answer = request::walk(&worker, &connection, incoming).await;
+                        Ok::<_, Infallible>(answer.map(|body| pacer.pace(body, busy)))
+                    }
                 }),
             )
     };
     let mut served = pin!(served);
-    let mut draining = false;
-    // hyper waits for ever for the client's preface, and keeps a connection without streams for ever.
+    let (mut draining, mut idled) = (false, false);
+    // Hyper waits for ever for the client's preface, and keeps a connection without streams for ever.
     let mut check = pin!(tokio::time::sleep(limits.header_timeout));
-    let mut cutting = signal.clone();
+    let mut cut_off = pin!(farewell(signal.clone()));
     let ended = loop {
         tokio::select! {
             ended = served.as_mut() => break ended,
@@ -102,21 +113,25 @@ pub async fn http2(
                 draining = true;
                 served.as_mut().graceful_shutdown();
             }
-            () = reached(&mut cutting, Phase::Cutting) => break Ok(()),
-            () = check.as_mut(), if !draining => match connection.idle_for() {
-                None if connection.served() == 0 => break Ok(()),
-                Some(idle) if idle >= limits.idle_timeout => {
-                    draining = true;
-                    served.as_mut().graceful_shutdown();
-                }
-                idle => {
-                    let next = limits.idle_timeout.saturating_sub(idle.unwrap_or_default());
-                    check.as_mut().reset(tokio::time::Instant::now() + next);
-                }
+            () = cut_off.as_mut() => break Ok(()),
+            () = check.as_mut() => {
+                let next = match connection.idle_for() {
+                    Some(_) if connection.served() == 0 => {
+                        worker.drop_connection(&connection, ConnectionFault::HeaderTimeout);
+                        break Ok(());
+                    }
+                    // Its goodbye was not answered in time either.
+                    Some(_) if idled => break Ok(()),
+                    Some(idle) if idle >= limits.idle_timeout => {
+                        idled = true;
+                        served.as_mut().graceful_shutdown();
+                        limits.header_timeout
+                    }
+                    idle => limits.idle_timeout.saturating_sub(idle.unwrap_or_default()),
+                };
+                check.as_mut().reset(tokio::time::Instant::now() + next);
             }
         }
     };
-    if let Err(error) = ended {
-        worker.connection_failed(&connection, &error);
-    }
+    worker.connection_ended(&connection, ended);
 }

@@ -2,12 +2,13 @@
 
 use super::clock;
 use super::connection::Connection;
+use super::guard::GuardState;
 use super::sanitize::RequestIds;
 use super::shared::Shared;
 use crate::audit::{ConnectionFault, Refused};
 use crate::enforce::Enforcer;
 use crate::enforce::upstream::Pool;
-use crate::evidence::Moment;
+use crate::evidence::{Malformed, Moment};
 use crate::policy::{Decided, Outcome, Reason};
 use crate::sources::token::TokenCache;
 use crate::enforce::live::Live;
@@ -50,23 +51,20 @@ impl Worker {
         });
     }
 
-    /// Records how a connection failed, if it failed before its first request or by breaking HTTP.
-    pub fn connection_failed(&self, connection: &Connection, error: &hyper::Error) {
-        let fault = if let Some(malformed) = connection.guard().and_then(|guard| guard.violation()) {
-            // A broken head is denied and recorded as a request; only a broken body is news here.
-            if connection.guard().is_some_and(|guard| guard.broke_a_head()) {
-                return;
-            }
-            ConnectionFault::Malformed(malformed)
-        } else if error.is_parse() || error.is_parse_too_large() {
-            ConnectionFault::Malformed(crate::evidence::Malformed::Syntax)
-        } else if error.is_timeout() {
-            ConnectionFault::HeaderTimeout
-        } else if connection.facts.protocol == "h2" && !error.is_closed() && !error.is_incomplete_message() {
-            ConnectionFault::Http2Abuse
-        } else {
-            return;
+    /// Records how a connection ended, if it ended before its first request or by breaking HTTP.
+    pub fn connection_ended(&self, connection: &Connection, ended: hyper::Result<()>) {
+        let error = ended.err();
+        let fault = match connection.guard() {
+            Some(guard) => http1_fault(guard, error.as_ref()),
+            None => error.as_ref().and_then(http2_fault),
         };
+        if let Some(fault) = fault {
+            self.drop_connection(connection, fault);
+        }
+    }
+
+    /// Records why a connection was ended that had its handshake behind it.
+    pub fn drop_connection(&self, connection: &Connection, fault: ConnectionFault) {
         let certificate = connection.connected.presented.fingerprint().map(|print| print.sha256.into());
         self.refuse(&connection.listener.name, connection.facts.peer.ip(), certificate, fault);
     }
@@ -78,13 +76,15 @@ impl Worker {
         tracing::info!(looked, cut, "open exchanges decided again");
     }
 
-    /// Decides again what relied on a token or certificate that has ended.
+    /// Decides again what relied on a token or certificate that has ended, and looks after what is open. To be called
+    /// every second or so.
     pub fn expire(&self) {
         let now = clock::now();
         let cut = self.live.expire(now, |decided, connected| self.judge(decided, connected, now));
         if cut > 0 {
             tracing::info!(cut, "open exchanges cut: what they relied on has ended");
         }
+        self.live.each(|decided, connected| self.shared.sources.learn(&decided.evidence, connected, now));
         let policy = self.shared.policies.current();
         self.enforcer.pool.retain(|origin| policy.origins().contains(origin), std::time::Instant::now());
     }
@@ -105,6 +105,30 @@ impl Worker {
         };
         (!flows).then_some(decision.reason)
     }
+}
+
+fn http1_fault(guard: &GuardState, error: Option<&hyper::Error>) -> Option<ConnectionFault> {
+    if guard.late() {
+        return Some(ConnectionFault::HeaderTimeout);
+    }
+    match guard.violation() {
+        // A broken head is denied and recorded as a request; only a broken body is news here.
+        Some(malformed) => (!guard.broke_a_head()).then_some(ConnectionFault::Malformed(malformed)),
+        None if error.is_some_and(hyper::Error::is_parse) => Some(ConnectionFault::Malformed(Malformed::Syntax)),
+        // Gone, or silent for too long between two requests.
+        None => None,
+    }
+}
+
+fn http2_fault(error: &hyper::Error) -> Option<ConnectionFault> {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let abuse = match io {
+        // How the frame tap ends a flood; anything else of the socket is a client that went away.
+        Some(io) => io.kind() == std::io::ErrorKind::InvalidData,
+        // Whoever does not answer a ping is gone too.
+        None => !(error.is_closed() || error.is_incomplete_message() || error.is_timeout()),
+    };
+    abuse.then_some(ConnectionFault::Http2Abuse)
 }
 
 fn seed() -> [u64; 2] {

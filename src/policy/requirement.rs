@@ -70,9 +70,8 @@ impl Requirement {
                 _ => Remedy::None,
             },
             Outcome::StepUp | Outcome::RequireGrant => decided
-                .into_iter()
-                .chain(self.criteria())
-                .find(|criterion| criterion.demand() == demand)
+                .filter(|criterion| criterion.demand() == demand)
+                .or_else(|| self.criteria().into_iter().find(|criterion| criterion.demand() == demand))
                 .map_or(Remedy::Login { with: None, within_seconds: None }, |criterion| criterion.remedy(evidence)),
         }
     }

@@ -14,6 +14,7 @@ use crate::state::timings::Timings;
 use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -40,6 +41,8 @@ pub struct Connected {
     pub timing: ConnectionTiming,
     /// Whether TLS round trips will be measured: HTTP/2 acknowledges its settings at once.
     pub pings: bool,
+    /// The first TLS round trip was waited for, whether it came or not.
+    pub awaited: AtomicBool,
     /// Gone when the connection is.
     pub socket: Weak<TcpStream>,
 }
@@ -121,9 +124,21 @@ impl Sources {
         fresh
     }
 
+    /// What a connection has timed since its last request, for the record of its device: a WebSocket's pings.
+    pub fn learn(&self, evidence: &Evidence, connected: &Connected, now: Moment) {
+        let known = evidence.device.known().zip(evidence.network.address.known());
+        if let Some((device, address)) = known
+            && let Some(minima) = connected.timing.improvement(&connected.timing.measured_since(evidence.network.via))
+        {
+            self.timings.record(&device.id, *address, connected.timing.number, minima, now);
+        }
+    }
+
+    /// Once per connection: a client that answered no ping in time will not answer the next request's either.
     async fn await_round_trip(&self, connected: &Connected, via: Via) {
-        if via != Via::Forwarder && connected.pings {
+        if via != Via::Forwarder && connected.pings && !connected.awaited.load(Ordering::Relaxed) {
             connected.timing.tls.first(self.first_round_trip).await;
+            connected.awaited.store(true, Ordering::Relaxed);
         }
     }
 

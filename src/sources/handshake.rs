@@ -4,7 +4,8 @@
 //! TCP cannot shorten. Hyper sends PING with a payload that everybody knows, and a client could acknowledge it before
 //! it comes; so on its way out the payload is exchanged for a secret one, and back again on its way in. SETTINGS
 //! carries no secret: its acknowledgement counts only if it was not there already when SETTINGS was sent, and a
-//! client that waits a moment can still make it early. Prefer PING where it matters.
+//! client that waits a moment can still make it early. So the tap sends a PING of its own right behind SETTINGS, and
+//! again now and then while the connection is busy, when hyper, which pings only the quiet, sends none.
 //!
 //! The same eyes count the frames that cost work and bring none, as far as h2 (0.4.20) does not: it bounds
 //! CONTINUATION, empty and small DATA, resets before a stream is accepted and resets it causes itself, but neither
@@ -14,10 +15,10 @@ pub mod frames;
 
 use crate::evidence::timing::TlsSource;
 use crate::latency::Rtt;
-use frames::{ACK, DATA, END_STREAM, FrameHeader, Frames, HEADERS, RST_STREAM, SETTINGS};
+use frames::{ACK, DATA, END_STREAM, FrameHeader, Frames, HEADERS, PING, RST_STREAM, SETTINGS};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -29,10 +30,14 @@ pub struct FrameTap<S, F> {
     inbound: Frames,
     outbound: Frames,
     settings: SettingsProbe,
-    pings: [Option<Ping>; 2],
-    /// The PING whose payload is going out, and the one whose acknowledgement is coming in.
+    /// Hyper's, then ours.
+    pings: [Option<Ping>; 3],
+    /// The PING of hyper's whose payload is going out, and the one whose acknowledgement is coming in.
     leaving: Option<Passing>,
     returning: Option<Passing>,
+    /// How much of our own PING is out.
+    own: usize,
+    own_due: Instant,
     control: Budget,
     resets: Budget,
 }
@@ -46,7 +51,7 @@ enum SettingsProbe {
 
 #[derive(Clone, Copy, Debug)]
 struct Ping {
-    /// Its lowest bit is the ping's place in `pings`.
+    /// Its lowest two bits are the ping's place in `pings`.
     secret: [u8; 8],
     /// What hyper wrote, and waits for.
     original: [u8; 8],
@@ -63,6 +68,13 @@ struct Passing {
 
 /// Length of `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113 section 3.4).
 const PREFACE: u32 = 24;
+/// Where our own PING is kept.
+const OWN: usize = 2;
+/// How often a busy connection is pinged.
+const OWN_EVERY: Duration = Duration::from_secs(10);
+/// Length 8, PING, no flags, stream 0.
+const PING_HEADER: [u8; 9] = [0, 0, 8, PING, 0, 0, 0, 0, 0];
+
 /// Control frames beyond what requests, data and answers pay for, in one window.
 const CONTROL_FRAMES: u32 = 1_000;
 /// Streams reset by the client beyond those the gateway finished, in one window.
@@ -77,9 +89,11 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
             inbound: Frames::new(PREFACE),
             outbound: Frames::new(0),
             settings: SettingsProbe::Unsent,
-            pings: [None; 2],
+            pings: [None; 3],
             leaving: None,
             returning: None,
+            own: 0,
+            own_due: Instant::now(),
             control: Budget::new(CONTROL_FRAMES),
             resets: Budget::new(RESETS),
         }
@@ -133,9 +147,9 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
     /// Gives hyper's payload back to an acknowledgement of ours, byte by byte, for it may come in pieces.
     fn restore(&mut self, mut passing: Passing, payload: &mut [u8]) {
         if let (0, Some(first)) = (passing.at, payload.first()) {
-            passing.slot = usize::from(first & 1);
+            passing.slot = usize::from(first & 3);
         }
-        let ping = self.pings[passing.slot].filter(|ping| ping.sent.is_some());
+        let ping = self.pings.get(passing.slot).copied().flatten().filter(|ping| ping.sent.is_some());
         for byte in payload {
             match ping {
                 Some(ping) if passing.genuine && *byte == ping.secret[passing.at] => *byte = ping.original[passing.at],
@@ -157,7 +171,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
     /// How many bytes may be written before a PING's payload has to be exchanged.
     fn until_ping<'b>(&self, pieces: impl Iterator<Item = &'b [u8]>) -> usize {
         let mut frames = self.outbound;
-        let free = self.pings.iter().any(Option::is_none);
+        let free = self.pings[..OWN].iter().any(Option::is_none);
         let mut passed = 0;
         for mut piece in pieces {
             while !piece.is_empty() {
@@ -172,8 +186,9 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
         passed
     }
 
-    /// Takes note of bytes that were accepted for sending.
-    fn sent<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, mut accepted: usize) {
+    /// Takes note of bytes that were accepted for sending. `began` is from before they were handed over: a thread that
+    /// is held up after the bytes have gone must find the round trip longer, never shorter.
+    fn sent<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, mut accepted: usize, began: Instant) {
         for piece in pieces {
             let mut piece = &piece[..piece.len().min(accepted)];
             accepted -= piece.len();
@@ -181,13 +196,13 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
                 let (taken, header) = self.outbound.advance(piece);
                 piece = &piece[taken..];
                 if let Some(header) = header {
-                    self.frame_out(header);
+                    self.frame_out(header, began);
                 }
             }
         }
     }
 
-    fn frame_out(&mut self, header: FrameHeader) {
+    fn frame_out(&mut self, header: FrameHeader, began: Instant) {
         match header.kind {
             DATA | HEADERS => {
                 self.control.refund(4);
@@ -197,7 +212,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
             }
             SETTINGS if header.flags & ACK == 0 => {
                 if let SettingsProbe::Unsent = self.settings {
-                    self.settings = SettingsProbe::Sent { at: Instant::now(), drained: false };
+                    self.settings = SettingsProbe::Sent { at: began, drained: false };
                 }
             }
             _ if header.is_ping() && header.flags & ACK == 0 => self.begin_ping(),
@@ -207,15 +222,50 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
 
     /// Without a free place or chance the payload goes out as it is, and times nothing.
     fn begin_ping(&mut self) {
-        let Some(slot) = self.pings.iter().position(Option::is_none) else { return };
-        let mut secret = [0; 8];
-        if aws_lc_rs::rand::fill(&mut secret).is_err() {
-            return;
-        }
-        secret[0] = secret[0] & !1 | slot as u8;
+        let Some(slot) = self.pings[..OWN].iter().position(Option::is_none) else { return };
+        let Some(secret) = secret(slot) else { return };
         self.pings[slot] = Some(Ping { secret, original: [0; 8], sent: None });
         self.leaving = Some(Passing { slot, at: 0, genuine: true });
     }
+
+    /// Whether a PING of ours may go out now: behind the server's SETTINGS, between two frames, one at a time.
+    fn own_ping_begins(&self) -> bool {
+        !matches!(self.settings, SettingsProbe::Unsent)
+            && self.pings[OWN].is_none()
+            && self.leaving.is_none()
+            && self.outbound.between_frames()
+            && self.own_due <= Instant::now()
+    }
+}
+
+impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> FrameTap<S, F> {
+    /// Writes what is left of our own PING. Nothing of hyper's may go out in the middle of it.
+    fn poll_own_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(Ping { secret, sent: None, .. }) = self.pings[OWN] else { return Poll::Ready(Ok(())) };
+        let mut frame = [0; PING_HEADER.len() + 8];
+        frame[..PING_HEADER.len()].copy_from_slice(&PING_HEADER);
+        frame[PING_HEADER.len()..].copy_from_slice(&secret);
+        let began = Instant::now();
+        while self.own < frame.len() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &frame[self.own..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.own += written;
+        }
+        // Its acknowledgement reaches hyper's parser as one that was never asked for, and is passed over there.
+        self.pings[OWN] = Some(Ping { secret, original: secret, sent: Some(began) });
+        self.own_due = began + OWN_EVERY;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Unguessable, but for its lowest two bits. None: the system gives no random bytes.
+fn secret(slot: usize) -> Option<[u8; 8]> {
+    let mut secret = [0; 8];
+    aws_lc_rs::rand::fill(&mut secret).ok()?;
+    secret[0] = secret[0] & !3 | slot as u8;
+    Some(secret)
 }
 
 fn round_trip(sent: Instant) -> Rtt {
@@ -273,6 +323,8 @@ impl<S: AsyncRead + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncRead for Frame
 impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for FrameTap<S, F> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_own_ping(cx))?;
+        let began = Instant::now();
         if let Some(Passing { slot, at, .. }) = this.leaving
             && let Some(ping) = &mut this.pings[slot]
         {
@@ -285,7 +337,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
             ping.original[at..at + accepted].copy_from_slice(&bytes[..accepted]);
             this.outbound.taken(accepted as u32);
             if at + accepted == 8 {
-                ping.sent = Some(Instant::now());
+                ping.sent = Some(began);
                 this.leaving = None;
             } else {
                 this.leaving = Some(Passing { slot, at: at + accepted, genuine: true });
@@ -295,7 +347,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
         let may = this.until_ping(std::iter::once(bytes));
         let polled = Pin::new(&mut this.stream).poll_write(cx, &bytes[..may]);
         if let Poll::Ready(Ok(accepted)) = polled {
-            this.sent(std::iter::once(bytes), accepted);
+            this.sent(std::iter::once(bytes), accepted, began);
         }
         polled
     }
@@ -306,13 +358,15 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_own_ping(cx))?;
         let all = || pieces.iter().map(|piece| &**piece);
         if this.leaving.is_none() {
+            let began = Instant::now();
             let may = this.until_ping(all());
             if may == all().map(<[u8]>::len).sum::<usize>() {
                 let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
                 if let Poll::Ready(Ok(accepted)) = polled {
-                    this.sent(all(), accepted);
+                    this.sent(all(), accepted, began);
                 }
                 return polled;
             }
@@ -327,7 +381,15 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        if this.own_ping_begins()
+            && let Some(secret) = secret(OWN)
+        {
+            this.own = 0;
+            this.pings[OWN] = Some(Ping { secret, original: secret, sent: None });
+        }
+        ready!(this.poll_own_ping(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -547,5 +609,24 @@ mod tests {
         assert!(!serving.is_finished());
         drop(send);
         let _ = driving.await;
+    }
+
+    /// Hyper is told to ping never: what is measured is our own, sent behind SETTINGS and not forgeable.
+    #[tokio::test]
+    async fn the_first_flush_carries_a_ping_of_our_own() {
+        let (client, server) = tokio::io::duplex(1 << 14);
+        let (seen, mut sources) = tokio::sync::mpsc::unbounded_channel();
+        let tap = FrameTap::new(server, move |_, source| {
+            let _ = seen.send(source);
+        });
+        let service = hyper::service::service_fn(|_| std::future::pending::<Result<http::Response<Empty<Bytes>>, hyper::Error>>());
+        let serving = tokio::spawn(async move {
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tap), service).await
+        });
+        let (send, connection) = h2::client::handshake(client).await.unwrap();
+        let driving = tokio::spawn(connection);
+        while sources.recv().await.unwrap() != TlsSource::Http2Ping {}
+        assert!(!serving.is_finished(), "hyper passes over the answer to a ping it did not send");
+        drop((send, driving));
     }
 }

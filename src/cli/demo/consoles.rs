@@ -28,7 +28,7 @@ use tokio::time::Interval;
 pub enum Kind {
     Payroll,
     Admin,
-    /// What strangers are shown in place of the payroll: the same, with nothing in it.
+    /// What whoever is watched is shown in place of the admin console: the same, with nothing in it.
     Decoy,
 }
 
@@ -39,8 +39,8 @@ pub struct Trust {
     pub keys: Bytes,
     /// `AssertionSettings::issuer`.
     pub issuer: String,
-    /// The resource's id in the policies.
-    pub audience: String,
+    /// The ids of its resources in the policies. None: it is told of nobody.
+    pub audiences: Vec<String>,
 }
 
 /// Answers HTTP/1.1 on `listener` for as long as it is polled.
@@ -143,7 +143,7 @@ impl Console {
         let key = keys.find(&jsonwebtoken::decode_header(token).ok()?.kid?)?;
         let mut expected = Validation::new(Algorithm::ES256);
         expected.set_issuer(&[&self.trust.issuer]);
-        expected.set_audience(&[&self.trust.audience]);
+        expected.set_audience(&self.trust.audiences);
         jsonwebtoken::decode(token, &DecodingKey::from_jwk(key).ok()?, &expected).ok().map(|token| token.claims)
     }
 
@@ -157,8 +157,8 @@ impl Console {
 impl Kind {
     const fn name(self) -> &'static str {
         match self {
-            Self::Payroll | Self::Decoy => "Payroll",
-            Self::Admin => "Admin console",
+            Self::Payroll => "Payroll",
+            Self::Admin | Self::Decoy => "Admin console",
         }
     }
 
@@ -169,7 +169,7 @@ impl Kind {
                 ["Run", "People", "State"],
                 &[["Run 7", "212", "waits for approval"], ["Run 6", "209", "paid"], ["Run 5", "207", "paid"]],
             ),
-            Self::Decoy => ("Pay runs of this quarter", ["Run", "People", "State"], &[]),
+            Self::Decoy => ("Services and who looks after them", ["Service", "Team", "State"], &[]),
             Self::Admin => (
                 "Services and who looks after them",
                 ["Service", "Team", "State"],
@@ -255,7 +255,7 @@ mod tests {
         let mut published = Jwk::from_encoding_key(key, Algorithm::ES256).unwrap();
         published.common.key_id = Some("k".into());
         let keys = serde_json::to_vec(&JwkSet { keys: vec![published] }).unwrap().into();
-        let trust = Trust { keys, issuer: "gate".into(), audience: "payroll".into() };
+        let trust = Trust { keys, issuer: "gate".into(), audiences: vec!["payroll".into()] };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, Kind::Payroll, trust));

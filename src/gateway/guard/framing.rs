@@ -128,6 +128,11 @@ impl Framing {
         }
     }
 
+    /// Whether the next byte belongs to a head.
+    pub fn in_head(&self) -> bool {
+        self.unit == Unit::Head
+    }
+
     /// Whether the last head asked for a WebSocket and nobody has said yet what follows.
     pub fn undecided(&self) -> bool {
         self.unit == Unit::Undecided
@@ -382,6 +387,7 @@ mod tests {
             (fields("Content-Length: -1"), AmbiguousFraming),
             (fields("Content-Length: 0x1"), AmbiguousFraming),
             (fields("Content-Length: 1 1"), AmbiguousFraming),
+            (fields("Content-Length: 010"), AmbiguousFraming),
             (fields("Content-Length:"), AmbiguousFraming),
             (fields("Content-Length: 99999999999999999999"), AmbiguousFraming),
             (fields("Content-Length : 1"), HeaderInvalid),

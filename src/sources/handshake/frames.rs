@@ -60,6 +60,11 @@ impl Frames {
         (skipped + take, Some(FrameHeader { length, kind, flags }))
     }
 
+    /// Whether the next byte begins a frame.
+    pub const fn between_frames(&self) -> bool {
+        self.have == 0 && self.skip == 0
+    }
+
     /// The caller takes so many bytes of the payload itself.
     pub fn taken(&mut self, bytes: u32) {
         self.skip = self.skip.saturating_sub(bytes);
