@@ -716,7 +716,7 @@ fn metrics_are_a_fold_over_the_records() {
     let live = decided(&audit, "four", "GET", Outcome::Forward).upgraded(101, NOW);
     audit.metrics().reloaded("policy", true);
     audit.metrics().policy("0123456789abcdef");
-    audit.metrics().upstream("https://10.0.4.7:8443", true);
+    audit.metrics().upstreams([("https://10.0.4.7:8443".to_owned(), true)]);
     audit.metrics().database("city", NOW.plus_millis(-86_400_000));
     audit.metrics().connections().inc();
     wait_until(|| audit.metrics().encode(NOW).contains("rangegate_live_streams 1"));

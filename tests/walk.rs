@@ -17,3 +17,25 @@ mod outcomes;
 mod handshakes;
 #[path = "walk/headers.rs"]
 mod headers;
+#[path = "walk/streams.rs"]
+mod streams;
+#[path = "walk/websockets.rs"]
+mod websockets;
+#[path = "walk/recut.rs"]
+mod recut;
+#[path = "walk/stopping.rs"]
+mod stopping;
+#[path = "walk/failover.rs"]
+mod failover;
+#[path = "walk/reloading.rs"]
+mod reloading;
+#[path = "walk/crowds.rs"]
+mod crowds;
+#[path = "walk/curl.rs"]
+mod curl;
+#[path = "walk/operations.rs"]
+mod operations;
+#[path = "walk/records.rs"]
+mod records;
+#[path = "walk/relays.rs"]
+mod relays;

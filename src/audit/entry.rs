@@ -132,14 +132,23 @@ impl Entry {
         LiveEntry { entry, flow, end: None }
     }
 
-    /// Closes the record. Later calls, and the drop, do nothing.
+    /// Notes that the gateway ended the exchange; the record will close so, however the last bytes fare.
+    pub fn cut(&mut self, reason: &'static str) {
+        if let Some(open) = &mut self.open {
+            open.end = End::Cut(reason);
+        }
+    }
+
+    /// Closes the record. Later calls, and the drop, do nothing. A cut stays a cut.
     pub fn close(&mut self, end: End) {
         self.close_after(end, 0);
     }
 
     pub(super) fn close_after(&mut self, end: End, sent: u64) {
         let Some(mut record) = self.open.take() else { return };
-        record.end = end;
+        if !matches!(record.end, End::Cut(_)) {
+            record.end = end;
+        }
         record.total = record.started.elapsed();
         record.sent = sent;
         if let Some(flow) = record.flow.take() {
@@ -202,6 +211,11 @@ impl LiveEntry {
     pub fn cut(&mut self, reason: &'static str, now: Moment) {
         self.end = Some(End::Cut(reason));
         self.event(LiveEvent::Cut { reason }, now);
+    }
+
+    /// Notes that the connection is being cut: its closing record will say so, however the goodbye fares.
+    pub fn cutting(&mut self, reason: &'static str) {
+        self.end = Some(End::Cut(reason));
     }
 
     /// Closes the record. A cut stays a cut.

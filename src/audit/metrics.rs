@@ -3,7 +3,7 @@
 //! The request path touches none of this. Labels are bounded: reasons, outcomes and ends are closed
 //! vocabularies, resources are the policy's, and beyond `MOST_RESOURCES` they share one name.
 
-use super::record::{Alert, Live, LiveEvent, Record, Refused};
+use super::record::{Alert, End, Live, LiveEvent, Record, Refused};
 use crate::evidence::Moment;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -153,7 +153,7 @@ impl Metrics {
         r.register("body_bytes", "Body bytes from clients (in) and to them (out)", self.bytes.clone());
         r.register("client_rtt_seconds", "Client round trips at the height of TCP and of TLS", self.rtt.clone());
         r.register("live_streams", "Upgraded connections and long answers that flow now", self.streams.clone());
-        r.register("cuts", "Live streams cut, by reason", self.cuts.clone());
+        r.register("cuts", "Exchanges the gateway ended, by reason", self.cuts.clone());
         r.register("refused_connections", "Connections refused before a request", self.refused.clone());
         r.register("alerts", "Alerts by kind and resource", self.alerts.clone());
         r.register("audit_queue_records", "Open records and those not yet in the log", self.queue.clone());
@@ -196,9 +196,12 @@ impl Metrics {
         self.policy.get_or_create(&PolicyLabel { version: version.to_owned() }).set(1);
     }
 
-    /// Says whether an upstream answers. Origins come from policy files.
-    pub fn upstream(&self, origin: &str, healthy: bool) {
-        self.upstreams.get_or_create(&OriginLabel { origin: origin.to_owned() }).set(i64::from(healthy));
+    /// Says which upstreams there are now and whether each answers. Origins come from policy files.
+    pub fn upstreams(&self, origins: impl IntoIterator<Item = (String, bool)>) {
+        self.upstreams.clear();
+        for (origin, healthy) in origins {
+            self.upstreams.get_or_create(&OriginLabel { origin }).set(i64::from(healthy));
+        }
     }
 
     /// Says when a database was built; its age is reckoned when the metrics are read.
@@ -214,6 +217,9 @@ impl Metrics {
             self.streams.dec();
         }
         self.ends.get_or_create(&EndLabels { end: record.end.code() }).inc();
+        if let End::Cut(reason) = record.end {
+            self.cuts.get_or_create(&ReasonLabel { reason }).inc();
+        }
         if let Some(to_decision) = record.to_decision {
             self.decision.observe(to_decision.as_secs_f64());
         }
@@ -244,10 +250,8 @@ impl Metrics {
             LiveEvent::Opened { .. } => {
                 self.streams.inc();
             }
-            LiveEvent::Cut { reason } => {
-                self.cuts.get_or_create(&ReasonLabel { reason }).inc();
-            }
-            LiveEvent::Redecided { .. } => {}
+            // A cut is counted by its closing record, which follows.
+            LiveEvent::Cut { .. } | LiveEvent::Redecided { .. } => {}
         }
     }
 

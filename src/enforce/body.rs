@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -23,18 +23,25 @@ pub struct Progress {
     began: Instant,
     /// Milliseconds after `began` at which a piece last passed.
     moved: AtomicU64,
+    /// The body ended in an error that is not its silence.
+    broken: AtomicBool,
     /// The audit record's count.
     flow: Arc<Flow>,
 }
 
 impl Progress {
     pub fn new(flow: Arc<Flow>) -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), moved: AtomicU64::new(0), flow })
+        Arc::new(Self { began: Instant::now(), moved: AtomicU64::new(0), broken: AtomicBool::new(false), flow })
     }
 
     /// When a piece last passed.
     pub fn last(&self) -> Instant {
         self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// Whether the client broke the body off.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     fn passed(&self, bytes: usize) {
@@ -114,7 +121,10 @@ impl Body for RequestBody {
                 streaming.progress.passed(frame.data_ref().map_or(0, Bytes::len));
                 Poll::Ready(Some(Ok(cleaned(frame, &streaming.owned))))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
+            Poll::Ready(Some(Err(error))) => {
+                streaming.progress.broken.store(true, Ordering::Relaxed);
+                Poll::Ready(Some(Err(io::Error::other(error))))
+            }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => streaming.silence.poll(cx).map(|()| Some(Err(io::ErrorKind::TimedOut.into()))),
         }

@@ -20,7 +20,7 @@ pub enum Fault {
     TotalTimeout,
     /// The client's body stopped coming.
     RequestBody,
-    /// The client's body broke off, or is not HTTP.
+    /// The client broke its body off: it left, or sent what is no body.
     RequestBroken,
 }
 

@@ -80,6 +80,7 @@ pub async fn forward(
                 return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
             Err(Unanswered { fault, unsent }) => {
+                let fault = if progress.is_broken() { Fault::RequestBroken } else { fault };
                 if fault.blames_upstream() {
                     health.failed(origin, std::time::Instant::now());
                 }

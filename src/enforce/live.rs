@@ -73,6 +73,11 @@ impl Live {
         cut
     }
 
+    /// Shows every open exchange.
+    pub fn each(&self, mut show: impl FnMut(&Decided, &Connected)) {
+        self.lock().open.values().for_each(|open| show(&open.decided, &open.connected));
+    }
+
     pub fn len(&self) -> usize {
         self.lock().open.len()
     }

@@ -13,7 +13,7 @@ pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
 
-use crate::audit::{Entry, Exchange};
+use crate::audit::{End, Entry, Exchange};
 use crate::evidence::Moment;
 use crate::policy::{Decided, Origin, Permit, Reason, Ruling, Scheme};
 use crate::portal::cause::Breakage;
@@ -125,7 +125,11 @@ impl Enforcer {
         let passed = tokio::select! {
             biased;
             passed = self.send(&permit, inbound, entry) => passed,
-            reason = &mut cut => return self.cut_short(decided, &accept, reason),
+            reason = &mut cut => {
+                let reason = reason.unwrap_or(Reason::NothingAddressed);
+                entry.cut(reason.code());
+                return self.cut_short(decided, &accept, reason);
+            }
         };
         match passed {
             Ok(Passed::Answer(mut arrived)) => {
@@ -145,6 +149,10 @@ impl Enforcer {
                     attempts: failed.attempts,
                     fault: Some(failed.fault.code()),
                 });
+                if failed.fault == Fault::RequestBroken {
+                    // The answer will be written to nobody.
+                    entry.close(End::ClientGone);
+                }
                 own(answer::upstream_fault(
                     breakage(failed.fault),
                     &decided.evidence.request,
@@ -231,13 +239,9 @@ impl Enforcer {
         tunnel.response
     }
 
-    fn cut_short(
-        &self,
-        decided: &Decided,
-        accept: &Accept,
-        reason: Result<Reason, tokio::sync::oneshot::error::RecvError>,
-    ) -> Response<ResponseBody> {
-        let decision = decided.decision.clone().denied(reason.unwrap_or(Reason::NothingAddressed));
+    /// The answer to a request that was let through, and would not be now that its upstream still has not answered.
+    fn cut_short(&self, decided: &Decided, accept: &Accept, reason: Reason) -> Response<ResponseBody> {
+        let decision = decided.decision.clone().denied(reason);
         own(answer::answer(&decision, &decided.evidence.request, &accept.0, &self.settings.answers))
     }
 

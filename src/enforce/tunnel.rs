@@ -19,7 +19,6 @@ use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBS
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use std::sync::OnceLock;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -105,17 +104,16 @@ pub async fn relay(
     sides: (OnUpgrade, OnUpgrade),
     settings: RelaySettings,
     samples: Arc<TlsSamples>,
-    record: LiveEntry,
+    mut record: LiveEntry,
     open: (Registration, Cut),
 ) {
     let (_registration, cut) = open;
     // Fails when the client is gone before our answer reached it; the record then says so by being dropped.
     let Ok((client, upstream)) = tokio::try_join!(sides.0, sides.1) else { return };
-    let reason = OnceLock::new();
     let closing = async {
         match cut.await {
             Ok(why) => {
-                let _ = reason.set(why);
+                record.cutting(why.code());
                 if why == Reason::Draining { Closing::going_away() } else { Closing::policy(why.code()) }
             }
             Err(_) => std::future::pending().await,
@@ -125,15 +123,14 @@ pub async fn relay(
     let summary = websocket::relay(TokioIo::new(client), TokioIo::new(upstream), settings, closing, sink).await;
     record.flow().add_received(summary.from_client.bytes);
     record.flow().add_sent(summary.from_upstream.bytes);
-    let end = match (summary.ended, reason.get()) {
-        (Ended::Cut, Some(why)) => End::Cut(why.code()),
-        (Ended::Cut, None) => End::Cut(Reason::Draining.code()),
-        (Ended::Idle, _) => End::Timeout,
-        (Ended::ClientViolation, _) => End::Cut("websocket-violation"),
-        (Ended::UpstreamViolation, _) => End::UpstreamError,
-        (Ended::Client | Ended::Upstream, _) => End::Complete,
-    };
-    record.finish(end);
+    record.finish(match summary.ended {
+        // Only for the word's sake: a cut has named its reason already.
+        Ended::Cut => End::Cut(Reason::Draining.code()),
+        Ended::Idle => End::Timeout,
+        Ended::ClientViolation => End::Cut("websocket-violation"),
+        Ended::UpstreamViolation => End::UpstreamError,
+        Ended::Client | Ended::Upstream => End::Complete,
+    });
 }
 
 /// The head of the client's answer: `Connection` and `Upgrade` for HTTP/1.1, neither for HTTP/2.

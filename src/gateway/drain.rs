@@ -1,5 +1,6 @@
 //! Stopping without breaking anything: no new connections, open ones finish, a deadline ends the rest.
 
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How far the gateway has come in stopping. Only ever moves forward.
@@ -12,6 +13,9 @@ pub enum Phase {
     /// Whatever is still open is cut.
     Cutting,
 }
+
+/// How long what is cut may take to say so to its client: longer than a WebSocket waits for the answer to its close.
+pub const FAREWELL: Duration = Duration::from_millis(1500);
 
 /// The gateway's end of the signal.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The gateway as a whole: started once, reloaded at will, drained at the end.
 
 use super::accept;
-use super::drain::{Phase, reached};
+use super::drain::{FAREWELL, Phase, reached};
 use super::listener;
 use super::operations;
 use super::reload;
@@ -141,9 +141,12 @@ fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>) {
                 () = tokio::time::sleep(EXPIRY_EVERY) => worker.expire(),
             }
         }
-        worker.cut_all();
-        // The connections see the same signal; give them a turn to say goodbye.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Close frames and the ends of answers still have to go out.
+        let end = Instant::now() + FAREWELL;
+        while shared.admission.total() > 0 && Instant::now() < end {
+            worker.cut_all();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     });
 }
 

@@ -1,7 +1,7 @@
 //! HTTP on one accepted connection, until it ends, idles out or the gateway drains.
 
 use super::connection::Connection;
-use super::drain::{Phase, Signal, reached};
+use super::drain::{FAREWELL, Phase, Signal, reached};
 use super::guard::{Guard, GuardState, HeadBounds};
 use super::pace::Streams;
 use super::request;
@@ -54,11 +54,17 @@ pub async fn http1(
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = served.as_mut() => ended,
-                () = reached(&mut signal, Phase::Cutting) => Ok(()),
+                () = farewell(signal) => Ok(()),
             }
         }
     };
     worker.connection_ended(&connection, ended);
+}
+
+/// When the gateway stops waiting for a connection whose exchanges it has cut.
+async fn farewell(mut signal: Signal) {
+    reached(&mut signal, Phase::Cutting).await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 pub async fn http2(
@@ -99,7 +105,7 @@ pub async fn http2(
     let (mut draining, mut idled) = (false, false);
     // Hyper waits for ever for the client's preface, and keeps a connection without streams for ever.
     let mut check = pin!(tokio::time::sleep(limits.header_timeout));
-    let mut cutting = signal.clone();
+    let mut cut_off = pin!(farewell(signal.clone()));
     let ended = loop {
         tokio::select! {
             ended = served.as_mut() => break ended,
@@ -107,7 +113,7 @@ pub async fn http2(
                 draining = true;
                 served.as_mut().graceful_shutdown();
             }
-            () = reached(&mut cutting, Phase::Cutting) => break Ok(()),
+            () = cut_off.as_mut() => break Ok(()),
             () = check.as_mut() => {
                 let next = match connection.idle_for() {
                     Some(_) if connection.served() == 0 => {

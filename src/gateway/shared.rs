@@ -13,7 +13,7 @@ use crate::enforce::dial::ClientFault;
 use crate::enforce::headers::Owned;
 use crate::enforce::upstream::Upstreams;
 use crate::enforce::websocket::RelaySettings;
-use crate::policy::Context;
+use crate::policy::{Context, Scheme};
 use crate::policy::diagnostic::{self, Diagnostic};
 use crate::policy::source::Source;
 use crate::sources::gather::Sources;
@@ -143,6 +143,11 @@ impl Shared {
     /// Prometheus text, with what is only known when asked.
     pub fn metrics(&self) -> String {
         let metrics = self.audit.metrics();
+        metrics.connections().set(i64::try_from(self.admission.total()).unwrap_or(i64::MAX));
+        let now = std::time::Instant::now();
+        let policy = self.policies.current();
+        let origins = policy.origins().into_iter().filter(|origin| origin.scheme != Scheme::Builtin);
+        metrics.upstreams(origins.map(|origin| (origin.to_string(), self.upstreams.health().is_well(origin, now))));
         for database in self.sources.networks.geo.databases() {
             if let Some(built) = database.built {
                 metrics.database(&database.path.display().to_string(), built);

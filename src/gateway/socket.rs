@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// The only strong owner of the stream: when the connection is over, the descriptor is closed and measurements end.
+/// So does its place in the count, whoever has the stream by then: HTTP or a WebSocket.
 #[derive(Debug)]
 pub struct Socket {
     stream: Arc<TcpStream>,

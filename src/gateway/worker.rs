@@ -76,13 +76,15 @@ impl Worker {
         tracing::info!(looked, cut, "open exchanges decided again");
     }
 
-    /// Decides again what relied on a token or certificate that has ended.
+    /// Decides again what relied on a token or certificate that has ended, and looks after what is open. To be called
+    /// every second or so.
     pub fn expire(&self) {
         let now = clock::now();
         let cut = self.live.expire(now, |decided, connected| self.judge(decided, connected, now));
         if cut > 0 {
             tracing::info!(cut, "open exchanges cut: what they relied on has ended");
         }
+        self.live.each(|decided, connected| self.shared.sources.learn(&decided.evidence, connected, now));
         let policy = self.shared.policies.current();
         self.enforcer.pool.retain(|origin| policy.origins().contains(origin), std::time::Instant::now());
     }

@@ -124,6 +124,16 @@ impl Sources {
         fresh
     }
 
+    /// What a connection has timed since its last request, for the record of its device: a WebSocket's pings.
+    pub fn learn(&self, evidence: &Evidence, connected: &Connected, now: Moment) {
+        let known = evidence.device.known().zip(evidence.network.address.known());
+        if let Some((device, address)) = known
+            && let Some(minima) = connected.timing.improvement(&connected.timing.measured_since(evidence.network.via))
+        {
+            self.timings.record(&device.id, *address, connected.timing.number, minima, now);
+        }
+    }
+
     /// Once per connection: a client that answered no ping in time will not answer the next request's either.
     async fn await_round_trip(&self, connected: &Connected, via: Via) {
         if via != Via::Forwarder && connected.pings && !connected.awaited.load(Ordering::Relaxed) {

@@ -53,12 +53,20 @@ impl ConnectionTiming {
 
     /// The connection's two measurements at this request; one `getsockopt`.
     pub fn measure(&self, socket: impl AsFd, via: Via) -> Measured {
-        let tls = match via {
+        Measured { tcp: self.tcp.measure(socket), tls: self.read_tls(via) }
+    }
+
+    /// What was timed since without being asked for: acknowledgements of pings. Costs no system call.
+    pub fn measured_since(&self, via: Via) -> Measured {
+        Measured { tls: self.read_tls(via), ..Measured::NOTHING }
+    }
+
+    fn read_tls(&self, via: Via) -> Fact<TlsTiming> {
+        match via {
             // TLS ends at the forwarder, so its acknowledgements are the forwarder's.
             Via::Forwarder => Fact::Unavailable(Fault::BehindForwarder),
             Via::Direct | Via::ProxyProtocol => self.tls.read(),
-        };
-        Measured { tcp: self.tcp.measure(socket), tls }
+        }
     }
 
     /// The minima, if they are better than those last asked for: then the device's record should hear of them.

@@ -12,13 +12,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use socket2::{SockRef, Socket};
 use std::io;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -111,14 +111,16 @@ impl Dial {
     /// When the handshake fails; `tls` tells how.
     pub async fn h1(self) -> Client {
         let tls = self.clone().alpn(&["http/1.1"]).tls().await.expect("a handshake");
-        Client::h1_over(tls, &self.sni).await
+        let socket = SockRef::from(tls.get_ref().0).try_clone().ok();
+        Client { socket, ..Client::h1_over(tls, &self.sni).await }
     }
 
     /// # Panics
     /// When the handshake fails; `tls` tells how.
     pub async fn h2(self) -> Client {
         let tls = self.clone().alpn(&["h2"]).tls().await.expect("a handshake");
-        Client::h2_over(tls, &self.sni).await
+        let socket = SockRef::from(tls.get_ref().0).try_clone().ok();
+        Client { socket, ..Client::h2_over(tls, &self.sni).await }
     }
 
     pub async fn http(self, version: Http) -> Client {
@@ -146,7 +148,8 @@ enum Sender {
 pub struct Client {
     sender: Sender,
     host: String,
-    connection: AbortHandle,
+    /// The connection's, to break it by. None: over a stream of the test's own, or shared with another client.
+    socket: Option<Socket>,
 }
 
 impl Client {
@@ -155,8 +158,8 @@ impl Client {
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
-        let task = tokio::spawn(async move { drop(connection.with_upgrades().await) });
-        Self { sender: Sender::One(sender), host: host.to_owned(), connection: task.abort_handle() }
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        Self { sender: Sender::One(sender), host: host.to_owned(), socket: None }
     }
 
     pub async fn h2_over<S>(stream: S, host: &str) -> Self
@@ -166,8 +169,8 @@ impl Client {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         let builder = builder.timer(TokioTimer::new());
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.expect("HTTP/2");
-        let task = tokio::spawn(async move { drop(connection.await) });
-        Self { sender: Sender::Two(sender), host: host.to_owned(), connection: task.abort_handle() }
+        tokio::spawn(async move { drop(connection.await) });
+        Self { sender: Sender::Two(sender), host: host.to_owned(), socket: None }
     }
 
     /// Sends a request for a path, or for a whole address. In HTTP/1.1 the address becomes `Host` and path, unless
@@ -213,7 +216,7 @@ impl Client {
         match &self.sender {
             Sender::One(_) => panic!("HTTP/1.1 carries one request at a time"),
             Sender::Two(sender) => {
-                Self { sender: Sender::Two(sender.clone()), host: self.host.clone(), connection: self.connection.clone() }
+                Self { sender: Sender::Two(sender.clone()), host: self.host.clone(), socket: None }
             }
         }
     }
@@ -226,9 +229,16 @@ impl Client {
         }
     }
 
-    /// Drops the connection as a crash would.
-    pub fn abort(self) {
-        self.connection.abort();
+    /// Breaks the connection as a crash would, without a goodbye of TLS or HTTP.
+    pub fn abort(&self) {
+        let socket = self.socket.as_ref().expect("a connection of its own");
+        // It may be over already.
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// What breaks the connection from elsewhere.
+    pub fn breaker(&self) -> Socket {
+        self.socket.as_ref().and_then(|socket| socket.try_clone().ok()).expect("a connection of its own")
     }
 }
 

@@ -10,6 +10,7 @@ use crate::client::{Curl, Dial};
 use crate::issuer::{JwksServer, SigningKey};
 use crate::pki::{Authority, Leaf, Wanted, file};
 use crate::upstream::Upstream;
+use aws_lc_rs::digest;
 use rangegate::audit::{AuditSettings, WhenUnwritable};
 use rangegate::enforce::assertion::AssertionSettings;
 use rangegate::enforce::upstream::UpstreamSettings;
@@ -364,11 +365,17 @@ impl Harness {
         self.key.token(&claims)
     }
 
-    /// A token bound to a certificate (RFC 8705).
+    /// A token bound to a certificate (RFC 8705), good for an hour.
     pub fn bound_token(&self, user: &str, leaf: &Leaf) -> String {
-        let digest = Digest::from_hex(&fingerprint(leaf)).expect("hex");
-        let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&digest.hex()[2 * at..2 * at + 2], 16).expect("hex")).collect();
-        self.token_with(user, |claims| claims["cnf"] = json!({ "x5t#S256": crate::issuer::encode(bytes) }))
+        self.bound_token_until(user, leaf, Duration::from_secs(3600))
+    }
+
+    pub fn bound_token_until(&self, user: &str, leaf: &Leaf, lifetime: Duration) -> String {
+        let bytes = digest::digest(&digest::SHA256, leaf.chain.first().expect("a leaf"));
+        self.token_with(user, |claims| {
+            claims["cnf"] = json!({ "x5t#S256": crate::issuer::encode(bytes) });
+            claims["exp"] = json!(clock::now().millis() / 1000 + lifetime.as_secs() as i64);
+        })
     }
 
     /// What the operations listener answers: status and body.
@@ -389,6 +396,13 @@ impl Harness {
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+
+    /// Long-lived exchanges that the log shows opened and not closed.
+    pub fn lines_open(&self) -> usize {
+        let lines = self.lines();
+        let opened = lines.iter().filter(|line| line["event"] == "opened" && line["kind"] == "live").count();
+        opened - lines.iter().filter(|line| line["kind"] == "request" && line["live"] == true).count()
     }
 
     /// Waits until the log holds `count` lines of this kind, and gives them.
@@ -441,6 +455,15 @@ impl Harness {
     pub async fn set_policy(&self, name: &str, text: &str, upstreams: &[(&str, &Upstream)]) {
         let text = filled(text, upstreams);
         self.reload("policies", || drop(file(&self.path("policies"), &format!("{name}.toml"), text))).await;
+    }
+
+    /// Puts something in a file that the gateway must refuse, and waits until it has.
+    pub async fn set_faulty(&self, name: &str, text: &str) {
+        let refused = |line: &Value| line["kind"] == "alert" && line["event"].as_str().is_some_and(|event| event.ends_with("-rejected"));
+        let before = self.lines().into_iter().filter(refused).count();
+        std::fs::write(self.path(name), text).expect("a file");
+        self.running.as_ref().expect("a running gateway").reload();
+        self.lines_where(before + 1, refused).await;
     }
 
     /// `observe`, `deny` or nothing.

@@ -1,0 +1,96 @@
+//! What operators' machines ask.
+
+use crate::client::BOTH;
+use crate::gateway::{Harness, PKI};
+use crate::upstream::Upstream;
+use std::collections::BTreeMap;
+
+/// Families by name with their type, and samples by name and labels.
+struct Exposition {
+    families: BTreeMap<String, String>,
+    samples: BTreeMap<String, f64>,
+}
+
+/// Reads OpenMetrics text strictly enough to notice what a scraper would.
+fn parse(text: &str) -> Exposition {
+    let (mut families, mut samples) = (BTreeMap::new(), BTreeMap::new());
+    let body = text.strip_suffix("# EOF\n").expect("ends as OpenMetrics ends");
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a name and a type");
+            assert!(families.insert(name.to_owned(), kind.to_owned()).is_none(), "`{name}` is declared twice");
+            continue;
+        }
+        if line.starts_with("# HELP ") || line.starts_with("# UNIT ") {
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: `{line}`"));
+        let name = series.split('{').next().expect("a name");
+        let family = families.keys().filter(|family| name.starts_with(family.as_str())).max_by_key(|family| family.len());
+        let kind = &families[family.unwrap_or_else(|| panic!("`{name}` is declared nowhere"))];
+        match kind.as_str() {
+            "counter" => assert!(name.ends_with("_total"), "{line}"),
+            "histogram" => assert!(["_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end)), "{line}"),
+            "gauge" => {}
+            other => panic!("`{other}`: {line}"),
+        }
+        let value = value.parse().unwrap_or_else(|_| panic!("no number: `{line}`"));
+        assert!(samples.insert(series.to_owned(), value).is_none(), "`{series}` stands twice");
+    }
+    Exposition { families, samples }
+}
+
+#[tokio::test]
+async fn metrics_tell_what_happened() {
+    let app = Upstream::plain().await;
+    let gate = Harness::open(&app).await;
+    let mut clients = Vec::new();
+    for version in BOTH {
+        let mut client = gate.dial().certificate(&PKI.ann).http(version).await;
+        client.get("/").await;
+        client.post("/", vec![7; 1000]).await;
+        client.get("/a//b").await;
+        clients.push(client);
+    }
+    assert!(gate.dial().sni("elsewhere.example").tls().await.is_err());
+    gate.audit_records(6).await;
+    gate.lines_of("connection", 1).await;
+    let (status, text) = gate.operations("/metrics").await;
+    assert_eq!(status, 200);
+    let Exposition { families, samples } = parse(&text);
+    let policy = gate.audit_records(6).await[0]["decision"]["policy"].as_str().expect("a version").to_owned();
+    for (series, value) in [
+        ("rangegate_requests_total{resource=\"app\",outcome=\"forward\",reason=\"all-met\"}", 4.0),
+        ("rangegate_request_ends_total{end=\"complete\"}", 6.0),
+        ("rangegate_decision_seconds_count", 6.0),
+        ("rangegate_upstream_seconds_count{resource=\"app\"}", 4.0),
+        ("rangegate_body_bytes_total{resource=\"app\",direction=\"in\"}", 2000.0),
+        ("rangegate_body_bytes_total{resource=\"app\",direction=\"out\"}", 20.0),
+        ("rangegate_client_rtt_seconds_count{height=\"tcp\"}", 6.0),
+        ("rangegate_refused_connections_total{reason=\"server-name-unknown\"}", 1.0),
+        ("rangegate_connections", 2.0),
+        ("rangegate_live_streams", 0.0),
+        ("rangegate_audit_queue_records", 0.0),
+        ("rangegate_audit_write_failures_total", 0.0),
+        (&format!("rangegate_upstream_healthy{{origin=\"{}\"}}", app.url()), 1.0),
+        (&format!("rangegate_policy_info{{version=\"{policy}\"}}"), 1.0),
+    ] {
+        assert_eq!(samples.get(series), Some(&value), "`{series}` in\n{text}");
+    }
+    assert!(families.len() >= 15, "{families:?}");
+    assert!(!text.contains("ann"), "no people in metrics");
+}
+
+#[tokio::test]
+async fn alive_ready_and_nothing_else() {
+    let app = Upstream::plain().await;
+    let gate = Harness::open(&app).await;
+    assert_eq!(gate.operations("/healthz").await, (200, "alive\n".to_owned()));
+    assert_eq!(gate.operations("/readyz").await, (200, "ready\n".to_owned()));
+    assert_eq!(gate.operations("/").await.0, 404);
+    assert_eq!(gate.operations("/metrics/..").await.0, 404);
+    // None of it stands on the way in.
+    for path in ["/healthz", "/readyz", "/metrics", "/assertion-keys"] {
+        assert_eq!(gate.dial().sni("nobody.corp.example").h1().await.get(path).await.status, 403);
+    }
+}

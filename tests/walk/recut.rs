@@ -1,0 +1,191 @@
+//! Law 10: what lives long is decided again, and cut with a reason when it would no longer be let through.
+
+use crate::client::{BOTH, Client, Http, request};
+use crate::gateway::{Harness, PATIENCE, PKI, everybody, open_to_all};
+use crate::upstream::{Body, Upstream, channel, data};
+use crate::websockets::{Socket, chat, open, receive};
+use futures_util::SinkExt;
+use http::{Method, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+
+const POLICY: &str = r#"
+[[resource]]
+id = "room"
+hosts = ["room.corp.example"]
+upstream = "$chat"
+require = [{ id = "laptop", that = { device = { bound = true, class = "corporate" } } }]
+
+[[resource]]
+id = "app"
+hosts = ["app.corp.example"]
+upstream = "$app"
+require = [{ id = "laptop", that = { device = { bound = true, class = "corporate" } } }]
+"#;
+
+/// A running gateway with two WebSockets and two long answers open, all Ann's.
+struct Stage {
+    gate: Harness,
+    sockets: Vec<(Http, Socket, Client)>,
+    streams: Vec<(Http, Incoming, Client)>,
+    /// What the upstream writes the long answers with.
+    writers: Arc<Mutex<Vec<mpsc::Sender<std::io::Result<http_body::Frame<bytes::Bytes>>>>>>,
+    chat: Upstream,
+    app: Upstream,
+}
+
+impl Stage {
+    async fn new(token: impl FnOnce(&Harness) -> String) -> Self {
+        let writers = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&writers);
+        let app = Upstream::http1(move |_| {
+            let (sender, body): (_, Body) = channel();
+            kept.lock().expect("not poisoned").push(sender.clone());
+            async move {
+                sender.send(data("first")).await.expect("a reader");
+                Response::new(body)
+            }
+        })
+        .await;
+        let chat = chat().await;
+        let gate = Harness::builder().policy("all", POLICY, &[("app", &app), ("chat", &chat)]).start().await;
+        let authorization = format!("Bearer {}", token(&gate));
+        let fields = [("authorization", authorization.as_str())];
+        let mut stage = Self { gate, sockets: Vec::new(), streams: Vec::new(), writers, chat, app };
+        for version in BOTH {
+            let mut client = stage.gate.dial().sni("room.corp.example").certificate(&PKI.ann).http(version).await;
+            let (socket, _) = open(&mut client, version, "/", &fields).await;
+            stage.sockets.push((version, socket, client));
+            let mut client = stage.gate.dial().certificate(&PKI.ann).http(version).await;
+            let response = client.send(request(Method::GET, "/", &fields)).await.expect("an answer");
+            let mut body = response.into_body();
+            let first = body.frame().await.expect("more").expect("whole").into_data().expect("data");
+            assert_eq!(&first[..], b"first");
+            stage.streams.push((version, body, client));
+        }
+        stage.flow().await;
+        stage
+    }
+
+    /// Everything open flows.
+    async fn flow(&mut self) {
+        for (_, socket, _) in &mut self.sockets {
+            socket.send(Message::text("on")).await.expect("open");
+            assert_eq!(receive(socket).await, Message::text("on"));
+        }
+        let writers = self.writers.lock().expect("not poisoned").clone();
+        for writer in writers {
+            writer.send(data("on")).await.expect("a reader");
+        }
+        for (_, body, _) in &mut self.streams {
+            let next = timeout(PATIENCE, body.frame()).await.expect("in time").expect("more").expect("whole");
+            assert_eq!(&next.into_data().expect("data")[..], b"on");
+        }
+    }
+
+    /// Everything open is cut for this reason, which the log repeats.
+    async fn is_cut(mut self, reason: &str) -> (Harness, Upstream) {
+        for (version, socket, _) in &mut self.sockets {
+            let Message::Close(Some(CloseFrame { code, reason: said })) = receive(socket).await else {
+                panic!("{version:?}: not a close frame");
+            };
+            assert_eq!((u16::from(code), said.as_str()), (1008, reason), "{version:?}");
+        }
+        for (version, body, _) in &mut self.streams {
+            let end = timeout(PATIENCE, body.frame()).await.expect("in time");
+            assert!(end.is_some_and(|end| end.is_err()), "{version:?}: a cut answer must not look whole");
+        }
+        let records = self.gate.audit_records(4).await;
+        assert_eq!(records.len(), 4);
+        for record in &records {
+            assert_eq!(record["end"], format!("cut:{reason}"), "{record:#}");
+            assert_eq!(record["decision"]["outcome"], "forward", "what was decided stands: {record:#}");
+        }
+        let (_, metrics) = self.gate.operations("/metrics").await;
+        assert!(metrics.contains("rangegate_live_streams 0"), "{metrics}");
+        (self.gate, self.app)
+    }
+}
+
+fn ann(gate: &Harness) -> String {
+    gate.bound_token("ann@corp.example", &PKI.ann)
+}
+
+#[tokio::test]
+async fn a_suspended_device_loses_what_it_has_open() {
+    let mut stage = Stage::new(ann).await;
+    // The same word again, and somebody else's suspension: nothing happens.
+    stage.gate.set_devices(&everybody("active")).await;
+    stage.flow().await;
+    stage.gate.set_devices(&everybody("suspended")).await;
+    stage.is_cut("device-status-other").await;
+}
+
+#[tokio::test]
+async fn a_stricter_policy_cuts_and_another_does_not() {
+    let mut stage = Stage::new(ann).await;
+    let upstreams = |stage: &Stage| [("app", stage.app.url()), ("chat", stage.chat.url())];
+    let same = POLICY.replace("\"laptop\"", "\"the-laptop\"");
+    let urls = upstreams(&stage);
+    let fill = |text: &str| urls.iter().fold(text.to_owned(), |text, (name, url)| text.replace(&format!("${name}"), url));
+    stage.gate.set_policy("all", &fill(&same), &[]).await;
+    stage.flow().await;
+    stage.gate.set_policy("all", &fill(&POLICY.replace("class = \"corporate\"", "class = \"vault\"")), &[]).await;
+    stage.is_cut("device-class-other").await;
+}
+
+#[tokio::test]
+async fn the_emergency_switch_cuts_everything() {
+    let stage = Stage::new(ann).await;
+    stage.gate.set_emergency("deny").await;
+    let (gate, _app) = stage.is_cut("emergency-deny").await;
+    let mut client = gate.dial().certificate(&PKI.ann).h2().await;
+    let answer = client.get("/").await;
+    assert_eq!(answer.status, 403);
+    gate.set_emergency("observe").await;
+    // Over the connection that was refused, and without a login: watched.
+    assert_eq!(client.send(crate::client::get("/")).await.expect("an answer").status(), 200);
+    client.abort();
+    let decision = gate.audit_records(6).await.pop().expect("a record")["decision"].clone();
+    assert_eq!((&decision["outcome"], &decision["would"]), (&"observe".into(), &"deny".into()), "{decision:#}");
+    gate.set_emergency("").await;
+    assert_eq!(gate.dial().certificate(&PKI.ann).h2().await.get("/").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_cuts() {
+    let stage = Stage::new(ann).await;
+    stage.gate.revoke(&[PKI.ann.serial]).await;
+    stage.is_cut("certificate-revoked").await;
+}
+
+#[tokio::test]
+async fn what_relied_on_a_token_ends_with_it() {
+    let stage = Stage::new(|gate| gate.bound_token_until("ann@corp.example", &PKI.ann, Duration::from_secs(3))).await;
+    stage.is_cut("token-expired").await;
+}
+
+#[tokio::test]
+async fn what_is_still_waiting_for_its_upstream_is_cut_too() {
+    let silent = Upstream::http1(|_| std::future::pending()).await;
+    let text = open_to_all("app", "$app").replace("cidr = \"127.0.0.0/8\"", "device = { known = true }");
+    let gate = Harness::builder().policy("app", &text, &[("app", &silent)]).start().await;
+    for version in BOTH {
+        let mut client = gate.dial().certificate(&PKI.ann).http(version).await;
+        let before = silent.seen().len();
+        let waiting = tokio::spawn(async move { client.get("/").await });
+        crate::gateway::eventually("the request is there", || silent.seen().len() > before).await;
+        gate.set_devices(&everybody("revoked")).await;
+        let answer = timeout(PATIENCE, waiting).await.expect("in time").expect("no panic");
+        assert_eq!(answer.status, 403, "{version:?}");
+        gate.set_devices(&everybody("active")).await;
+    }
+    for record in gate.audit_records(2).await {
+        assert_eq!((&record["end"], &record["response"]["status"]), (&"cut:device-status-other".into(), &403.into()), "{record:#}");
+    }
+}
