@@ -64,7 +64,9 @@ impl Gateway {
             threads.push(thread(format!("worker-{index}"), move || serve(shared, sockets))?);
         }
         let control = Arc::clone(&shared);
-        threads.push(thread("control".into(), move || tend(control, operations, asked))?);
+        // Here, and not on the thread that follows: what changes from now on is noticed.
+        let seen = reload::Seen::now(&shared);
+        threads.push(thread("control".into(), move || tend(control, operations, seen, asked))?);
         shared.audit.metrics().policy(shared.policies.current().version());
         Ok(Running { shared, reload, threads, addresses, operations: operations_address })
     }
@@ -151,10 +153,10 @@ fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>) {
 }
 
 /// What is nobody's request: reloads, key sets, operators' questions.
-fn tend(shared: Arc<Shared>, operations: TcpListener, asked: watch::Receiver<u64>) {
+fn tend(shared: Arc<Shared>, operations: TcpListener, seen: reload::Seen, asked: watch::Receiver<u64>) {
     on_this_thread(async move {
         let following = Arc::clone(&shared);
-        let follower = thread("reload".into(), move || on_this_thread(reload::follow(following, asked)));
+        let follower = thread("reload".into(), move || on_this_thread(reload::follow(following, seen, asked)));
         if let Err(error) = follower {
             tracing::error!(%error, "files are not followed");
         }

@@ -79,7 +79,6 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
         ("no JSON", format!("{}.{}.{}", encode("{"), encode("}"), encode("x"))),
         ("deep JSON", key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",\"x\":{}1{}}}", "[".repeat(3000), "]".repeat(3000)))),
         ("twice the same claim", key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",{}", &claims.to_string()[1..]))),
-        ("nothing", String::new()),
         ("noise", "x".repeat(5000)),
     ];
     for version in BOTH {
@@ -90,7 +89,7 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
             let answer = client.ask(request(Method::GET, "/", &[("authorization", &format!("Bearer {token}"))])).await;
             assert_eq!(answer.status, 401, "{what}: {}", answer.text());
             assert!(answer.header("www-authenticate").starts_with("Bearer"), "{what}: {:?}", answer.headers);
-            assert!(!answer.text().contains(token.as_str()) || token.len() < 8, "{what} was repeated");
+            assert!(!answer.text().contains(token.as_str()), "{what} was repeated");
         }
         for field in [format!("Basic {}", encode("ann:x")), format!("bearer  {good}x"), "Bearer".to_owned()] {
             let answer = client.ask(request(Method::GET, "/", &[("authorization", &field)])).await;
