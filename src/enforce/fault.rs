@@ -58,7 +58,9 @@ impl Fault {
         if error.is_parse() || error.is_parse_too_large() {
             Self::Garbage
         } else if error.is_user() {
-            Self::RequestBody
+            let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+            let late = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut);
+            if late { Self::RequestBody } else { Self::RequestBroken }
         } else {
             Self::Closed
         }

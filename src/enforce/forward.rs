@@ -5,8 +5,8 @@ use super::fault::Fault;
 use super::headers::Owned;
 use super::upstream::{Answer, Pool, Unanswered};
 use crate::policy::{Origin, Permit};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
+use hyper::body::Incoming;
 use smallvec::SmallVec;
 use std::pin::pin;
 use std::sync::Arc;
@@ -50,13 +50,13 @@ pub async fn forward(
     pool: &Pool,
     passage: Passage,
     body: Incoming,
-    progress: &Arc<Progress>,
+    progress: Option<Arc<Progress>>,
     silence: Duration,
     owned: &Arc<Owned>,
 ) -> Result<Arrived, Failed> {
     let health = pool.shared().health();
     let mut origins = health.order(permit.origins(), std::time::Instant::now());
-    let bodyless = body.is_end_stream();
+    let bodyless = progress.is_none();
     let replay = (bodyless && passage.method.is_idempotent()).then(|| {
         // A kept connection may close while the request is on it: one more try at the only origin.
         if let [only] = origins[..] {
@@ -64,23 +64,22 @@ pub async fn forward(
         }
         Replay { method: passage.method.clone(), target: passage.target.clone(), headers: passage.headers.clone() }
     });
-    let body = if bodyless {
-        RequestBody::empty()
-    } else {
-        RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned))
+    let body = match &progress {
+        None => RequestBody::empty(),
+        Some(progress) => RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned)),
     };
     let mut next = Some(passage.request(body));
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
     let tries: SmallVec<[&Origin; 4]> = origins;
     for (origin, attempts) in tries.into_iter().zip(1..) {
         let Some(request) = next.take() else { break };
-        match exchange(pool, origin, request, (!bodyless).then_some(&**progress), owned).await {
+        match exchange(pool, origin, request, progress.as_deref(), owned).await {
             Ok(response) => {
                 health.succeeded(origin);
                 return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
             Err(Unanswered { fault, unsent }) => {
-                let fault = if progress.is_broken() { Fault::RequestBroken } else { fault };
+                let fault = if progress.as_ref().is_some_and(|progress| progress.is_broken()) { Fault::RequestBroken } else { fault };
                 if fault.blames_upstream() {
                     health.failed(origin, std::time::Instant::now());
                 }
@@ -110,8 +109,28 @@ async fn exchange(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Unanswered { fault: Fault::Protocol, unsent: None });
     }
+    if !has_one_end(&response) {
+        return Err(Unanswered { fault: Fault::Garbage, unsent: None });
+    }
     let idle = settings.idle_timeout;
     Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, end, lease, Arc::clone(owned)))))
+}
+
+/// Whether there is one way to tell where the answer's body ends. Hyper takes chunks where there is a length too, and
+/// a length that came twice: who sends that, or somebody behind it, may mean the other.
+pub fn has_one_end<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next()) {
+        (_, None) => lengths.next().is_none(),
+        (Some(_), Some(_)) => false,
+        (None, Some(coding)) => {
+            response.version() == Version::HTTP_11
+                && coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && codings.next().is_none()
+        }
+    }
 }
 
 /// Waits for `sending` while something moves: a body still going up pushes the deadline.

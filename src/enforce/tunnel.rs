@@ -5,7 +5,7 @@
 
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
 use super::fault::Fault;
-use super::forward::{Arrived, Failed, Passage};
+use super::forward::{Arrived, Failed, Passage, has_one_end};
 use super::headers::Owned;
 use super::upstream::{Pool, Unanswered};
 use super::websocket::{self, Closing, Ended, RelaySettings};
@@ -78,6 +78,9 @@ pub async fn open(
                 *answer.headers_mut() = std::mem::take(response.headers_mut());
                 let ready = Ready { origin, response: answer, client: handshake.client, upstream, attempts };
                 return Ok(Opened::Tunnel(ready));
+            }
+            Ok(response) if !has_one_end(&response) => {
+                return Err(Failed { origin: Some(origin.clone()), fault: Fault::Garbage, attempts });
             }
             Ok(response) => {
                 health.succeeded(origin);

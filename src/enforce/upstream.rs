@@ -6,7 +6,9 @@ use super::fault::Fault;
 use super::forward::{to_absolute_form, to_origin_form};
 use super::health::Health;
 use crate::policy::{Origin, Scheme};
-use hyper::body::Incoming;
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use std::collections::HashMap;
@@ -41,7 +43,7 @@ impl Default for UpstreamSettings {
             header_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(300),
             total_timeout: None,
-            pool: 64,
+            pool: 512,
         }
     }
 }
@@ -193,6 +195,7 @@ impl Endpoint {
             return self.send_multiplexed(request).await;
         }
         to_origin_form(&mut request);
+        announce(&mut request);
         while let Some(mut sender) = self.checkout() {
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.answer(response, sender)),
@@ -243,10 +246,11 @@ impl Endpoint {
     fn checkout(&self) -> Option<http1::SendRequest<RequestBody>> {
         let now = Instant::now();
         let mut idle = self.lock_idle();
-        // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not yet
-        // ready still sends the body of an exchange answered early; it is not worth waiting for.
-        while let Some(candidate) = idle.pop() {
-            if candidate.is_usable(now) && candidate.sender.is_ready() {
+        // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not ready has still to
+        // notice its answer's end, or sends the body of an exchange answered early; it keeps its place.
+        while let Some(at) = idle.iter().rposition(|candidate| candidate.sender.is_ready() || !candidate.is_usable(now)) {
+            let candidate = idle.remove(at);
+            if candidate.is_usable(now) {
                 return Some(candidate.sender);
             }
         }
@@ -291,11 +295,19 @@ impl Unanswered {
     }
 }
 
+/// A body of unknown length goes in chunks, whatever the method: to hyper a `GET` has none unless its head says so.
+fn announce(request: &mut Request<RequestBody>) {
+    if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 async fn send_http2(
     mut sender: http2::SendRequest<RequestBody>,
     request: Request<RequestBody>,
 ) -> Result<Answer, Unanswered> {
     let (mut head, body) = request.into_parts();
+    head.headers.remove(TRANSFER_ENCODING);
     to_absolute_form(&mut head, "http");
     let request = Request::from_parts(head, body);
     match sender.try_send_request(request).await {

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Follows every file of the gateway until the sender of `asked` is gone. Runs on a thread of its own: it blocks.
+///
+/// `seen` is how the files looked before the gateway read them.
 pub async fn follow(shared: Arc<Shared>, mut seen: Seen, mut asked: watch::Receiver<u64>) {
     loop {
         let forced = tokio::select! {
@@ -56,7 +58,8 @@ fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
         tell(shared, "assertion-key", "", outcome.map_err(|fault| fault.to_string()));
     }
     if shared.sources.networks.reload_if_changed() {
-        changed |= tell(shared, "networks", "", Ok(()));
+        networks(shared);
+        changed = true;
     }
     changed |= emergency(shared);
     shared.sources.quotas.sweep();
@@ -93,6 +96,21 @@ fn devices(shared: &Shared) -> bool {
         .map(|records| shared.sources.devices.replace(DeviceIndex::build(records)))
         .map_err(|(diagnostics, sources)| diagnostic::lines(&diagnostics, &sources));
     tell(shared, "devices", "", outcome)
+}
+
+/// A database that cannot be read is told of at each of its changes; the others are in force all the same.
+fn networks(shared: &Shared) {
+    let databases = shared.sources.networks.geo.databases();
+    let faults: Vec<_> = databases
+        .into_iter()
+        .filter_map(|database| Some(format!("`{}`: {}", database.path.display(), database.error?)))
+        .collect();
+    if faults.is_empty() {
+        tell(shared, "networks", "", Ok(()));
+    }
+    for fault in faults {
+        tell(shared, "networks", "", Err(fault));
+    }
 }
 
 fn emergency(shared: &Shared) -> bool {

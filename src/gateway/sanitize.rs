@@ -149,7 +149,8 @@ fn check_framing(parts: &Parts) -> Result<(), Malformed> {
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next() {
-        let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        let length = length.as_bytes();
+        let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit) && !matches!(length, [b'0', _, ..]);
         if chunked || !digits || lengths.next().is_some() {
             return Err(Malformed::AmbiguousFraming);
         }
@@ -317,6 +318,7 @@ mod tests {
             (h1("GET", "/a/../b", &[HOST]), M::PathSegments),
             (h1("POST", "/", &[HOST, length, length]), M::AmbiguousFraming),
             (h1("POST", "/", &[HOST, ("content-length", "+1")]), M::AmbiguousFraming),
+            (h1("POST", "/", &[HOST, ("content-length", "010")]), M::AmbiguousFraming),
             (h1("POST", "/", &[HOST, length, ("transfer-encoding", "chunked")]), M::AmbiguousFraming),
             (head(Version::HTTP_10, "POST", "/", &[HOST, ("transfer-encoding", "chunked")]), M::AmbiguousFraming),
             (h1("POST", "/", &[HOST, ("expect", "200-ok")]), M::HeaderInvalid),

@@ -58,9 +58,7 @@ pub async fn http1(
             }
         }
     };
-    if let Err(error) = ended {
-        worker.connection_failed(&connection, &error);
-    }
+    worker.connection_ended(&connection, ended);
 }
 
 /// When the gateway stops waiting for a connection whose exchanges it has cut.
@@ -135,7 +133,5 @@ pub async fn http2(
             }
         }
     };
-    if let Err(error) = ended {
-        worker.connection_failed(&connection, &error);
-    }
+    worker.connection_ended(&connection, ended);
 }

@@ -51,11 +51,12 @@ impl Worker {
         });
     }
 
-    /// Records how a connection failed, if it failed before its first request or by breaking HTTP.
-    pub fn connection_failed(&self, connection: &Connection, error: &hyper::Error) {
+    /// Records how a connection ended, if it ended before its first request or by breaking HTTP.
+    pub fn connection_ended(&self, connection: &Connection, ended: hyper::Result<()>) {
+        let error = ended.err();
         let fault = match connection.guard() {
-            Some(guard) => http1_fault(guard, error),
-            None => http2_fault(error),
+            Some(guard) => http1_fault(guard, error.as_ref()),
+            None => error.as_ref().and_then(http2_fault),
         };
         if let Some(fault) = fault {
             self.drop_connection(connection, fault);
@@ -106,14 +107,14 @@ impl Worker {
     }
 }
 
-fn http1_fault(guard: &GuardState, error: &hyper::Error) -> Option<ConnectionFault> {
+fn http1_fault(guard: &GuardState, error: Option<&hyper::Error>) -> Option<ConnectionFault> {
     if guard.late() {
         return Some(ConnectionFault::HeaderTimeout);
     }
     match guard.violation() {
         // A broken head is denied and recorded as a request; only a broken body is news here.
         Some(malformed) => (!guard.broke_a_head()).then_some(ConnectionFault::Malformed(malformed)),
-        None if error.is_parse() => Some(ConnectionFault::Malformed(Malformed::Syntax)),
+        None if error.is_some_and(hyper::Error::is_parse) => Some(ConnectionFault::Malformed(Malformed::Syntax)),
         // Gone, or silent for too long between two requests.
         None => None,
     }

@@ -63,6 +63,8 @@ pub enum Breakage {
     TimedOut,
     /// The client's own body stopped coming: 408.
     SlowRequest,
+    /// The client's own body broke off, or its end cannot be told: 400.
+    BrokenRequest,
     /// The gateway's own fault: 500.
     Internal,
 }
@@ -90,7 +92,7 @@ impl Cause {
         match self {
             Self::Malformed(Malformed::Misdirected) => StatusCode::MISDIRECTED_REQUEST,
             Self::Malformed(Malformed::HeadersTooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Broken(Breakage::BrokenRequest) => StatusCode::BAD_REQUEST,
             Self::SignIn(_) | Self::SignInAgain { .. } => StatusCode::UNAUTHORIZED,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unchecked | Self::Broken(Breakage::Unreachable) => StatusCode::SERVICE_UNAVAILABLE,
@@ -130,6 +132,7 @@ impl Cause {
             Self::Broken(Breakage::Unreachable) => "unreachable",
             Self::Broken(Breakage::TimedOut) => "timed-out",
             Self::Broken(Breakage::SlowRequest) => "slow-request",
+            Self::Broken(Breakage::BrokenRequest) => "broken-request",
             Self::Broken(Breakage::Internal) => "internal",
         }
     }

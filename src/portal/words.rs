@@ -142,6 +142,11 @@ fn of_breakage(breakage: Breakage) -> Words {
             "What you were sending stopped coming before its end.",
             "Check your connection, then send it again.",
         ),
+        Breakage::BrokenRequest => (
+            "Your request did not arrive whole",
+            "What you were sending broke off, or its end could not be told.",
+            "Check your connection, then send it again.",
+        ),
         Breakage::Internal => (
             "Something went wrong here",
             "The fault is ours, not yours.",

@@ -45,7 +45,7 @@ const fn code(cause: &Cause) -> u16 {
     const UNAUTHENTICATED: u16 = 16;
     match cause {
         Cause::Malformed(crate::evidence::Malformed::Misdirected) => UNAVAILABLE,
-        Cause::Malformed(_) => INVALID_ARGUMENT,
+        Cause::Malformed(_) | Cause::Broken(Breakage::BrokenRequest) => INVALID_ARGUMENT,
         Cause::SignIn(_) | Cause::SignInAgain { .. } => UNAUTHENTICATED,
         Cause::TooMany { .. } => RESOURCE_EXHAUSTED,
         Cause::Unchecked | Cause::Broken(Breakage::BadAnswer | Breakage::Unreachable) => UNAVAILABLE,

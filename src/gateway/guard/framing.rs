@@ -387,6 +387,7 @@ mod tests {
             (fields("Content-Length: -1"), AmbiguousFraming),
             (fields("Content-Length: 0x1"), AmbiguousFraming),
             (fields("Content-Length: 1 1"), AmbiguousFraming),
+            (fields("Content-Length: 010"), AmbiguousFraming),
             (fields("Content-Length:"), AmbiguousFraming),
             (fields("Content-Length: 99999999999999999999"), AmbiguousFraming),
             (fields("Content-Length : 1"), HeaderInvalid),

@@ -32,7 +32,8 @@ pub fn request_line(line: &[u8]) -> Result<bool, Malformed> {
 }
 
 pub fn decimal(digits: &[u8]) -> Option<u64> {
-    if !(1..=18).contains(&digits.len()) {
+    // A zero in front is octal to somebody.
+    if !(1..=18).contains(&digits.len()) || matches!(digits, [b'0', _, ..]) {
         return None;
     }
     digits.iter().try_fold(0_u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
