@@ -69,9 +69,9 @@ fn request(scenario: &Scenario, target: usize, country: &str) -> Result<Request>
         "rtt_us": 38_000,
         "login_age_s": 7_200,
     });
-    let uid = |text: &str| text.parse::<EntityUid>();
-    let context = Context::from_json_value(context, None)?;
-    Ok(Request::new(uid("User::\"ann\"")?, uid("Action::\"request\"")?, uid(&scenario.entity(target))?, context, None)?)
+    let (user, action): (EntityUid, EntityUid) = ("User::\"ann\"".parse()?, "Action::\"request\"".parse()?);
+    let resource: EntityUid = scenario.entity(target).parse()?;
+    Ok(Request::new(user, action, resource, Context::from_json_value(context, None)?, None)?)
 }
 
 /// Ann, her teams, and what she asks for.
@@ -79,7 +79,8 @@ fn entities(scenario: &Scenario) -> Value {
     let uid = |kind: &str, id: String| json!({ "type": kind, "id": id });
     let plain = |uid: Value| json!({ "uid": uid, "attrs": {}, "parents": [] });
     let teams = || (0..TEAMS).map(|team| uid("Group", format!("team-{team}")));
-    let mut all = vec![json!({ "uid": uid("User", "ann".to_owned()), "attrs": {}, "parents": teams().collect::<Vec<_>>() })];
+    let mut all =
+        vec![json!({ "uid": uid("User", "ann".to_owned()), "attrs": {}, "parents": teams().collect::<Vec<_>>() })];
     all.extend(teams().map(plain));
     match scenario.growing {
         Growing::Resources => all.extend((0..scenario.size).map(|index| plain(uid("App", format!("app-{index}"))))),

@@ -94,7 +94,11 @@ fn table(options: &Options, growing: Growing, what: &str) -> Result<bool> {
     let spread = Spread::of(medians.iter().copied()).ok_or("no sizes")?;
     let growth = medians.last().copied().unwrap_or(f64::NAN) / medians[0];
     let (fast, flat) = (spread.max < CEILING_NS, growth <= FLAT);
-    println!("  below a microsecond: {}; flat: {} ({growth:.2} × from the smallest set to the largest)\n", met(fast), met(flat));
+    println!(
+        "  below a microsecond: {}; flat: {} ({growth:.2} × from the smallest set to the largest)\n",
+        met(fast),
+        met(flat)
+    );
     Ok(fast && flat)
 }
 

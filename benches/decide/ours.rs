@@ -24,7 +24,9 @@ impl Ours {
             scenario.targets().into_iter().map(|target| evidence(scenario, &policy, target, country)).collect()
         };
         for (country, expected) in [(INSIDE, Outcome::Forward), (OUTSIDE, Outcome::Deny)] {
-            if let Some(wrong) = all(country)?.iter().map(|evidence| policy.decide(evidence)).find(|made| made.outcome != expected) {
+            if let Some(wrong) =
+                all(country)?.iter().map(|evidence| policy.decide(evidence)).find(|made| made.outcome != expected)
+            {
                 return Err(format!("rangegate decides {wrong:?} for {country}").into());
             }
         }

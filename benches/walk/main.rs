@@ -74,7 +74,13 @@ const ROWS: &[Row] = &[
     Row { group: Group::H1, what: "  with a bearer token", shape: HTTP1, caller: Caller::Person, target: 1.0 },
     Row { group: Group::H2, what: "HTTP/2, 10 × 10 streams", shape: HTTP2, caller: Caller::Device, target: 1.0 },
     Row { group: Group::H2, what: "  with a bearer token", shape: HTTP2, caller: Caller::Person, target: 1.0 },
-    Row { group: Group::Handshake, what: "new connection + 1 request", shape: HANDSHAKE, caller: Caller::Device, target: 0.5 },
+    Row {
+        group: Group::Handshake,
+        what: "connection + 1 request",
+        shape: HANDSHAKE,
+        caller: Caller::Device,
+        target: 0.5,
+    },
 ];
 
 /// With nginx on both sides the median ratio may differ from 1 by this much.
@@ -127,7 +133,8 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
     }
     print_head(options, &peers)?;
 
-    let mut table = Table::new(&["CPU µs a request", "requests", &peers[0].name, &peers[1].name, "ratio", "target", ""]);
+    let mut table =
+        Table::new(&["CPU µs a request", "requests", &peers[0].name, &peers[1].name, "ratio", "target", ""]);
     let (mut within, mut lost) = (true, 0);
     for row in ROWS.iter().filter(|row| options.only.is_empty() || options.only.contains(&row.group)) {
         eprintln!("  {} …", row.what);
@@ -222,7 +229,6 @@ async fn calibrate(options: &Options, row: &Row, peer: &Peer, client: &Client) -
         one(options, row, peer, client, requests).await?;
         let seconds = started.elapsed().as_secs_f64();
         if seconds >= options.seconds.min(0.5) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of requests")]
             return Ok(((requests as f64 * options.seconds / seconds) as usize).max(100));
         }
         requests *= 3;

@@ -19,7 +19,8 @@ pub struct Server {
 /// `nginx/1.22.1, OpenSSL 3.0.19`.
 pub fn version() -> Result<String> {
     let output = Command::new("nginx").arg("-V").output();
-    let output = output.map_err(|why| format!("`nginx` does not run: {why}; `apt-get install nginx-light` brings it"))?;
+    let output =
+        output.map_err(|why| format!("`nginx` does not run: {why}; `apt-get install nginx-light` brings it"))?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let after = |key: &str| text.split_once(key).map(|(_, rest)| rest);
     let name = after("nginx version: ").and_then(|rest| rest.lines().next()).unwrap_or("nginx");

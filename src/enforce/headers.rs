@@ -186,9 +186,7 @@ pub fn request(headers: &mut HeaderMap, ours: &Ours<'_>) {
     let trailers = headers.get_all(header::TE).iter().any(|te| {
         te.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
-    remove_connection(headers);
-    remove_owned(headers, ours.owned);
-    headers.remove("http2-settings");
+    remove_connection(headers, |name| ours.owned.covers(name) || name == "http2-settings");
     headers.remove(header::HOST);
     if ours.strip_authorization {
         headers.remove(header::AUTHORIZATION);
@@ -222,8 +220,7 @@ pub fn request(headers: &mut HeaderMap, ours: &Ours<'_>) {
 
 /// Makes an upstream's fields fit for the client. A 101 gets its `Connection` and `Upgrade` back from whoever sends it.
 pub fn response(headers: &mut HeaderMap, request_id: &HeaderValue) {
-    remove_connection(headers);
-    remove_matching(headers, |name| name.starts_with("rangegate-"));
+    remove_connection(headers, |name| name.starts_with("rangegate-"));
     // It would lead clients to a way in that is not the gateway's.
     headers.remove(header::ALT_SVC);
     headers.insert(RANGEGATE_REQUEST_ID, request_id.clone());
@@ -232,8 +229,7 @@ pub fn response(headers: &mut HeaderMap, request_id: &HeaderValue) {
 /// Filters trailers, either way: nothing that frames, routes, authenticates or passes for the gateway's word
 /// (RFC 9110 section 6.5.1).
 pub fn trailers(trailers: &mut HeaderMap, owned: &Owned) {
-    remove_connection(trailers);
-    remove_matching(trailers, |name| forbidden_in_trailers(name) || owned.covers(name));
+    remove_connection(trailers, |name| forbidden_in_trailers(name) || owned.covers(name));
 }
 
 /// Fields that may not stand behind a body (RFC 9110 section 6.5.1). `name` in lower case.
@@ -271,8 +267,8 @@ pub const RANGEGATE_USER: HeaderName = HeaderName::from_static("rangegate-user")
 pub const RANGEGATE_DEVICE: HeaderName = HeaderName::from_static("rangegate-device");
 
 /// Removes what `Connection` names and what is connection-specific by itself (RFC 9110 section 7.6.1). `Trailer` stays:
-/// it announces fields that are forwarded.
-fn remove_connection(headers: &mut HeaderMap) {
+/// it announces fields that are forwarded. What is `unwanted` goes in the same pass.
+fn remove_connection(headers: &mut HeaderMap, mut unwanted: impl FnMut(&str) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         let named: SmallVec<[HeaderName; 4]> = headers
             .get_all(header::CONNECTION)
@@ -287,31 +283,25 @@ fn remove_connection(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
-const HOP_BY_HOP: [HeaderName; 8] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authenticate"),
-    HeaderName::from_static("proxy-authorization"),
-    HeaderName::from_static("proxy-authentication-info"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-fn remove_owned(headers: &mut HeaderMap, owned: &Owned) {
-    remove_matching(headers, |name| owned.covers(name));
-}
-
-fn remove_matching(headers: &mut HeaderMap, mut matches: impl FnMut(&str) -> bool) {
-    let found: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| matches(name.as_str())).cloned().collect();
+    let mut going = |name: &HeaderName| is_hop_by_hop(name.as_str()) || unwanted(name.as_str());
+    let found: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| going(name)).cloned().collect();
     for name in found {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// HTTP/2 splits cookies for its compression; HTTP/1 has one line (RFC 9113 section 8.2.3).

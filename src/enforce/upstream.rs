@@ -43,7 +43,7 @@ impl Default for UpstreamSettings {
             header_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(300),
             total_timeout: None,
-            pool: 64,
+            pool: 512,
         }
     }
 }
@@ -246,10 +246,11 @@ impl Endpoint {
     fn checkout(&self) -> Option<http1::SendRequest<RequestBody>> {
         let now = Instant::now();
         let mut idle = self.lock_idle();
-        // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not yet
-        // ready still sends the body of an exchange answered early; it is not worth waiting for.
-        while let Some(candidate) = idle.pop() {
-            if candidate.is_usable(now) && candidate.sender.is_ready() {
+        // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not ready has still to
+        // notice its answer's end, or sends the body of an exchange answered early; it keeps its place.
+        while let Some(at) = idle.iter().rposition(|candidate| candidate.sender.is_ready() || !candidate.is_usable(now)) {
+            let candidate = idle.remove(at);
+            if candidate.is_usable(now) {
                 return Some(candidate.sender);
             }
         }

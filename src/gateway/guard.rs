@@ -7,9 +7,11 @@
 
 pub mod framing;
 mod grammar;
+mod linger;
 
 use crate::evidence::Malformed;
 use framing::{Framing, Violation};
+use linger::Linger;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -116,6 +118,8 @@ pub struct Guard<S> {
     head_timeout: Duration,
     /// Armed while a head is awaited in that sense.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Set when our side is closed in the middle of a body that still comes.
+    linger: Option<Linger>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +152,7 @@ impl<S> Guard<S> {
             cleared: 0,
             head_timeout: bounds.time,
             alarm: None,
+            linger: None,
         }
     }
 
@@ -350,7 +355,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
@@ -372,7 +377,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if this.phase != Phase::Http || this.framing.in_head() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.linger.get_or_insert_with(Linger::new).poll(&mut this.stream, cx).map(Ok)
     }
 }
 

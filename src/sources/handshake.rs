@@ -186,8 +186,9 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
         passed
     }
 
-    /// Takes note of bytes that were accepted for sending.
-    fn sent<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, mut accepted: usize) {
+    /// Takes note of bytes that were accepted for sending. `began` is from before they were handed over: a thread that
+    /// is held up after the bytes have gone must find the round trip longer, never shorter.
+    fn sent<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, mut accepted: usize, began: Instant) {
         for piece in pieces {
             let mut piece = &piece[..piece.len().min(accepted)];
             accepted -= piece.len();
@@ -195,13 +196,13 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
                 let (taken, header) = self.outbound.advance(piece);
                 piece = &piece[taken..];
                 if let Some(header) = header {
-                    self.frame_out(header);
+                    self.frame_out(header, began);
                 }
             }
         }
     }
 
-    fn frame_out(&mut self, header: FrameHeader) {
+    fn frame_out(&mut self, header: FrameHeader, began: Instant) {
         match header.kind {
             DATA | HEADERS => {
                 self.control.refund(4);
@@ -211,7 +212,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
             }
             SETTINGS if header.flags & ACK == 0 => {
                 if let SettingsProbe::Unsent = self.settings {
-                    self.settings = SettingsProbe::Sent { at: Instant::now(), drained: false };
+                    self.settings = SettingsProbe::Sent { at: began, drained: false };
                 }
             }
             _ if header.is_ping() && header.flags & ACK == 0 => self.begin_ping(),
@@ -244,6 +245,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> FrameTap<S, F> {
         let mut frame = [0; PING_HEADER.len() + 8];
         frame[..PING_HEADER.len()].copy_from_slice(&PING_HEADER);
         frame[PING_HEADER.len()..].copy_from_slice(&secret);
+        let began = Instant::now();
         while self.own < frame.len() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &frame[self.own..]))?;
             if written == 0 {
@@ -251,10 +253,9 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> FrameTap<S, F> {
             }
             self.own += written;
         }
-        let now = Instant::now();
         // Its acknowledgement reaches hyper's parser as one that was never asked for, and is passed over there.
-        self.pings[OWN] = Some(Ping { secret, original: secret, sent: Some(now) });
-        self.own_due = now + OWN_EVERY;
+        self.pings[OWN] = Some(Ping { secret, original: secret, sent: Some(began) });
+        self.own_due = began + OWN_EVERY;
         Poll::Ready(Ok(()))
     }
 }
@@ -323,6 +324,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_own_ping(cx))?;
+        let began = Instant::now();
         if let Some(Passing { slot, at, .. }) = this.leaving
             && let Some(ping) = &mut this.pings[slot]
         {
@@ -335,7 +337,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
             ping.original[at..at + accepted].copy_from_slice(&bytes[..accepted]);
             this.outbound.taken(accepted as u32);
             if at + accepted == 8 {
-                ping.sent = Some(Instant::now());
+                ping.sent = Some(began);
                 this.leaving = None;
             } else {
                 this.leaving = Some(Passing { slot, at: at + accepted, genuine: true });
@@ -345,7 +347,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
         let may = this.until_ping(std::iter::once(bytes));
         let polled = Pin::new(&mut this.stream).poll_write(cx, &bytes[..may]);
         if let Poll::Ready(Ok(accepted)) = polled {
-            this.sent(std::iter::once(bytes), accepted);
+            this.sent(std::iter::once(bytes), accepted, began);
         }
         polled
     }
@@ -359,11 +361,12 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for Fra
         ready!(this.poll_own_ping(cx))?;
         let all = || pieces.iter().map(|piece| &**piece);
         if this.leaving.is_none() {
+            let began = Instant::now();
             let may = this.until_ping(all());
             if may == all().map(<[u8]>::len).sum::<usize>() {
                 let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
                 if let Poll::Ready(Ok(accepted)) = polled {
-                    this.sent(all(), accepted);
+                    this.sent(all(), accepted, began);
                 }
                 return polled;
             }

@@ -26,7 +26,8 @@ fn parse(text: &str) -> Exposition {
         }
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: `{line}`"));
         let name = series.split('{').next().expect("a name");
-        let family = families.keys().filter(|family| name.starts_with(family.as_str())).max_by_key(|family| family.len());
+        let family =
+            families.keys().filter(|family| name.starts_with(family.as_str())).max_by_key(|family| family.len());
         let kind = &families[family.unwrap_or_else(|| panic!("`{name}` is declared nowhere"))];
         match kind.as_str() {
             "counter" => assert!(name.ends_with("_total"), "{line}"),

@@ -95,11 +95,7 @@ impl Client {
     }
 }
 
-fn config(
-    http: Http,
-    root: CertificateDer<'static>,
-    laptop: Option<&Identity>,
-) -> Result<ClientConfig, rustls::Error> {
+fn config(http: Http, root: CertificateDer<'static>, laptop: Option<&Identity>) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(root)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

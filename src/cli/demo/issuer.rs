@@ -88,7 +88,8 @@ impl Issuer {
         now: Moment,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         let now = now.millis() / 1000;
-        let header = Header { kid: Some(KEY_ID.to_owned()), typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::ES256) };
+        let header =
+            Header { kid: Some(KEY_ID.to_owned()), typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::ES256) };
         let claims = json!({
             "iss": NAME,
             "aud": AUDIENCE,

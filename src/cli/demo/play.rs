@@ -1,9 +1,9 @@
 //! One scene, played: a real client asks, and what came of it is read from the audit log.
 
 use super::client::Ask;
-use super::story::{Meanwhile, Scene};
+use super::scene::{Meanwhile, Scene};
 use super::world::World;
-use crate::evidence::{Evidence, Fact, Network};
+use crate::evidence::{Evidence, Fact};
 use crate::latency::Rtt;
 use crate::policy::{Outcome, Reason};
 use http::Response;
@@ -20,10 +20,7 @@ use tokio::time::{Instant, sleep};
 #[derive(Debug)]
 pub struct Played {
     pub status: u16,
-    /// City and country that the databases gave the address.
-    pub place: String,
-    pub tcp: Option<Rtt>,
-    pub tls: Option<Rtt>,
+    pub evidence: Evidence,
     pub outcome: Outcome,
     /// The requirement that decided. Empty: all are met.
     pub requirement: String,
@@ -53,27 +50,31 @@ pub async fn play(world: &World, scene: &Scene) -> Result<Played, Box<dyn Error>
     let id = response.headers().get("rangegate-request-id").and_then(|id| id.to_str().ok());
     let id = id.ok_or("the answer has no request id")?.to_owned();
     let cut_after = listen(world, scene, response).await?;
+    if let (Meanwhile::ReportedStolen { .. }, Some(laptop)) = (scene.meanwhile, scene.laptop) {
+        // Found again, for whoever plays on.
+        world.report(laptop, "active")?;
+    }
     let record = recorded(&world.audit_log(), &id).await?;
     Played::read(status, cut_after, record)
 }
 
 impl Played {
     fn read(status: u16, cut_after: Option<usize>, record: Value) -> Result<Self, Box<dyn Error>> {
-        let evidence: Evidence = part(&record, "/evidence")?;
-        let (outcome, would): (Outcome, Outcome) = (part(&record, "/decision/outcome")?, part(&record, "/decision/would")?);
+        let (outcome, would): (Outcome, Outcome) =
+            (part(&record, "/decision/outcome")?, part(&record, "/decision/would")?);
         let mut reason: Reason = part(&record, "/decision/reason")?;
         let findings: Vec<Value> = part(&record, "/decision/findings")?;
         let decided = findings.iter().find(|finding| {
-            text(finding, "/verdict") != "met" && text(finding, "/demand") == would.code() && text(finding, "/reason") == reason.code()
+            text(finding, "/verdict") != "met"
+                && text(finding, "/demand") == would.code()
+                && text(finding, "/reason") == reason.code()
         });
         if let Some(cut) = text(&record, "/end").strip_prefix("cut:") {
             reason = serde_json::from_value(cut.into())?;
         }
         Ok(Self {
             status,
-            place: place(&evidence.network),
-            tcp: evidence.timing.tcp.known().map(|timing| timing.minimum),
-            tls: evidence.timing.tls.known().map(|timing| timing.minimum),
+            evidence: part(&record, "/evidence")?,
             outcome,
             requirement: decided.map(|finding| text(finding, "/requirement").to_owned()).unwrap_or_default(),
             reason,
@@ -81,6 +82,24 @@ impl Played {
             cut_after,
             record,
         })
+    }
+
+    /// City and country that the databases gave the address.
+    pub fn place(&self) -> String {
+        let place = &self.evidence.network.place;
+        match (&place.city, &place.country) {
+            (Fact::Known(city), Fact::Known(country)) => format!("{city}, {country}"),
+            (_, Fact::Known(country)) => country.to_string(),
+            _ => "unknown".to_owned(),
+        }
+    }
+
+    pub fn tcp(&self) -> Option<Rtt> {
+        self.evidence.timing.tcp.known().map(|timing| timing.minimum)
+    }
+
+    pub fn tls(&self) -> Option<Rtt> {
+        self.evidence.timing.tls.known().map(|timing| timing.minimum)
     }
 
     /// Where this is not what the story says, in words.
@@ -142,12 +161,4 @@ fn part<T: DeserializeOwned>(record: &Value, pointer: &str) -> Result<T, Box<dyn
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn place(network: &Network) -> String {
-    match (&network.place.city, &network.place.country) {
-        (Fact::Known(city), Fact::Known(country)) => format!("{city}, {country}"),
-        (_, Fact::Known(country)) => country.to_string(),
-        _ => "unknown".to_owned(),
-    }
 }

@@ -6,24 +6,15 @@ use super::files::{self, Scratch};
 use super::issuer::Issuer;
 use super::pki::{Authority, Identity};
 use super::relay::{self, Hop};
-use super::story::{Laptop, Login, Scene, Way};
-use crate::audit::{AuditSettings, WhenUnwritable};
-use crate::enforce::assertion::{AssertionSettings, Signer};
-use crate::enforce::upstream::UpstreamSettings;
-use crate::gateway::settings::{ClientCertificates, HeaderSettings, Limits, ListenerSettings, ServerCertificate};
-use crate::gateway::{Gateway, Running, Settings, clock};
-use crate::latency::Coordinates;
-use crate::portal::PortalSettings;
-use crate::sources::certificate::{CrlPolicy, TrustSettings};
-use crate::sources::geo::GeoSettings;
-use crate::sources::lists::ListSettings;
-use crate::sources::timing::{GatewayPlace, TimingSettings};
+use super::scene::{Laptop, Login, Scene, Way};
+use super::settings::{self, ASSERTION_KEY, AUDIT, DEVICES};
+use crate::enforce::assertion::Signer;
+use crate::gateway::{Gateway, Running, clock};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -63,12 +54,7 @@ impl World {
 
         let policies = files::policies(&scratch)?;
         let issuer = Issuer::start().await?;
-        let assertion = AssertionSettings {
-            header: "rangegate-assertion".to_owned(),
-            issuer: "rangegate".to_owned(),
-            lifetime: Duration::from_secs(60),
-            key: Some(scratch.at("assertion.key")),
-        };
+        let assertion = settings::assertion(&scratch);
         let trust = |audiences: &[&str]| -> Result<Trust, Box<dyn Error>> {
             Ok(Trust {
                 keys: Signer::load(&assertion)?.jwks(),
@@ -82,7 +68,7 @@ impl World {
             ("http://127.0.0.1:9002".to_owned(), console(Kind::Admin, trust(&["console", "reports"])?).await?),
             ("http://127.0.0.1:9003".to_owned(), console(Kind::Decoy, trust(&[])?).await?),
         ]);
-        let settings = settings(&scratch, &policies, &issuer, assertion, origins, port);
+        let settings = settings::settings(&scratch, &policies, &issuer, origins, port);
         let gateway = Gateway::prepare(&settings)?.start()?;
         let (Some(&direct), Some(&balanced)) = (gateway.addresses().first(), gateway.addresses().get(1)) else {
             return Err("the gateway has no listeners".into());
@@ -140,9 +126,6 @@ impl World {
     }
 }
 
-const AUDIT: &str = "audit.jsonl";
-const DEVICES: &str = "devices.toml";
-
 fn hop(round_trip_ms: u64, client: Option<Ipv4Addr>) -> Hop {
     Hop { delay: Duration::from_micros(round_trip_ms * 500), client }
 }
@@ -171,7 +154,7 @@ fn write_files(
     let revoked = laptops.iter().filter(|(laptop, _)| *laptop == Laptop::AnnOld).map(|(_, identity)| identity);
     scratch.write("ca.crl", authority.revoking(&revoked.collect::<Vec<_>>())?)?;
     scratch.write(DEVICES, registry(laptops, None))?;
-    scratch.write("assertion.key", KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem())?;
+    scratch.write(ASSERTION_KEY, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem())?;
     Ok(())
 }
 
@@ -191,71 +174,4 @@ fn registry(laptops: &[(Laptop, Identity)], changed: Option<(Laptop, &str)>) -> 
         );
     }
     text
-}
-
-fn settings(
-    scratch: &Scratch,
-    policies: &Path,
-    issuer: &Issuer,
-    assertion: AssertionSettings,
-    origins: BTreeMap<String, String>,
-    port: u16,
-) -> Settings {
-    let listener = |name: &str, port, proxy_protocol_from| ListenerSettings {
-        name: name.to_owned(),
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        certificates: vec![ServerCertificate { chain: scratch.at("server.pem"), key: scratch.at("server.key") }],
-        client_certificates: ClientCertificates::Requested,
-        trust: TrustSettings {
-            authorities: vec![scratch.at("ca.pem")],
-            crls: vec![scratch.at("ca.crl")],
-            crl_missing: CrlPolicy::Deny,
-            crl_expired: CrlPolicy::Deny,
-        },
-        proxy_protocol_from,
-        forwarders: Vec::new(),
-    };
-    let list = |name: &str, file: &str| ListSettings { name: name.to_owned(), path: policies.join("lists").join(file) };
-    let phoenix = Coordinates { latitude: 33.4484, longitude: -112.0740 };
-    Settings {
-        listeners: vec![
-            listener("direct", port, Vec::new()),
-            listener("balanced", 0, vec![ipnet::IpNet::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST))]),
-        ],
-        limits: Limits { drain_timeout: Duration::from_millis(500), ping_interval: Duration::from_millis(100), ..Limits::default() },
-        issuers: vec![issuer.settings()],
-        geo: GeoSettings {
-            places: vec![policies.join("geo/places.mmdb")],
-            asns: vec![policies.join("geo/asns.mmdb")],
-            max_age: None,
-        },
-        lists: vec![list("hosting", "hosting.txt"), list("anonymous", "anonymizers.txt")],
-        timing: TimingSettings {
-            place: Some(GatewayPlace { coordinates: phoenix, country: Some("US".into()) }),
-            ..TimingSettings::default()
-        },
-        audit: AuditSettings {
-            path: scratch.at(AUDIT),
-            rotate_bytes: 256 << 20,
-            rotate_after: Duration::from_secs(30 * 86_400),
-            keep: None,
-            queue: 16_384,
-            when_unwritable: WhenUnwritable::Deny,
-            sync_every: None,
-        },
-        assertion,
-        upstream: UpstreamSettings::default(),
-        upstream_exceptions: Vec::new(),
-        headers: HeaderSettings { strip_authorization: true, ..HeaderSettings::default() },
-        portal: PortalSettings {
-            organisation: "Example Corp".to_owned(),
-            support: Some("help@corp.example".to_owned()),
-        },
-        operations: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        policies: policies.to_owned(),
-        origins,
-        devices: Some(scratch.at(DEVICES)),
-        emergency: scratch.at("emergency"),
-        workers: NonZeroUsize::MIN.saturating_add(1),
-    }
 }

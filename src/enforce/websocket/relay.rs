@@ -261,6 +261,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
     }
 
     fn poll_inject(&mut self, cx: &mut Context<'_>) -> bool {
+        // From before the write: a core that is held up after it must find the round trip longer, never shorter.
+        let began = Instant::now();
         while self.injected < self.inject.len() {
             match Pin::new(&mut self.client).poll_write(cx, &self.inject[self.injected..]) {
                 Poll::Ready(Ok(written @ 1..)) => self.injected += written,
@@ -279,7 +281,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
         self.injected = 0;
         self.down.unflushed = true;
         if let Some((_, sent @ None)) = self.pings.front_mut() {
-            *sent = Some(Instant::now());
+            *sent = Some(began);
         }
         if self.phase == Phase::Closing {
             self.phase = Phase::Closed;
