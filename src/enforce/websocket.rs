@@ -159,6 +159,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_only_talks_does_not_hold_the_upstream() {
+        let limit = Duration::from_millis(100);
+        let rig = rig(RelaySettings { ping_interval: Some(limit / 5), idle_timeout: Some(limit) });
+        let (mut client, mut upstream) = (rig.client, rig.upstream);
+        let talking = tokio::spawn(async move {
+            while client.write_all(&masked(0x89, b"")).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let flooding = tokio::spawn(async move { while upstream.write_all(&bare(0x82, &[0; 100])).await.is_ok() {} });
+        let summary = tokio::time::timeout(Duration::from_secs(10), rig.relay).await.expect("an end").unwrap();
+        assert_eq!(summary.ended, Ended::Idle);
+        talking.await.unwrap();
+        flooding.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn both_ways_until_both_have_closed() {
         let mut rig = rig(QUIET);
         rig.client.write_all(&masked(0x81, b"hello")).await.unwrap();

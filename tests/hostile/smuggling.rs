@@ -307,3 +307,27 @@ async fn bodies_arrive_whole_whatever_the_method() {
     let mut client = gate.dial().h1().await;
     assert_eq!(client.ask(request(Method::GET, "/", &[])).await.text(), "0");
 }
+
+#[tokio::test]
+async fn a_refused_upload_is_told_so_before_the_connection_ends() {
+    let recorder = Recorder::new().await;
+    let gate = Harness::builder().policy("app", ONE_WAY, &[("app", &recorder.upstream)]).start().await;
+    let upload = vec![b'x'; 8 << 20];
+    for at in 0..20 {
+        let head = format!("POST /shut HTTP/1.1\r\n{HOST}Content-Length: {}\r\n\r\n", upload.len());
+        let stream = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+        let (read, mut write) = tokio::io::split(stream);
+        // Like many clients, it reads only when everything is sent, or cannot be.
+        try_write(&mut write, &[head.as_bytes(), &upload].concat()).await;
+        let said = crate::wire::listen(read, crate::gateway::PATIENCE).await;
+        assert_eq!(said.statuses(), [403], "{at}");
+        // A head that is broken is answered before its body as well.
+        let head = head.replace("Content-Length", "Content-Length : 1\r\nContent-Length");
+        let stream = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+        let (read, mut write) = tokio::io::split(stream);
+        try_write(&mut write, &[head.as_bytes(), &upload].concat()).await;
+        let said = crate::wire::listen(read, crate::gateway::PATIENCE).await;
+        assert_eq!(said.statuses(), [400], "{at}");
+    }
+    assert_eq!(recorder.got(), [""; 0]);
+}
