@@ -9,43 +9,58 @@ use std::fs;
 
 /// Run time by process and thread.
 #[derive(Debug)]
-pub struct Reading(BTreeMap<(u32, u32), u64>);
+pub struct Reading(BTreeMap<(u32, u32), Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    name: String,
+    nanoseconds: u64,
+}
 
 /// What was used between two readings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    pub nanoseconds: u64,
+    /// By the name of the thread.
+    pub nanoseconds: BTreeMap<String, u64>,
     /// Threads that ended in between: what they used after the first reading is not counted.
     pub lost: usize,
 }
 
 /// All threads of `process` and of all processes below it.
 pub fn read(process: u32) -> Result<Reading> {
-    let mut times = BTreeMap::new();
+    let mut threads = BTreeMap::new();
     for process in tree(process)? {
         // A process or thread may end while we look.
-        let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { continue };
-        for thread in threads.flatten() {
-            let Ok(line) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
-            let name = thread.file_name();
-            let number = name.to_string_lossy().parse()?;
-            let time = line.split(' ').next().ok_or("schedstat is empty")?.parse()?;
-            times.insert((process, number), time);
+        let Ok(entries) = fs::read_dir(format!("/proc/{process}/task")) else { continue };
+        for entry in entries.flatten() {
+            let Ok(line) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim().to_owned();
+            let number = entry.file_name().to_string_lossy().parse()?;
+            let nanoseconds = line.split(' ').next().ok_or("schedstat is empty")?.parse()?;
+            threads.insert((process, number), Thread { name, nanoseconds });
         }
     }
-    if times.values().all(|&time| time == 0) {
+    if threads.values().all(|thread| thread.nanoseconds == 0) {
         return Err(format!("the kernel keeps no run time for process {process} (CONFIG_SCHED_INFO)").into());
     }
-    Ok(Reading(times))
+    Ok(Reading(threads))
 }
 
 impl Reading {
     pub fn until(&self, after: &Self) -> Used {
-        let spent = |(thread, &time)| time - self.0.get(thread).copied().unwrap_or(0).min(time);
-        Used {
-            nanoseconds: after.0.iter().map(spent).sum(),
-            lost: self.0.keys().filter(|thread| !after.0.contains_key(thread)).count(),
+        let mut used = Used::default();
+        for (id, thread) in &after.0 {
+            let before = self.0.get(id).map_or(0, |before| before.nanoseconds);
+            *used.nanoseconds.entry(thread.name.clone()).or_default() += thread.nanoseconds.saturating_sub(before);
         }
+        used.lost = self.0.keys().filter(|id| !after.0.contains_key(id)).count();
+        used
+    }
+}
+
+impl Used {
+    pub fn total(&self) -> u64 {
+        self.nanoseconds.values().sum()
     }
 }
 
@@ -75,20 +90,21 @@ mod tests {
     use super::*;
 
     fn reading(times: &[(u32, u64)]) -> Reading {
-        Reading(times.iter().map(|&(thread, time)| ((1, thread), time)).collect())
+        let thread = |nanoseconds| Thread { name: "worker".to_owned(), nanoseconds };
+        Reading(times.iter().map(|&(number, time)| ((1, number), thread(time))).collect())
     }
 
     #[test]
     fn new_threads_count_in_full_and_ended_ones_are_told() {
         let used = reading(&[(1, 100), (2, 50)]).until(&reading(&[(1, 130), (3, 7)]));
-        assert_eq!(used, Used { nanoseconds: 37, lost: 1 });
+        assert_eq!((used.total(), used.lost), (37, 1));
     }
 
     #[test]
     fn a_busy_process_uses_time() {
         let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell");
         let before = (0..10_000).find_map(|_| read(child.id()).ok()).expect("it runs at some time");
-        let used = (0..1_000_000).any(|_| read(child.id()).is_ok_and(|after| before.until(&after).nanoseconds > 0));
+        let used = (0..1_000_000).any(|_| read(child.id()).is_ok_and(|after| before.until(&after).total() > 0));
         child.kill().expect("ours");
         child.wait().expect("ours");
         assert!(used);

@@ -12,6 +12,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The host whose resource asks for a device, a place and a near client.
@@ -91,6 +92,7 @@ impl Fixture {
         fs::write(directory.join("ca.crl"), revocations.signed_by(&issuer)?.pem()?)?;
         fs::write(directory.join("server.pem"), server.pem())?;
         fs::write(directory.join("server.key"), server_key.serialize_pem())?;
+        fs::set_permissions(directory.join("server.key"), fs::Permissions::from_mode(0o600))?;
 
         let known = device("ann-laptop", &issuer)?;
         Ok(Self {

@@ -11,12 +11,14 @@ mod rangegate;
 mod token;
 
 use clap::{Parser, ValueEnum};
+use cpu::Used;
 use fixture::Fixture;
 use load::{Client, Ready, Shape};
 use peer::{Caller, Peer};
 use rangegate_benches::spread::Spread;
 use rangegate_benches::table::Table;
 use rangegate_benches::{Result, machine};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -42,6 +44,9 @@ struct Options {
     /// nginx on both sides: the ratio must be 1, or the harness is wrong.
     #[arg(long)]
     selftest: bool,
+    /// Print what each thread used, too.
+    #[arg(long)]
+    threads: bool,
     /// The gateway's program. Default: built with the profile of this program.
     #[arg(long, value_name = "PATH")]
     rangegate: Option<PathBuf>,
@@ -76,7 +81,7 @@ const ROWS: &[Row] = &[
     Row { group: Group::H2, what: "  with a bearer token", shape: HTTP2, caller: Caller::Person, target: 1.0 },
     Row {
         group: Group::Handshake,
-        what: "connection + 1 request",
+        what: "new connection + 1 request",
         shape: HANDSHAKE,
         caller: Caller::Device,
         target: 0.5,
@@ -135,6 +140,7 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
 
     let mut table =
         Table::new(&["CPU µs a request", "requests", &peers[0].name, &peers[1].name, "ratio", "target", ""]);
+    let mut by_thread = Table::new(&["of that, by thread", "µs"]);
     let (mut within, mut lost) = (true, 0);
     for row in ROWS.iter().filter(|row| options.only.is_empty() || options.only.contains(&row.group)) {
         eprintln!("  {} …", row.what);
@@ -146,6 +152,12 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
             measured.ratio.median <= row.target
         };
         within &= good;
+        for (peer, threads) in peers.iter().zip(measured.threads) {
+            for (thread, costs) in threads {
+                let cost = Spread::of(costs).ok_or("no rounds")?;
+                by_thread.row([format!("{}: {}, {thread}", row.what, peer.name), format!("{cost:.1}")]);
+            }
+        }
         table.row([
             row.what.to_owned(),
             measured.requests.to_string(),
@@ -157,6 +169,9 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
         ]);
     }
     println!("{table}");
+    if options.threads {
+        println!("{by_thread}");
+    }
     for warning in machine::warnings(load_before) {
         println!("  warning: {warning}");
     }
@@ -192,8 +207,12 @@ struct Measured {
     /// Microseconds a request.
     costs: [Spread; 2],
     ratio: Spread,
+    threads: [Threads; 2],
     lost: usize,
 }
+
+/// Microseconds a request in every round, by the name of the thread.
+type Threads = BTreeMap<String, Vec<f64>>;
 
 /// Alternates between the peers; who goes first alternates too, so that a drift of the machine favours nobody.
 async fn measure(options: &Options, row: &Row, peers: &[Peer; 2], fixture: &Fixture) -> Result<Measured> {
@@ -202,13 +221,18 @@ async fn measure(options: &Options, row: &Row, peers: &[Peer; 2], fixture: &Fixt
     one(options, row, &peers[0], &clients[0], requests / 4).await?;
 
     let mut costs = [Vec::new(), Vec::new()];
+    let mut threads = [Threads::new(), Threads::new()];
     let mut lost = 0;
     for round in 0..options.rounds {
         for turn in [0, 1] {
             let which = if round % 2 == 0 { turn } else { 1 - turn };
             let one = one(options, row, &peers[which], &clients[which], requests).await?;
-            costs[which].push(one.microseconds);
-            lost += one.lost;
+            let per_request = |nanoseconds: u64| nanoseconds as f64 / 1_000.0 / one.asked as f64;
+            costs[which].push(per_request(one.used.total()));
+            for (name, nanoseconds) in &one.used.nanoseconds {
+                threads[which].entry(name.clone()).or_default().push(per_request(*nanoseconds));
+            }
+            lost += one.used.lost;
         }
     }
     let ratios = costs[0].iter().zip(&costs[1]).map(|(a, b)| a / b);
@@ -217,6 +241,7 @@ async fn measure(options: &Options, row: &Row, peers: &[Peer; 2], fixture: &Fixt
         requests,
         ratio: Spread::of(ratios).ok_or("no rounds")?,
         costs: [spread(&costs[0])?, spread(&costs[1])?],
+        threads,
         lost,
     })
 }
@@ -225,9 +250,7 @@ async fn measure(options: &Options, row: &Row, peers: &[Peer; 2], fixture: &Fixt
 async fn calibrate(options: &Options, row: &Row, peer: &Peer, client: &Client) -> Result<usize> {
     let mut requests = 200;
     loop {
-        let started = Instant::now();
-        one(options, row, peer, client, requests).await?;
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = one(options, row, peer, client, requests).await?.took.as_secs_f64();
         if seconds >= options.seconds.min(0.5) {
             return Ok(((requests as f64 * options.seconds / seconds) as usize).max(100));
         }
@@ -237,8 +260,9 @@ async fn calibrate(options: &Options, row: &Row, peer: &Peer, client: &Client) -
 
 #[derive(Debug)]
 struct One {
-    microseconds: f64,
-    lost: usize,
+    asked: usize,
+    used: Used,
+    took: Duration,
 }
 
 /// Opens connections, asks, closes them; only the asking is counted, except where opening is the point.
@@ -247,9 +271,10 @@ async fn one(options: &Options, row: &Row, peer: &Peer, client: &Client, request
     let asking = async {
         let mut ready = Ready::open(client, row.shape).await?;
         let before = peer.settled().await?;
+        let started = Instant::now();
         let asked = ready.ask(requests).await?;
-        let used = before.until(&peer.settled().await?);
-        Result::Ok(One { microseconds: used.nanoseconds as f64 / 1_000.0 / asked as f64, lost: used.lost })
+        let took = started.elapsed();
+        Result::Ok(One { asked, used: before.until(&peer.settled().await?), took })
     };
     match tokio::time::timeout(patience, asking).await {
         Ok(Ok(one)) => Ok(one),

@@ -164,7 +164,7 @@ fn devices(fixture: &Fixture) -> String {
 
 /// Prefixes nobody comes from.
 fn list(first: u8) -> String {
-    (0..=255).map(|second| format!("{first}.{second}.0.0/16\n")).collect()
+    (0..=255).map(|second| format!("{first}.{second}.0.0/24\n")).collect()
 }
 
 /// The same networks and countries as nginx's, laid out as MaxMind and DB-IP do; each is a system of its own.

@@ -149,11 +149,13 @@ pub fn open_to_all(id: &str, upstream: &str) -> String {
 }
 
 type Change = Box<dyn FnOnce(&mut Settings)>;
+type Meanwhile = Box<dyn FnOnce(&Path)>;
 
 #[derive(Default)]
 pub struct Builder {
     policies: Vec<(String, String)>,
     changes: Vec<Change>,
+    meanwhile: Option<Meanwhile>,
 }
 
 impl Builder {
@@ -177,6 +179,12 @@ impl Builder {
 
     pub fn limits(self, change: impl FnOnce(&mut Limits) + 'static) -> Self {
         self.settings(|settings| change(&mut settings.limits))
+    }
+
+    /// What happens in the gateway's directory after it has read its files and before it serves.
+    pub fn meanwhile(mut self, change: impl FnOnce(&Path) + 'static) -> Self {
+        self.meanwhile = Some(Box::new(change));
+        self
     }
 
     /// One more listener, like `direct` but for the change.
@@ -226,6 +234,9 @@ impl Builder {
             change(&mut settings);
         }
         let gateway = Gateway::prepare(&settings).unwrap_or_else(|fault| panic!("{fault}"));
+        if let Some(change) = self.meanwhile {
+            change(directory.path());
+        }
         let running = gateway.start().expect("a running gateway");
         Harness {
             listeners: settings.listeners.iter().map(|listener| listener.name.clone()).collect(),

@@ -166,3 +166,13 @@ async fn policy_files_come_and_go() {
     gate.reload("policies", || std::fs::remove_file(gate.path("policies/wiki.toml")).expect("a file")).await;
     assert_eq!(client.get("/").await.status, 403);
 }
+
+#[tokio::test]
+async fn what_changes_while_it_starts_is_noticed() {
+    let app = Upstream::plain().await;
+    let gate =
+        Harness::builder().app(&app).meanwhile(|directory| drop(file(directory, "devices.toml", ""))).start().await;
+    gate.lines_where(1, |line| line["event"] == "reload" && line["detail"] == "devices").await;
+    gate.dial().certificate(&PKI.ann).h2().await.get("/").await;
+    assert_eq!(gate.audit_record().await["evidence"]["device"], "absent");
+}
