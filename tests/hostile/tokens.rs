@@ -46,7 +46,7 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
     let (message, _) = good.rsplit_once('.').expect("three parts");
     let none = json!({ "alg": "none", "typ": "at+jwt" });
     let confused = json!({ "alg": "HS256", "typ": "at+jwt", "kid": "k1" });
-    let twice = good.replacen('.', ".", 1) + "." + "x";
+    let four = format!("{good}.x");
     let jwk = stranger.jwk();
     let tokens = [
         ("none", unsigned(&none, &claims, "")),
@@ -74,7 +74,7 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
         ("a bit flipped", flipped),
         ("no signature", format!("{message}.")),
         ("two parts", message.to_owned()),
-        ("four parts", twice),
+        ("four parts", four),
         ("padding", format!("{good}==")),
         ("no JSON", format!("{}.{}.{}", encode("{"), encode("}"), encode("x"))),
         ("deep JSON", key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",\"x\":{}1{}}}", "[".repeat(3000), "]".repeat(3000)))),
