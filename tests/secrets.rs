@@ -101,9 +101,14 @@ async fn no_credential_is_written_anywhere() {
     }
     // What hyper or the guard refuse by themselves, too.
     for head in [
-        format!("GET /open/x?QUERYSECRET HTTP/1.1\r\nHost: app.corp.example\r\nAuthorization: Bearer {good}\r\nX: \0\r\n\r\n"),
-        format!("GET /open/x HTTP/1.1\r\nHost: app.corp.example\r\nCookie: a=COOKIESECRET\r\nAuthorization: Bearer {good}\n\r\n"),
-        "POST /open/x HTTP/1.1\r\nHost: app.corp.example\r\nTransfer-Encoding: chunked\r\n\r\nBODYSECRET\r\n".to_owned(),
+        format!(
+            "GET /open/x?QUERYSECRET HTTP/1.1\r\nHost: app.corp.example\r\nAuthorization: Bearer {good}\r\nX: \0\r\n\r\n"
+        ),
+        format!(
+            "GET /open/x HTTP/1.1\r\nHost: app.corp.example\r\nCookie: a=COOKIESECRET\r\nAuthorization: Bearer {good}\n\r\n"
+        ),
+        "POST /open/x HTTP/1.1\r\nHost: app.corp.example\r\nTransfer-Encoding: chunked\r\n\r\nBODYSECRET\r\n"
+            .to_owned(),
     ] {
         let mut stream = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
         stream.write_all(head.as_bytes()).await.expect("an open stream");
@@ -131,15 +136,29 @@ async fn whatever_is_sent_makes_one_clean_line() {
     let app = Upstream::plain().await;
     let mut gate = Harness::builder().policy("app", RULES, &[("app", &app)]).start().await;
     let ugly = [
-        "%0d%0a{\"schema\":1,\"kind\":\"request\"}", "%1b[2J%1b[31mred", "%e2%80%ae%e2%81%a6reversed", "%c2%9b31m", "\u{202e}reversed",
-        "%ff%fe", "%00", "%7f", "\"}{\"x\":\"", "%22,%22outcome%22:%22forward", "%e2%80%a8", "%ef%bb%bf", "%f3%a0%81%81", "<script>",
+        "%0d%0a{\"schema\":1,\"kind\":\"request\"}",
+        "%1b[2J%1b[31mred",
+        "%e2%80%ae%e2%81%a6reversed",
+        "%c2%9b31m",
+        "\u{202e}reversed",
+        "%ff%fe",
+        "%00",
+        "%7f",
+        "\"}{\"x\":\"",
+        "%22,%22outcome%22:%22forward",
+        "%e2%80%a8",
+        "%ef%bb%bf",
+        "%f3%a0%81%81",
+        "<script>",
     ];
     let mut asked = 0;
     for text in ugly {
         for head in [
             format!("GET /open/{text} HTTP/1.1\r\nHost: app.corp.example\r\n"),
             format!("GET /open/x HTTP/1.1\r\nHost: {text}\r\n"),
-            format!("GET /open/x HTTP/1.1\r\nHost: app.corp.example\r\nX-Forwarded-For: {text}\r\nUser-Agent: {text}\r\n"),
+            format!(
+                "GET /open/x HTTP/1.1\r\nHost: app.corp.example\r\nX-Forwarded-For: {text}\r\nUser-Agent: {text}\r\n"
+            ),
             format!("GET /open/x HTTP/1.1\r\nHost: app.corp.example\r\nAuthorization: Bearer {text}\r\n"),
         ] {
             let mut stream = gate.dial().certificate(&PKI.ann).alpn(&["http/1.1"]).tls().await.expect("a handshake");
@@ -190,10 +209,8 @@ fn hello(name: &[u8]) -> Vec<u8> {
     let groups = [0, 10, 0, 4, 0, 2, 0, 29];
     let signatures = [0, 13, 0, 4, 0, 2, 4, 3];
     let extensions = [&sni[..], &groups, &signatures].concat();
-    let body = [
-        &[3, 3][..], &[7; 32], &[0], &[0, 2, 0xc0, 0x2b], &[1, 0], &short(extensions.len()), &extensions,
-    ]
-    .concat();
+    let body =
+        [&[3, 3][..], &[7; 32], &[0], &[0, 2, 0xc0, 0x2b], &[1, 0], &short(extensions.len()), &extensions].concat();
     let length = u32::try_from(body.len()).expect("short").to_be_bytes();
     let message = [&[1][..], &length[1..], &body].concat();
     [&[0x16, 3, 1][..], &short(message.len()), &message].concat()

@@ -1,7 +1,7 @@
 //! The smaller sections: geography, lists, audit, assertion, upstream, headers, portal, operations.
 
-use super::files::{Files, Kind};
 use super::distinct;
+use super::files::{Files, Kind};
 use crate::audit::{AuditSettings, WhenUnwritable};
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;

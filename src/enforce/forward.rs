@@ -79,7 +79,11 @@ pub async fn forward(
                 return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
             Err(Unanswered { fault, unsent }) => {
-                let fault = if progress.as_ref().is_some_and(|progress| progress.is_broken()) { Fault::RequestBroken } else { fault };
+                let fault = if progress.as_ref().is_some_and(|progress| progress.is_broken()) {
+                    Fault::RequestBroken
+                } else {
+                    fault
+                };
                 if fault.blames_upstream() {
                     health.failed(origin, std::time::Instant::now());
                 }
@@ -166,11 +170,8 @@ struct Replay {
 
 impl Replay {
     fn request(&self) -> Request<RequestBody> {
-        let passage = Passage {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-        };
+        let passage =
+            Passage { method: self.method.clone(), target: self.target.clone(), headers: self.headers.clone() };
         passage.request(RequestBody::empty())
     }
 }

@@ -16,7 +16,12 @@ pub struct Owned {
 impl Owned {
     /// `extra`: the assertion header and whatever else upstreams trust, in any spelling.
     pub fn new<'a>(extra: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { extra: extra.into_iter().map(|name| fold(name.as_bytes()).iter().map(|b| char::from(*b)).collect()).collect() }
+        Self {
+            extra: extra
+                .into_iter()
+                .map(|name| fold(name.as_bytes()).iter().map(|b| char::from(*b)).collect())
+                .collect(),
+        }
     }
 
     /// Whether a field of this name from outside would pass for the gateway's.
@@ -276,7 +281,9 @@ fn remove_connection(headers: &mut HeaderMap, mut unwanted: impl FnMut(&str) -> 
             .flat_map(|value| value.as_bytes().split(|b| *b == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             // Naming these would take the sense from the request, and nobody honest does.
-            .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE))
+            .filter(|name| {
+                !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE)
+            })
             .collect();
         for name in named {
             headers.remove(name);
@@ -337,17 +344,20 @@ mod tests {
         let owned = Owned::new(["Acme-Assertion"]);
         let client = ClientValues::new("2001:db8::1".parse().unwrap());
         let mut headers = map(lines);
-        request(&mut headers, &Ours {
-            owned: &owned,
-            client: Some(&client),
-            host: text("payroll.corp.example"),
-            user: Some(text("ann@corp.example")),
-            device: Some(text("ann's läptop")),
-            request_id: text("01J"),
-            assertion: Some((HeaderName::from_static("acme-assertion"), text("signed"))),
-            strip_authorization: false,
-            websocket: false,
-        });
+        request(
+            &mut headers,
+            &Ours {
+                owned: &owned,
+                client: Some(&client),
+                host: text("payroll.corp.example"),
+                user: Some(text("ann@corp.example")),
+                device: Some(text("ann's läptop")),
+                request_id: text("01J"),
+                assertion: Some((HeaderName::from_static("acme-assertion"), text("signed"))),
+                strip_authorization: false,
+                websocket: false,
+            },
+        );
         headers
     }
 
@@ -420,15 +430,24 @@ mod tests {
 
     #[test]
     fn cookie_crumbs_become_one_line() {
-        assert_eq!(values(&forward(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]), "cookie"), ["a=1; b=2; c=3"]);
+        assert_eq!(
+            values(&forward(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]), "cookie"),
+            ["a=1; b=2; c=3"]
+        );
         assert_eq!(values(&forward(&[("cookie", "a=1; b=2")]), "cookie"), ["a=1; b=2"]);
     }
 
     #[test]
     fn responses_and_trailers_are_filtered() {
         let mut headers = map(&[
-            ("connection", "x-internal"), ("x-internal", "1"), ("upgrade", "h2,h2c"), ("alt-svc", "h3=\":443\""),
-            ("rangegate-request-id", "forged"), ("content-type", "text/html"), ("set-cookie", "a=1"), ("set-cookie", "b=2"),
+            ("connection", "x-internal"),
+            ("x-internal", "1"),
+            ("upgrade", "h2,h2c"),
+            ("alt-svc", "h3=\":443\""),
+            ("rangegate-request-id", "forged"),
+            ("content-type", "text/html"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
         ]);
         response(&mut headers, &text("01J"));
         assert_eq!(headers.len(), 4);
@@ -436,8 +455,14 @@ mod tests {
         assert_eq!(values(&headers, "set-cookie"), ["a=1", "b=2"]);
 
         let mut behind = map(&[
-            ("grpc-status", "0"), ("x_forwarded_for", "1.1.1.1"), ("content-length", "5"), ("authorization", "Bearer t"),
-            ("if-match", "x"), ("acme.assertion", "forged"), ("host", "x"), ("digest", "sha-256=x"),
+            ("grpc-status", "0"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("content-length", "5"),
+            ("authorization", "Bearer t"),
+            ("if-match", "x"),
+            ("acme.assertion", "forged"),
+            ("host", "x"),
+            ("digest", "sha-256=x"),
         ]);
         trailers(&mut behind, &Owned::new(["acme-assertion"]));
         let mut left: Vec<_> = behind.keys().map(HeaderName::as_str).collect();

@@ -17,8 +17,6 @@ use crate::audit::{End, Entry, Exchange};
 use crate::evidence::Moment;
 use crate::policy::{Decided, Origin, Permit, Reason, Ruling, Scheme};
 use crate::portal::cause::Breakage;
-use live::{Cut, Live, Registration};
-use websocket::RelaySettings;
 use crate::sources::gather::Connected;
 use crate::sources::timing::TlsSamples;
 use answer::AnswerContext;
@@ -32,10 +30,12 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
+use live::{Cut, Live, Registration};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tunnel::{Handshake, Opened};
 use upstream::Pool;
+use websocket::RelaySettings;
 
 /// What the enforcers of all cores share, until the next reload.
 #[derive(Debug)]

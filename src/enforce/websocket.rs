@@ -101,8 +101,8 @@ mod tests {
     use super::frames::{Frames, Next};
     use super::relay::CLOSE_TIMEOUT;
     use super::*;
-    use std::time::Instant;
     use std::sync::{Arc, Mutex};
+    use std::time::Instant;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
@@ -222,7 +222,8 @@ mod tests {
         let (mut upstream, mut client) = (rig.upstream, rig.client);
         let sending = tokio::spawn(async move {
             for length in (1_u16..400).cycle() {
-                let frame = [&[0x82, 126][..], &(length + 200).to_be_bytes(), &vec![7; usize::from(length) + 200]].concat();
+                let frame =
+                    [&[0x82, 126][..], &(length + 200).to_be_bytes(), &vec![7; usize::from(length) + 200]].concat();
                 if upstream.write_all(&frame).await.is_err() {
                     return;
                 }
@@ -295,7 +296,8 @@ mod tests {
 
         let mut upstream_side = rig(QUIET);
         upstream_side.upstream.write_all(&[bare(0x81, b"fine"), bare(0x8f, b"")].concat()).await.unwrap();
-        expect(&mut upstream_side.client, &[bare(0x81, b"fine"), frames::close(1014, "bad gateway", None)].concat()).await;
+        expect(&mut upstream_side.client, &[bare(0x81, b"fine"), frames::close(1014, "bad gateway", None)].concat())
+            .await;
         drop(upstream_side.client);
         assert_eq!(upstream_side.relay.await.unwrap().ended, Ended::UpstreamViolation);
     }

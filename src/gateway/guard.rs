@@ -344,7 +344,10 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                 Phase::Transparent => return Pin::new(&mut this.stream).poll_read(cx, out),
                 Phase::Deaf(left) => return this.drain(cx, left),
                 Phase::Failed => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request's body is not HTTP")));
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the request's body is not HTTP",
+                    )));
                 }
             };
             match read {
@@ -492,11 +495,28 @@ mod tests {
     #[tokio::test]
     async fn hyper_and_the_guard_count_the_same_requests() {
         let pieces = [
-            "GET / HTTP/1.1\r\n\r\n", "GET /a|b{c}?d^\"[e]\\ HTTP/1.1\r\n\r\n", "GET https://a.example/x HTTP/1.1\r\nhost: a.example\r\n\r\n",
-            "OPTIONS * HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc", "M!#$%&'*+-.^_`|~ / HTTP/1.1\r\n\r\n",
-            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", "003;a=\"b;c\"\r\nabc\r\n", "0\r\n\r\n", "0\r\nx:\r\n\r\n",
-            "GET / HTTP/1.1\r\nx!#$%&'*+-.^_`|~: \t\u{e9} \t\r\ny:\r\n\r\n", "GET / HTTP/1.1\r\n", "a: b\r\n", "\r\n", "\n", "x", " ",
-            "GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n", "content-length: 0\r\n", "transfer-encoding: chunked\r\n", "POST / HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET /a|b{c}?d^\"[e]\\ HTTP/1.1\r\n\r\n",
+            "GET https://a.example/x HTTP/1.1\r\nhost: a.example\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc",
+            "M!#$%&'*+-.^_`|~ / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "3\r\nabc\r\n",
+            "003;a=\"b;c\"\r\nabc\r\n",
+            "0\r\n\r\n",
+            "0\r\nx:\r\n\r\n",
+            "GET / HTTP/1.1\r\nx!#$%&'*+-.^_`|~: \t\u{e9} \t\r\ny:\r\n\r\n",
+            "GET / HTTP/1.1\r\n",
+            "a: b\r\n",
+            "\r\n",
+            "\n",
+            "x",
+            " ",
+            "GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n",
+            "content-length: 0\r\n",
+            "transfer-encoding: chunked\r\n",
+            "POST / HTTP/1.1\r\n",
         ];
         let mut chance = 0x9e37_79b9_7f4a_7c15_u64;
         for round in 0..1500 {
@@ -561,7 +581,8 @@ mod tests {
     async fn is_late(sent: &[&str]) -> bool {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let state = Arc::new(GuardState::default());
-        let mut guard = Guard::new(server, Arc::clone(&state), HeadBounds { time: Duration::from_millis(60), ..BOUNDS });
+        let mut guard =
+            Guard::new(server, Arc::clone(&state), HeadBounds { time: Duration::from_millis(60), ..BOUNDS });
         let reading = async {
             let mut seen = vec![0; 1024];
             while let Ok(1..) = guard.read(&mut seen).await {}

@@ -45,9 +45,8 @@ impl Gateway {
         let seen = Seen::new(settings);
         let shared = Arc::new(Shared::assemble(settings)?);
         let mut inherited = listener::inherited()?;
-        let mut bind = |address| {
-            listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause })
-        };
+        let mut bind =
+            |address| listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause });
         let sockets = settings.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
         let operations = bind(settings.operations)?;
         Ok(Self { shared, seen, sockets, operations, workers: settings.workers.get() })

@@ -57,7 +57,7 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn compile(directory: &Path, context: &Context) -> Result<Policy, PolicyFaults> {
-    let sources = policy_files::read_dir(directory)
-        .map_err(|diagnostics| PolicyFaults { diagnostics, sources: Vec::new() })?;
+    let sources =
+        policy_files::read_dir(directory).map_err(|diagnostics| PolicyFaults { diagnostics, sources: Vec::new() })?;
     Policy::compile(&sources, context).map_err(|diagnostics| PolicyFaults { diagnostics, sources })
 }

@@ -19,7 +19,8 @@ struct Disk {
 impl Disk {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(directory.path()).output();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(directory.path()).output();
         Self { mounted: mount.is_ok_and(|output| output.status.success()), directory }
     }
 
@@ -102,7 +103,11 @@ async fn with_a_full_disk_nobody_is_let_in_unrecorded() {
     gate.stop().await;
     let text = std::fs::read_to_string(&log).expect("a log");
     let count = |path: &str| text.matches(&format!("\"path\":\"{path}\"")).count();
-    assert_eq!((count("/before"), count("/filling"), count("/full")), (1, asked + 1, 20), "every request is in the log");
+    assert_eq!(
+        (count("/before"), count("/filling"), count("/full")),
+        (1, asked + 1, 20),
+        "every request is in the log"
+    );
     assert_eq!(text.matches("\"outcome\":\"forward\"").count(), app.seen().len());
     let report = verify::verify(&verify::Log::gather(&[log]).expect("the log")).expect("a verdict");
     assert!(report.faults.is_empty(), "{:?}", report.faults);

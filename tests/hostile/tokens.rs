@@ -77,7 +77,10 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
         ("four parts", four),
         ("padding", format!("{good}==")),
         ("no JSON", format!("{}.{}.{}", encode("{"), encode("}"), encode("x"))),
-        ("deep JSON", key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",\"x\":{}1{}}}", "[".repeat(3000), "]".repeat(3000)))),
+        (
+            "deep JSON",
+            key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",\"x\":{}1{}}}", "[".repeat(3000), "]".repeat(3000))),
+        ),
         ("twice the same claim", key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",{}", &claims.to_string()[1..]))),
         ("noise", "x".repeat(5000)),
     ];
@@ -100,7 +103,8 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
         assert!(matches!(client.ask(request(Method::GET, "/", &pair)).await.status.as_u16(), 400 | 401));
     }
     assert!(app.seen().is_empty(), "somebody was let in");
-    let answer = gate.dial().h1().await.ask(request(Method::GET, "/", &[("authorization", &format!("Bearer {good}"))])).await;
+    let answer =
+        gate.dial().h1().await.ask(request(Method::GET, "/", &[("authorization", &format!("Bearer {good}"))])).await;
     assert_eq!(answer.status, 200, "and the good one is good");
 }
 
@@ -142,7 +146,8 @@ async fn without_keys_nobody_is_known_and_nobody_waits_long() {
             .await;
         let token = format!("Bearer {}", gate.token("ann@corp.example"));
         let begun = std::time::Instant::now();
-        let answer = gate.dial().http(Http::Two).await.ask(request(Method::GET, "/", &[("authorization", &token)])).await;
+        let answer =
+            gate.dial().http(Http::Two).await.ask(request(Method::GET, "/", &[("authorization", &token)])).await;
         assert!(matches!(answer.status.as_u16(), 401 | 503), "{what}: {answer:?}");
         assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{what}: {:?}", begun.elapsed());
         let record = gate.audit_record().await;

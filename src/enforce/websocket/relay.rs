@@ -349,7 +349,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
                 }
                 Next::Violation => {
                     self.up.buffer.truncate(self.up.ready);
-                    self.close(Ended::ClientViolation, &Closing { code: 1002, reason: Cow::Borrowed("protocol error") });
+                    self.close(
+                        Ended::ClientViolation,
+                        &Closing { code: 1002, reason: Cow::Borrowed("protocol error") },
+                    );
                     return;
                 }
             }
