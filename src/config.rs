@@ -191,7 +191,8 @@ fn timing(root: &mut Table<'_>) -> TimingSettings {
     let Some(mut table) = root.table("gateway") else { return timing };
     let latitude = table.required("latitude", |v| v.number_in(-90.0..=90.0));
     let longitude = table.required("longitude", |v| v.number_in(-180.0..=180.0));
-    let country = table.optional("country", countries::lower).map(|code| code.map(char::from).iter().collect::<String>().into());
+    let country =
+        table.optional("country", countries::lower).map(|code| code.map(char::from).iter().collect::<String>().into());
     timing.tolerance = table.or("tolerance", timing.tolerance, Value::distance);
     table.finish();
     timing.place = latitude.zip(longitude).and_then(|(latitude, longitude)| {

@@ -63,7 +63,8 @@ fn every_way_out_leaves_one_record() {
     decided("tunnel").upgraded(101, NOW).finish(End::Complete);
     drop(decided("tunnel-dropped").upgraded(101, NOW));
     let mut cut = decided("tunnel-cut").upgraded(101, NOW);
-    cut.cut("certificate-revoked", NOW);
+    audit.cut("tunnel-cut", "certificate-revoked", NOW);
+    cut.cutting("certificate-revoked");
     cut.finish(End::Complete);
 
     audit.close(SOON).expect("everything is written");
@@ -130,8 +131,9 @@ fn meet(audit: &Audit, id: &str, fate: u8) {
         5 => drop(decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW)),
         6 => {
             let mut live = decided(audit, id, "GET", Outcome::Forward).upgraded(101, NOW);
-            live.redecided(again(id), NOW);
-            live.cut("drain", NOW);
+            audit.redecided(id, again(id), NOW);
+            audit.cut(id, "drain", NOW);
+            live.cutting("drain");
         }
         7 => {
             let mut entry = decided(audit, id, "GET", Outcome::Forward);
@@ -200,8 +202,9 @@ fn what_lives_long_is_seen_while_it_lives() {
     let mut live = decided(&audit, "ws", "GET", Outcome::Forward).upgraded(101, NOW);
     live.flow().add_received(7);
     live.flow().add_sent(70);
-    live.redecided(again("ws"), NOW.plus_millis(5));
-    live.cut("certificate-revoked", NOW.plus_millis(6));
+    audit.redecided("ws", again("ws"), NOW.plus_millis(5));
+    audit.cut("ws", "certificate-revoked", NOW.plus_millis(6));
+    live.cutting("certificate-revoked");
     drop(live);
     audit.close(SOON).expect("everything is written");
     let told: Vec<(String, String)> = bench
@@ -565,8 +568,7 @@ fn every_kind_of_tampering_is_named_with_its_place() {
         let bench = Bench::filled(5);
         bench.rewrite(tamper);
         let report = bench.verify();
-        let found: Vec<(FaultKind, u64)> =
-            report.faults.iter().map(|fault| (fault.kind, fault.place.line)).collect();
+        let found: Vec<(FaultKind, u64)> = report.faults.iter().map(|fault| (fault.kind, fault.place.line)).collect();
         assert_eq!(found, expected, "{name}: {report:?}");
         assert!(report.faults.iter().all(|fault| fault.place.file == bench.path()));
     }

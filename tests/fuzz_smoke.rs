@@ -9,7 +9,8 @@ use std::path::Path;
 /// Runs `body` on every seed in `fuzz/corpus/<target>` and on `rounds` mutations; a panic names its input.
 fn smoke(target: &str, rounds: usize, words: &[&str], body: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut seeds: Vec<_> = fs::read_dir(&folder).expect("the corpus is there").map(|entry| entry.unwrap().path()).collect();
+    let mut seeds: Vec<_> =
+        fs::read_dir(&folder).expect("the corpus is there").map(|entry| entry.unwrap().path()).collect();
     seeds.sort();
     let seeds: Vec<Vec<u8>> = seeds.into_iter().map(|seed| fs::read(seed).unwrap()).collect();
     assert!(seeds.len() > 2, "{target} has too few seeds");
@@ -64,19 +65,50 @@ impl Chance {
 
 #[test]
 fn guard() {
-    let words = ["\r\n", "\r\n\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "0\r\n\r\n", "Upgrade: websocket\r\n", "GET / HTTP/1.1\r\n"];
+    let words = [
+        "\r\n",
+        "\r\n\r\n",
+        "Content-Length: 3\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "0\r\n\r\n",
+        "Upgrade: websocket\r\n",
+        "GET / HTTP/1.1\r\n",
+    ];
     smoke("guard", 20_000, &words, bodies::guard);
 }
 
 #[test]
 fn sanitize() {
-    let words = ["/../", "/%2e", "%2F", "%25", "%3b", "..;", "//", "host: a.example\n", "https://a.example", "\nconnection: upgrade\nupgrade: websocket", "x-forwarded-for: 1.1.1.1\n"];
+    let words = [
+        "/../",
+        "/%2e",
+        "%2F",
+        "%25",
+        "%3b",
+        "..;",
+        "//",
+        "host: a.example\n",
+        "https://a.example",
+        "\nconnection: upgrade\nupgrade: websocket",
+        "x-forwarded-for: 1.1.1.1\n",
+    ];
     smoke("sanitize", 20_000, &words, bodies::sanitize);
 }
 
 #[test]
 fn proxy_header() {
-    let words = ["PROXY ", "TCP4 ", "TCP6 ", "UNKNOWN", "\r\n", "\r\n\r\n\0\r\nQUIT\n", "192.0.2.1 ", "2001:db8::1 ", "for=\"[2001:db8::1]:4\"", ", "];
+    let words = [
+        "PROXY ",
+        "TCP4 ",
+        "TCP6 ",
+        "UNKNOWN",
+        "\r\n",
+        "\r\n\r\n\0\r\nQUIT\n",
+        "192.0.2.1 ",
+        "2001:db8::1 ",
+        "for=\"[2001:db8::1]:4\"",
+        ", ",
+    ];
     smoke("proxy_header", 20_000, &words, bodies::proxy_header);
 }
 
@@ -88,6 +120,19 @@ fn token() {
 
 #[test]
 fn policy_source() {
-    let words = ["[[resource]]\n", "[[resource.require]]\n", "that = { all = [] }\n", "any = [", "not = {", "\"", "{ ", "} ", "= ", "observe", "10m", "\n[[test]]\n"];
+    let words = [
+        "[[resource]]\n",
+        "[[resource.require]]\n",
+        "that = { all = [] }\n",
+        "any = [",
+        "not = {",
+        "\"",
+        "{ ",
+        "} ",
+        "= ",
+        "observe",
+        "10m",
+        "\n[[test]]\n",
+    ];
     smoke("policy_source", 3_000, &words, bodies::policy_source);
 }

@@ -8,6 +8,7 @@ mod gateway;
 #[path = "support/issuer.rs"]
 mod issuer;
 #[path = "support/mmdb.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
 mod mmdb;
 #[path = "support/pki.rs"]
 mod pki;

@@ -410,7 +410,8 @@ const DEMO_NOW: Moment = Moment(demo::BUILT_SECONDS as i64 * 1000);
 #[test]
 fn everything_known_of_an_address() {
     let files = Files::new();
-    let network = networks(&files).locate(ip("::ffff:127.0.0.1"), Some(ip("::ffff:203.0.113.5")), Via::ProxyProtocol, DEMO_NOW);
+    let network =
+        networks(&files).locate(ip("::ffff:127.0.0.1"), Some(ip("::ffff:203.0.113.5")), Via::ProxyProtocol, DEMO_NOW);
     assert_eq!((network.address.clone(), network.peer), (Fact::Known(ip("203.0.113.5")), ip("127.0.0.1")));
     assert_eq!(network.place.city, Fact::Known("Phoenix".into()));
     assert_eq!(network.asn.known().map(|asn| asn.number), Some(64_505));
@@ -528,7 +529,10 @@ fn the_demo_geography_is_what_the_generator_makes() {
     let help = "run with RANGEGATE_REWRITE=1 to rebuild it";
     assert!(same("places.mmdb", demo::places()), "places.mmdb differs from tests/support/mmdb.rs; {help}");
     assert!(same("asns.mmdb", demo::asns()), "asns.mmdb differs from tests/support/mmdb.rs; {help}");
-    assert!(std::fs::read_to_string(readme).unwrap().contains(&demo::table()), "the table in README.md differs; {help}");
+    assert!(
+        std::fs::read_to_string(readme).unwrap().contains(&demo::table()),
+        "the table in README.md differs; {help}"
+    );
 }
 
 #[test]
@@ -546,16 +550,18 @@ fn the_demo_geography_and_lists_are_read_without_a_fault() {
             list("anonymizers", lists.join("anonymizers.txt")),
         ]),
     };
-    let on_list = |address, name| {
-        networks.locate(ip("127.0.0.1"), Some(ip(address)), Via::ProxyProtocol, DEMO_NOW).on_list(name)
-    };
+    let on_list =
+        |address, name| networks.locate(ip("127.0.0.1"), Some(ip(address)), Via::ProxyProtocol, DEMO_NOW).on_list(name);
     for row in demo::ROWS {
         let address = row.network.split('/').next().unwrap();
         let (place, asn) = networks.geo.lookup(ip(address), DEMO_NOW);
         assert_eq!(place.country.known().map(|code| &**code), row.place.map(|place| place.0), "{}", row.network);
         assert_eq!(asn.known().map(|asn| asn.number), row.asn.map(|asn| asn.0), "{}", row.network);
     }
-    assert_eq!((on_list("203.0.113.1", "hosting"), on_list("198.51.100.1", "hosting")), (Fact::Known(true), Fact::Known(false)));
+    assert_eq!(
+        (on_list("203.0.113.1", "hosting"), on_list("198.51.100.1", "hosting")),
+        (Fact::Known(true), Fact::Known(false))
+    );
     assert_eq!(on_list("203.0.113.130", "anonymizers"), Fact::Known(true));
     assert_eq!(on_list("127.0.0.1", "anonymizers"), Fact::Known(false));
 }
@@ -576,7 +582,8 @@ fn a_complete_real_database() {
     for address in ["8.8.8.8", "::ffff:8.8.8.8"] {
         assert_eq!(country(&geo, address), known("US"), "{address}");
     }
-    for (address, code) in [("193.0.6.139", "NL"), ("202.12.27.33", "JP"), ("2001:200::1", "JP"), ("200.160.2.3", "BR")] {
+    for (address, code) in [("193.0.6.139", "NL"), ("202.12.27.33", "JP"), ("2001:200::1", "JP"), ("200.160.2.3", "BR")]
+    {
         assert_eq!(country(&geo, address), known(code), "{address}");
     }
     for private in ["10.0.0.1", "127.0.0.1", "::1", "fe80::1"] {
@@ -585,7 +592,8 @@ fn a_complete_real_database() {
     }
 
     // one address in every /16, and as many of IPv6: no value is corrupt, and most places are known to the town
-    let v4 = (0x0100_0000..0xe000_0000_u32).step_by(65_536).map(|bits| IpAddr::from(std::net::Ipv4Addr::from(bits + 4_321)));
+    let v4 =
+        (0x0100_0000..0xe000_0000_u32).step_by(65_536).map(|bits| IpAddr::from(std::net::Ipv4Addr::from(bits + 4_321)));
     let v6 = (0x2000..0x3000_u128).map(|high| IpAddr::from(std::net::Ipv6Addr::from(high << 112 | 1)));
     let (mut asked, mut placed) = (0, 0);
     for address in v4.chain(v6) {

@@ -119,10 +119,12 @@ fn a_decoy_that_cannot_be_served_looks_like_a_denial() {
 
 #[test]
 fn whatever_a_client_sends_is_escaped() {
-    for hostile in ["\"><script>alert(1)</script>", "'\"&<img src=x onerror=y>", "a\r\nset-cookie: b", "\u{202e}\0é%\\"] {
+    for hostile in ["\"><script>alert(1)</script>", "'\"&<img src=x onerror=y>", "a\r\nset-cookie: b", "\u{202e}\0é%\\"]
+    {
         let request = Request { id: hostile.into(), host: hostile.into(), ..request() };
         for accepted in [BROWSER, "*/*"] {
-            let decision = decision(Outcome::RequireGrant, Reason::GrantMissing, Remedy::Grant { role: hostile.into() });
+            let decision =
+                decision(Outcome::RequireGrant, Reason::GrantMissing, Remedy::Grant { role: hostile.into() });
             let answer = Answer::of(answer(&decision, &request, &accept(accepted), &context()));
             assert!(answer.headers.get("set-cookie").is_none());
             if accepted == BROWSER {
@@ -247,7 +249,8 @@ fn a_presented_token_explains_more_than_a_missing_one() {
 
 #[test]
 fn a_problem_says_what_can_be_done() {
-    let grant = decision(Outcome::RequireGrant, Reason::GrantMissing, Remedy::Grant { role: "payroll-approver".into() });
+    let grant =
+        decision(Outcome::RequireGrant, Reason::GrantMissing, Remedy::Grant { role: "payroll-approver".into() });
     let problem: Value = serde_json::from_str(&Answer::to(&grant, &HeaderMap::new()).body).unwrap();
     let expected = json!({
         "type": "tag:rangegate,2026:grant",
@@ -265,10 +268,18 @@ fn a_problem_says_what_can_be_done() {
     let remedy = Remedy::Login { with: Some("passkey".into()), within_seconds: Some(600) };
     let again = Answer::to(&decision(Outcome::StepUp, Reason::LoginTooOld, remedy), &HeaderMap::new()).json();
     assert_eq!(again["remedies"], json!([{ "login": { "with": "passkey", "within_seconds": 600 } }]));
-    assert!(again["detail"].as_str().unwrap().ends_with("Sign in again with “passkey”, then repeat the step within 10 minutes."));
+    assert!(
+        again["detail"]
+            .as_str()
+            .unwrap()
+            .ends_with("Sign in again with “passkey”, then repeat the step within 10 minutes.")
+    );
 
     let malformed = Reason::Malformed(Malformed::AmbiguousFraming);
-    assert_eq!(Answer::to(&decision(Outcome::Deny, malformed, Remedy::None), &HeaderMap::new()).json()["reason"], "ambiguous-framing");
+    assert_eq!(
+        Answer::to(&decision(Outcome::Deny, malformed, Remedy::None), &HeaderMap::new()).json()["reason"],
+        "ambiguous-framing"
+    );
 
     let hopeless = Remedy::Login { with: None, within_seconds: None };
     let refused = Answer::to(&decision(Outcome::Deny, Reason::CountryOutside, hopeless), &HeaderMap::new()).json();
@@ -342,10 +353,19 @@ fn support_is_a_link_only_where_it_leads_somewhere_safe() {
     let page = |support: &str| {
         let portal = PortalSettings { organisation: String::new(), support: Some(support.into()) };
         let context = AnswerContext { portal, ..AnswerContext::default() };
-        Answer::of(answer(&decision(Outcome::Deny, Reason::AllMet, Remedy::None), &request(), &accept(BROWSER), &context)).body
+        Answer::of(answer(
+            &decision(Outcome::Deny, Reason::AllMet, Remedy::None),
+            &request(),
+            &accept(BROWSER),
+            &context,
+        ))
+        .body
     };
     for (support, link) in [
-        ("help@corp.example", format!("<a href=\"mailto:help@corp.example?subject=Reference%20{ID}\">help@corp.example</a>")),
+        (
+            "help@corp.example",
+            format!("<a href=\"mailto:help@corp.example?subject=Reference%20{ID}\">help@corp.example</a>"),
+        ),
         ("+44 20 7946 0000", "<a href=\"tel:+442079460000\">+44 20 7946 0000</a>".to_owned()),
         ("https://help.corp.example/?a=1&b", "<a href=\"https://help.corp.example/?a=1&#38;b\">".to_owned()),
         ("the desk on floor 2", "<dd>the desk on floor 2</dd>".to_owned()),
@@ -489,7 +509,8 @@ impl Answer {
         let article = between(inside, "</h1>", "<dl>");
         assert_eq!((article.matches("<p>").count(), article.matches("<p class=\"next\">").count()), (1, 1), "{case}");
         assert!(article.len() < 700, "{case}: two short paragraphs");
-        for never in ["<script", "<link", "<img", "<iframe", "src=", "style=", "@import", "url(", "http://", "onclick"] {
+        for never in ["<script", "<link", "<img", "<iframe", "src=", "style=", "@import", "url(", "http://", "onclick"]
+        {
             assert!(!self.body.contains(never), "{case}: {never}");
         }
     }
@@ -512,7 +533,8 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 }
 
 fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {
-    let field = |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    let field =
+        |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     fields.iter().map(field).fold(HeaderMap::new(), |mut headers, (name, value)| {
         headers.append(name, value);
         headers
@@ -539,7 +561,8 @@ fn context() -> AnswerContext {
     let acr = |name: &str, values: &[&str]| (name.to_owned(), values.iter().map(|value| (*value).to_owned()).collect());
     AnswerContext {
         portal: PortalSettings { organisation: "Corp Example".into(), support: Some("help@corp.example".into()) },
-        acr: [acr("passkey", &["urn:example:phr", "phrh"]), acr("mfa", &["mfa", "phrh"]), acr("card", &["card"])].into(),
+        acr: [acr("passkey", &["urn:example:phr", "phrh"]), acr("mfa", &["mfa", "phrh"]), acr("card", &["card"])]
+            .into(),
     }
 }
 

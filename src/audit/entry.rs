@@ -106,11 +106,8 @@ impl Entry {
         if open.live {
             return;
         }
-        let event = LiveEvent::Opened {
-            connection: Arc::clone(&open.connection),
-            decided: Arc::clone(decided),
-            status,
-        };
+        let event =
+            LiveEvent::Opened { connection: Arc::clone(&open.connection), decided: Arc::clone(decided), status };
         let line = Line::Live(Box::new(Live { at: now, id: decided.evidence.request.id.clone(), event }));
         open.live = true;
         open.status = status;
@@ -201,18 +198,6 @@ impl LiveEntry {
         self.entry.evidence()
     }
 
-    /// Records that the connection was decided again.
-    pub fn redecided(&self, decided: Arc<Decided>, now: Moment) {
-        let event = LiveEvent::Redecided { decided };
-        self.event(event, now);
-    }
-
-    /// Records that the connection is being cut, and why; its closing record will say the same.
-    pub fn cut(&mut self, reason: &'static str, now: Moment) {
-        self.end = Some(End::Cut(reason));
-        self.event(LiveEvent::Cut { reason }, now);
-    }
-
     /// Notes that the connection is being cut: its closing record will say so, however the goodbye fares.
     pub fn cutting(&mut self, reason: &'static str) {
         self.end = Some(End::Cut(reason));
@@ -222,12 +207,6 @@ impl LiveEntry {
     pub fn finish(mut self, end: End) {
         let end = self.end.unwrap_or(end);
         self.entry.close(end);
-    }
-
-    fn event(&self, event: LiveEvent, now: Moment) {
-        let Some(open) = &self.entry.open else { return };
-        let id = open.known.request().id.clone();
-        self.entry.sink.insist(Line::Live(Box::new(Live { at: now, id, event })));
     }
 }
 

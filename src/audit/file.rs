@@ -302,7 +302,10 @@ impl Drop for LogFile {
 enum Tail {
     Empty,
     /// The end of the chain as the file has it, and the last lines.
-    Lines { last: Chain, lines: Vec<u8> },
+    Lines {
+        last: Chain,
+        lines: Vec<u8>,
+    },
     /// Something no gateway wrote.
     Foreign,
 }

@@ -1,11 +1,9 @@
 //! Records as JSON lines: one reused buffer, no value in between, nothing that could break a line or a terminal.
 
 use super::chain::Chain;
-use super::record::{Alert, Connection, Control, End, Known, Live, LiveEvent, Record, Refused};
 use super::fragments::Fragments;
-use crate::evidence::{
-    Binding, Emergency, Evidence, Fact, Grant, Moment, Posture, Quota, QuotaName, Request, Timing,
-};
+use super::record::{Alert, Connection, Control, End, Known, Live, LiveEvent, Record, Refused};
+use crate::evidence::{Binding, Emergency, Evidence, Fact, Grant, Moment, Posture, Quota, QuotaName, Request, Timing};
 use crate::policy::{Decision, Origin};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -355,7 +353,7 @@ const fn unseen(c: char) -> bool {
         | '\u{2028}'..='\u{202e}'       // line and paragraph separators, direction overrides
         | '\u{2060}'..='\u{206f}'       // joiners, direction isolates
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}')    // tags
+        | '\u{e0000}'..='\u{e007f}') // tags
 }
 
 #[cfg(test)]

@@ -296,5 +296,4 @@ impl Metrics {
 const DECISION_SECONDS: [f64; 11] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1, 1.0, 5.0];
 const UPSTREAM_SECONDS: [f64; 12] = [5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0, 5.0, 30.0];
 /// Fine around the distances between a city, a country and a continent.
-const RTT_SECONDS: [f64; 13] =
-    [5e-4, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 8e-2, 0.12, 0.18, 0.25, 0.5, 1.0];
+const RTT_SECONDS: [f64; 13] = [5e-4, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 8e-2, 0.12, 0.18, 0.25, 0.5, 1.0];

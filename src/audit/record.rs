@@ -190,9 +190,17 @@ pub struct Live {
 #[derive(Debug)]
 pub enum LiveEvent {
     /// It flows from now on: an upgrade was accepted, or the head of a long answer was sent.
-    Opened { connection: Arc<Connection>, decided: Arc<Decided>, status: Option<u16> },
-    Redecided { decided: Arc<Decided> },
-    Cut { reason: &'static str },
+    Opened {
+        connection: Arc<Connection>,
+        decided: Arc<Decided>,
+        status: Option<u16>,
+    },
+    Redecided {
+        decided: Arc<Decided>,
+    },
+    Cut {
+        reason: &'static str,
+    },
 }
 
 /// A connection that ended before it carried a request.

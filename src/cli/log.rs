@@ -32,7 +32,8 @@ enum LogFormat {
 /// Starts logging for a command whose output people read: warnings and errors only, unless RANGEGATE_LOG says more.
 pub fn start_quietly() {
     let targets = env::var("RANGEGATE_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
-    let targets = targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN).with_target("h2", LevelFilter::ERROR));
+    let targets =
+        targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN).with_target("h2", LevelFilter::ERROR));
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let _ = registry().with(targets).with(lines).try_init();
 }

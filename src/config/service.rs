@@ -1,7 +1,7 @@
 //! The smaller sections: geography, lists, audit, assertion, upstream, headers, portal, operations.
 
-use super::files::{Files, Kind};
 use super::distinct;
+use super::files::{Files, Kind};
 use crate::audit::{AuditSettings, WhenUnwritable};
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;
@@ -105,15 +105,7 @@ pub fn assertion(root: &mut Table<'_>, files: &mut Files) -> AssertionSettings {
 
 /// The settings for all upstreams, and those for single ones: by origin, as `Origin` shows it.
 pub fn upstream(root: &mut Table<'_>, files: &mut Files) -> (UpstreamSettings, Vec<(String, UpstreamSettings)>) {
-    let default = UpstreamSettings {
-        ca: None,
-        client_certificate: None,
-        connect_timeout: SECOND * 5,
-        header_timeout: SECOND * 60,
-        idle_timeout: SECOND * 300,
-        total_timeout: None,
-        pool: 64,
-    };
+    let default = UpstreamSettings::default();
     let Some(mut table) = root.table("upstream") else { return (default, Vec::new()) };
     let settings = upstream_settings(&mut table, default, files);
     let mut exceptions = Vec::new();

@@ -1,10 +1,10 @@
 //! Bodies on their way through: counted, watched for silence, never buffered.
 
 use super::headers::{self, Owned};
+use super::live::{Cut, Registration};
 use super::upstream::Lease;
 use crate::audit::{End, Flow};
 use crate::policy::Reason;
-use super::live::{Cut, Registration};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;

@@ -98,8 +98,7 @@ fn roots(ca: Option<&PathBuf>) -> Result<RootCertStore, ClientFault> {
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, ClientFault> {
     let pem = |cause| ClientFault::Pem { path: path.clone(), cause };
-    let found: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<_, _>>().map_err(pem)?;
+    let found: Vec<_> = CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<_, _>>().map_err(pem)?;
     if found.is_empty() { Err(ClientFault::Empty(path.clone())) } else { Ok(found) }
 }
 

@@ -6,7 +6,7 @@ use super::headers::Owned;
 use super::upstream::{Answer, Pool, Unanswered};
 use crate::policy::{Origin, Permit};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use smallvec::SmallVec;
 use std::pin::pin;
 use std::sync::Arc;
@@ -50,13 +50,13 @@ pub async fn forward(
     pool: &Pool,
     passage: Passage,
     body: Incoming,
-    progress: &Arc<Progress>,
+    progress: Option<Arc<Progress>>,
     silence: Duration,
     owned: &Arc<Owned>,
 ) -> Result<Arrived, Failed> {
     let health = pool.shared().health();
     let mut origins = health.order(permit.origins(), std::time::Instant::now());
-    let bodyless = body.is_end_stream();
+    let bodyless = progress.is_none();
     let replay = (bodyless && passage.method.is_idempotent()).then(|| {
         // A kept connection may close while the request is on it: one more try at the only origin.
         if let [only] = origins[..] {
@@ -64,23 +64,26 @@ pub async fn forward(
         }
         Replay { method: passage.method.clone(), target: passage.target.clone(), headers: passage.headers.clone() }
     });
-    let body = if bodyless {
-        RequestBody::empty()
-    } else {
-        RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned))
+    let body = match &progress {
+        None => RequestBody::empty(),
+        Some(progress) => RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned)),
     };
     let mut next = Some(passage.request(body));
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
     let tries: SmallVec<[&Origin; 4]> = origins;
     for (origin, attempts) in tries.into_iter().zip(1..) {
         let Some(request) = next.take() else { break };
-        match exchange(pool, origin, request, (!bodyless).then_some(&**progress), owned).await {
+        match exchange(pool, origin, request, progress.as_deref(), owned).await {
             Ok(response) => {
                 health.succeeded(origin);
                 return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
             Err(Unanswered { fault, unsent }) => {
-                let fault = if progress.is_broken() { Fault::RequestBroken } else { fault };
+                let fault = if progress.as_ref().is_some_and(|progress| progress.is_broken()) {
+                    Fault::RequestBroken
+                } else {
+                    fault
+                };
                 if fault.blames_upstream() {
                     health.failed(origin, std::time::Instant::now());
                 }
@@ -167,11 +170,8 @@ struct Replay {
 
 impl Replay {
     fn request(&self) -> Request<RequestBody> {
-        let passage = Passage {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-        };
+        let passage =
+            Passage { method: self.method.clone(), target: self.target.clone(), headers: self.headers.clone() };
         passage.request(RequestBody::empty())
     }
 }

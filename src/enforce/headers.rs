@@ -16,7 +16,12 @@ pub struct Owned {
 impl Owned {
     /// `extra`: the assertion header and whatever else upstreams trust, in any spelling.
     pub fn new<'a>(extra: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { extra: extra.into_iter().map(|name| fold(name.as_bytes()).iter().map(|b| char::from(*b)).collect()).collect() }
+        Self {
+            extra: extra
+                .into_iter()
+                .map(|name| fold(name.as_bytes()).iter().map(|b| char::from(*b)).collect())
+                .collect(),
+        }
     }
 
     /// Whether a field of this name from outside would pass for the gateway's.
@@ -186,9 +191,7 @@ pub fn request(headers: &mut HeaderMap, ours: &Ours<'_>) {
     let trailers = headers.get_all(header::TE).iter().any(|te| {
         te.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
-    remove_connection(headers);
-    remove_owned(headers, ours.owned);
-    headers.remove("http2-settings");
+    remove_connection(headers, |name| ours.owned.covers(name) || name == "http2-settings");
     headers.remove(header::HOST);
     if ours.strip_authorization {
         headers.remove(header::AUTHORIZATION);
@@ -222,8 +225,7 @@ pub fn request(headers: &mut HeaderMap, ours: &Ours<'_>) {
 
 /// Makes an upstream's fields fit for the client. A 101 gets its `Connection` and `Upgrade` back from whoever sends it.
 pub fn response(headers: &mut HeaderMap, request_id: &HeaderValue) {
-    remove_connection(headers);
-    remove_matching(headers, |name| name.starts_with("rangegate-"));
+    remove_connection(headers, |name| name.starts_with("rangegate-"));
     // It would lead clients to a way in that is not the gateway's.
     headers.remove(header::ALT_SVC);
     headers.insert(RANGEGATE_REQUEST_ID, request_id.clone());
@@ -232,8 +234,7 @@ pub fn response(headers: &mut HeaderMap, request_id: &HeaderValue) {
 /// Filters trailers, either way: nothing that frames, routes, authenticates or passes for the gateway's word
 /// (RFC 9110 section 6.5.1).
 pub fn trailers(trailers: &mut HeaderMap, owned: &Owned) {
-    remove_connection(trailers);
-    remove_matching(trailers, |name| forbidden_in_trailers(name) || owned.covers(name));
+    remove_connection(trailers, |name| forbidden_in_trailers(name) || owned.covers(name));
 }
 
 /// Fields that may not stand behind a body (RFC 9110 section 6.5.1). `name` in lower case.
@@ -271,8 +272,8 @@ pub const RANGEGATE_USER: HeaderName = HeaderName::from_static("rangegate-user")
 pub const RANGEGATE_DEVICE: HeaderName = HeaderName::from_static("rangegate-device");
 
 /// Removes what `Connection` names and what is connection-specific by itself (RFC 9110 section 7.6.1). `Trailer` stays:
-/// it announces fields that are forwarded.
-fn remove_connection(headers: &mut HeaderMap) {
+/// it announces fields that are forwarded. What is `unwanted` goes in the same pass.
+fn remove_connection(headers: &mut HeaderMap, mut unwanted: impl FnMut(&str) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         let named: SmallVec<[HeaderName; 4]> = headers
             .get_all(header::CONNECTION)
@@ -280,38 +281,34 @@ fn remove_connection(headers: &mut HeaderMap) {
             .flat_map(|value| value.as_bytes().split(|b| *b == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             // Naming these would take the sense from the request, and nobody honest does.
-            .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE))
+            .filter(|name| {
+                !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE)
+            })
             .collect();
         for name in named {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
     }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
-const HOP_BY_HOP: [HeaderName; 8] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authenticate"),
-    HeaderName::from_static("proxy-authorization"),
-    HeaderName::from_static("proxy-authentication-info"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-fn remove_owned(headers: &mut HeaderMap, owned: &Owned) {
-    remove_matching(headers, |name| owned.covers(name));
-}
-
-fn remove_matching(headers: &mut HeaderMap, mut matches: impl FnMut(&str) -> bool) {
-    let found: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| matches(name.as_str())).cloned().collect();
+    let mut going = |name: &HeaderName| is_hop_by_hop(name.as_str()) || unwanted(name.as_str());
+    let found: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| going(name)).cloned().collect();
     for name in found {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// HTTP/2 splits cookies for its compression; HTTP/1 has one line (RFC 9113 section 8.2.3).
@@ -347,17 +344,20 @@ mod tests {
         let owned = Owned::new(["Acme-Assertion"]);
         let client = ClientValues::new("2001:db8::1".parse().unwrap());
         let mut headers = map(lines);
-        request(&mut headers, &Ours {
-            owned: &owned,
-            client: Some(&client),
-            host: text("payroll.corp.example"),
-            user: Some(text("ann@corp.example")),
-            device: Some(text("ann's läptop")),
-            request_id: text("01J"),
-            assertion: Some((HeaderName::from_static("acme-assertion"), text("signed"))),
-            strip_authorization: false,
-            websocket: false,
-        });
+        request(
+            &mut headers,
+            &Ours {
+                owned: &owned,
+                client: Some(&client),
+                host: text("payroll.corp.example"),
+                user: Some(text("ann@corp.example")),
+                device: Some(text("ann's läptop")),
+                request_id: text("01J"),
+                assertion: Some((HeaderName::from_static("acme-assertion"), text("signed"))),
+                strip_authorization: false,
+                websocket: false,
+            },
+        );
         headers
     }
 
@@ -430,15 +430,24 @@ mod tests {
 
     #[test]
     fn cookie_crumbs_become_one_line() {
-        assert_eq!(values(&forward(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]), "cookie"), ["a=1; b=2; c=3"]);
+        assert_eq!(
+            values(&forward(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]), "cookie"),
+            ["a=1; b=2; c=3"]
+        );
         assert_eq!(values(&forward(&[("cookie", "a=1; b=2")]), "cookie"), ["a=1; b=2"]);
     }
 
     #[test]
     fn responses_and_trailers_are_filtered() {
         let mut headers = map(&[
-            ("connection", "x-internal"), ("x-internal", "1"), ("upgrade", "h2,h2c"), ("alt-svc", "h3=\":443\""),
-            ("rangegate-request-id", "forged"), ("content-type", "text/html"), ("set-cookie", "a=1"), ("set-cookie", "b=2"),
+            ("connection", "x-internal"),
+            ("x-internal", "1"),
+            ("upgrade", "h2,h2c"),
+            ("alt-svc", "h3=\":443\""),
+            ("rangegate-request-id", "forged"),
+            ("content-type", "text/html"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
         ]);
         response(&mut headers, &text("01J"));
         assert_eq!(headers.len(), 4);
@@ -446,8 +455,14 @@ mod tests {
         assert_eq!(values(&headers, "set-cookie"), ["a=1", "b=2"]);
 
         let mut behind = map(&[
-            ("grpc-status", "0"), ("x_forwarded_for", "1.1.1.1"), ("content-length", "5"), ("authorization", "Bearer t"),
-            ("if-match", "x"), ("acme.assertion", "forged"), ("host", "x"), ("digest", "sha-256=x"),
+            ("grpc-status", "0"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("content-length", "5"),
+            ("authorization", "Bearer t"),
+            ("if-match", "x"),
+            ("acme.assertion", "forged"),
+            ("host", "x"),
+            ("digest", "sha-256=x"),
         ]);
         trailers(&mut behind, &Owned::new(["acme-assertion"]));
         let mut left: Vec<_> = behind.keys().map(HeaderName::as_str).collect();

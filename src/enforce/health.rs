@@ -38,17 +38,14 @@ impl Health {
             return origins.iter().collect();
         }
         let start = self.turn.fetch_add(1, Ordering::Relaxed) as usize % origins.len();
-        let mut ordered: smallvec::SmallVec<[&Origin; 4]> =
-            origins[start..].iter().chain(&origins[..start]).collect();
+        let mut ordered: smallvec::SmallVec<[&Origin; 4]> = origins[start..].iter().chain(&origins[..start]).collect();
         ordered.sort_by_key(|origin| !self.is_well(origin, now));
         ordered
     }
 
     pub fn is_well(&self, origin: &Origin, now: Instant) -> bool {
         let origins = self.origins.read().unwrap_or_else(PoisonError::into_inner);
-        origins
-            .get(origin)
-            .is_none_or(|state| state.benched_until.load(Ordering::Relaxed) <= self.millis(now))
+        origins.get(origin).is_none_or(|state| state.benched_until.load(Ordering::Relaxed) <= self.millis(now))
     }
 
     /// Cheap when the origin never failed: one read lock and one lookup, and only with several origins.

@@ -17,8 +17,6 @@ use crate::audit::{End, Entry, Exchange};
 use crate::evidence::Moment;
 use crate::policy::{Decided, Origin, Permit, Reason, Ruling, Scheme};
 use crate::portal::cause::Breakage;
-use live::{Cut, Live, Registration};
-use websocket::RelaySettings;
 use crate::sources::gather::Connected;
 use crate::sources::timing::TlsSamples;
 use answer::AnswerContext;
@@ -31,11 +29,13 @@ use headers::{ClientValues, Ours, Owned};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use live::{Cut, Live, Registration};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tunnel::{Handshake, Opened};
 use upstream::Pool;
+use websocket::RelaySettings;
 
 /// What the enforcers of all cores share, until the next reload.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Enforcer {
             reason = &mut cut => {
                 let reason = reason.unwrap_or(Reason::NothingAddressed);
                 entry.cut(reason.code());
-                return self.cut_short(decided, &accept, reason);
+                return self.cut_short(decided, accept, reason);
             }
         };
         match passed {
@@ -156,7 +156,7 @@ impl Enforcer {
                 own(answer::upstream_fault(
                     breakage(failed.fault),
                     &decided.evidence.request,
-                    &accept.0,
+                    &accept.headers(),
                     &self.settings.answers,
                 ))
             }
@@ -177,9 +177,9 @@ impl Enforcer {
                 }
             };
         }
-        let progress = Progress::new(entry.flow());
+        let progress = (!body.is_end_stream()).then(|| Progress::new(entry.flow()));
         let silence = self.settings.body_timeout;
-        forward::forward(permit, &self.pool, passage, body, &progress, silence, owned).await.map(Passed::Answer)
+        forward::forward(permit, &self.pool, passage, body, progress, silence, owned).await.map(Passed::Answer)
     }
 
     /// The client's headers made fit for the upstream, and ours put on.
@@ -240,9 +240,9 @@ impl Enforcer {
     }
 
     /// The answer to a request that was let through, and would not be now that its upstream still has not answered.
-    fn cut_short(&self, decided: &Decided, accept: &Accept, reason: Reason) -> Response<ResponseBody> {
+    fn cut_short(&self, decided: &Decided, accept: Accept, reason: Reason) -> Response<ResponseBody> {
         let decision = decided.decision.clone().denied(reason);
-        own(answer::answer(&decision, &decided.evidence.request, &accept.0, &self.settings.answers))
+        own(answer::answer(&decision, &decided.evidence.request, &accept.headers(), &self.settings.answers))
     }
 
     fn assertion_keys(&self) -> Response<Full<bytes::Bytes>> {
@@ -273,17 +273,17 @@ struct Tunnel {
 }
 
 /// What is needed of the request's headers to answer it ourselves, when they have gone upstream.
-struct Accept(HeaderMap);
+struct Accept([Option<HeaderValue>; 2]);
 
 impl Accept {
+    const NAMES: [HeaderName; 2] = [http::header::ACCEPT, http::header::CONTENT_TYPE];
+
     fn of(headers: &HeaderMap) -> Self {
-        let mut kept = HeaderMap::new();
-        for name in [http::header::ACCEPT, http::header::CONTENT_TYPE] {
-            if let Some(value) = headers.get(&name) {
-                kept.insert(name, value.clone());
-            }
-        }
-        Self(kept)
+        Self(Self::NAMES.map(|name| headers.get(name).cloned()))
+    }
+
+    fn headers(self) -> HeaderMap {
+        Self::NAMES.into_iter().zip(self.0).filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 

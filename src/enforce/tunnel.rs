@@ -7,12 +7,12 @@ use super::body::{RequestBody, ResponseBody, UpstreamBody};
 use super::fault::Fault;
 use super::forward::{Arrived, Failed, Passage, has_one_end};
 use super::headers::Owned;
+use super::live::{Cut, Registration};
 use super::upstream::{Pool, Unanswered};
 use super::websocket::{self, Closing, Ended, RelaySettings};
 use crate::audit::{End, LiveEntry};
 use crate::policy::{Origin, Permit, Reason};
 use crate::sources::timing::TlsSamples;
-use super::live::{Cut, Registration};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -85,8 +85,8 @@ pub async fn open(
             Ok(response) => {
                 health.succeeded(origin);
                 let idle = settings.idle_timeout;
-                let response =
-                    response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, None, None, Arc::clone(owned))));
+                let response = response
+                    .map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, None, None, Arc::clone(owned))));
                 return Ok(Opened::Refused(Arrived { origin: origin.clone(), response, attempts }));
             }
             Err(Unanswered { fault, unsent }) => {

@@ -43,7 +43,7 @@ impl Default for UpstreamSettings {
             header_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(300),
             total_timeout: None,
-            pool: 64,
+            pool: 512,
         }
     }
 }
@@ -69,11 +69,7 @@ impl Upstreams {
         for (origin, settings) in exceptions {
             by_origin.insert(origin.clone(), Arc::new(dial::Client::load(settings)?));
         }
-        Ok(Self {
-            default: Arc::new(dial::Client::load(default)?),
-            by_origin,
-            health: Health::default(),
-        })
+        Ok(Self { default: Arc::new(dial::Client::load(default)?), by_origin, health: Health::default() })
     }
 
     pub fn health(&self) -> &Health {
@@ -187,10 +183,7 @@ impl Endpoint {
     }
 
     /// Sends on an idle connection, or on a new one. A stale idle connection costs nothing but a try.
-    pub async fn send(
-        self: &Arc<Self>,
-        mut request: Request<RequestBody>,
-    ) -> Result<Answer, Unanswered> {
+    pub async fn send(self: &Arc<Self>, mut request: Request<RequestBody>) -> Result<Answer, Unanswered> {
         if self.origin.scheme == Scheme::H2c {
             return self.send_multiplexed(request).await;
         }
@@ -212,10 +205,9 @@ impl Endpoint {
             Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
             Ok(Dialled::Http1(mut sender)) => match sender.try_send_request(request).await {
                 Ok(response) => Ok(self.answer(response, sender)),
-                Err(mut error) => Err(Unanswered {
-                    fault: Fault::of(error.error()),
-                    unsent: error.take_message().map(Box::new),
-                }),
+                Err(mut error) => {
+                    Err(Unanswered { fault: Fault::of(error.error()), unsent: error.take_message().map(Box::new) })
+                }
             },
             Ok(Dialled::Http2(sender)) => {
                 self.keep_multiplexed(&sender);
@@ -225,16 +217,12 @@ impl Endpoint {
     }
 
     /// A connection of its own for an upgrade: HTTP/1.1, never pooled.
-    pub async fn send_alone(
-        &self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    pub async fn send_alone(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
         match dial::dial(&self.origin, &self.client, dial::Offer::Http1).await {
             Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
-            Ok(Dialled::Http1(mut sender)) => sender
-                .send_request(request)
-                .await
-                .map_err(|error| Unanswered::lost(Fault::of(&error))),
+            Ok(Dialled::Http1(mut sender)) => {
+                sender.send_request(request).await.map_err(|error| Unanswered::lost(Fault::of(&error)))
+            }
             Ok(Dialled::Http2(_)) => Err(Unanswered::lost(Fault::Protocol)),
         }
     }
@@ -246,10 +234,12 @@ impl Endpoint {
     fn checkout(&self) -> Option<http1::SendRequest<RequestBody>> {
         let now = Instant::now();
         let mut idle = self.lock_idle();
-        // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not yet
-        // ready still sends the body of an exchange answered early; it is not worth waiting for.
-        while let Some(candidate) = idle.pop() {
-            if candidate.is_usable(now) && candidate.sender.is_ready() {
+        // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not ready has still to
+        // notice its answer's end, or sends the body of an exchange answered early; it keeps its place.
+        while let Some(at) = idle.iter().rposition(|candidate| candidate.sender.is_ready() || !candidate.is_usable(now))
+        {
+            let candidate = idle.remove(at);
+            if candidate.is_usable(now) {
                 return Some(candidate.sender);
             }
         }
@@ -311,9 +301,8 @@ async fn send_http2(
     let request = Request::from_parts(head, body);
     match sender.try_send_request(request).await {
         Ok(response) => Ok(Answer { response, lease: None }),
-        Err(mut error) => Err(Unanswered {
-            fault: Fault::of(error.error()),
-            unsent: error.take_message().map(Box::new),
-        }),
+        Err(mut error) => {
+            Err(Unanswered { fault: Fault::of(error.error()), unsent: error.take_message().map(Box::new) })
+        }
     }
 }

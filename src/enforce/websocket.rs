@@ -101,8 +101,8 @@ mod tests {
     use super::frames::{Frames, Next};
     use super::relay::CLOSE_TIMEOUT;
     use super::*;
-    use std::time::Instant;
     use std::sync::{Arc, Mutex};
+    use std::time::Instant;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
@@ -159,6 +159,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_only_talks_does_not_hold_the_upstream() {
+        let limit = Duration::from_millis(100);
+        let rig = rig(RelaySettings { ping_interval: Some(limit / 5), idle_timeout: Some(limit) });
+        let (mut client, mut upstream) = (rig.client, rig.upstream);
+        let talking = tokio::spawn(async move {
+            while client.write_all(&masked(0x89, b"")).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let flooding = tokio::spawn(async move { while upstream.write_all(&bare(0x82, &[0; 100])).await.is_ok() {} });
+        let summary = tokio::time::timeout(Duration::from_secs(10), rig.relay).await.expect("an end").unwrap();
+        assert_eq!(summary.ended, Ended::Idle);
+        talking.await.unwrap();
+        flooding.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn both_ways_until_both_have_closed() {
         let mut rig = rig(QUIET);
         rig.client.write_all(&masked(0x81, b"hello")).await.unwrap();
@@ -205,7 +222,8 @@ mod tests {
         let (mut upstream, mut client) = (rig.upstream, rig.client);
         let sending = tokio::spawn(async move {
             for length in (1_u16..400).cycle() {
-                let frame = [&[0x82, 126][..], &(length + 200).to_be_bytes(), &vec![7; usize::from(length) + 200]].concat();
+                let frame =
+                    [&[0x82, 126][..], &(length + 200).to_be_bytes(), &vec![7; usize::from(length) + 200]].concat();
                 if upstream.write_all(&frame).await.is_err() {
                     return;
                 }
@@ -278,7 +296,8 @@ mod tests {
 
         let mut upstream_side = rig(QUIET);
         upstream_side.upstream.write_all(&[bare(0x81, b"fine"), bare(0x8f, b"")].concat()).await.unwrap();
-        expect(&mut upstream_side.client, &[bare(0x81, b"fine"), frames::close(1014, "bad gateway", None)].concat()).await;
+        expect(&mut upstream_side.client, &[bare(0x81, b"fine"), frames::close(1014, "bad gateway", None)].concat())
+            .await;
         drop(upstream_side.client);
         assert_eq!(upstream_side.relay.await.unwrap().ended, Ended::UpstreamViolation);
     }

@@ -81,9 +81,6 @@ pub struct Evidence {
 impl Evidence {
     /// The fact about the limit called `name`; `Absent` when nobody counted it.
     pub fn quota(&self, name: &str) -> Fact<Quota> {
-        self.quotas
-            .iter()
-            .find(|(known, _)| &**known == name)
-            .map_or(Fact::Absent, |(_, fact)| fact.clone())
+        self.quotas.iter().find(|(known, _)| &**known == name).map_or(Fact::Absent, |(_, fact)| fact.clone())
     }
 }

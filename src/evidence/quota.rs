@@ -11,5 +11,7 @@ pub type QuotaName = Arc<str>;
 pub enum Quota {
     Within,
     /// Exceeded; there is room again after this many milliseconds.
-    Exceeded { retry_after_ms: u64 },
+    Exceeded {
+        retry_after_ms: u64,
+    },
 }

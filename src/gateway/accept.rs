@@ -134,7 +134,9 @@ fn refusal(error: &io::Error) -> Refused {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
         Some(rustls::Error::NoCertificatesPresented) => Some((ConnectionFault::CertificateMissing, None)),
-        Some(rustls::Error::General(said)) if said.contains("certificate resolver") || said.contains("server certificate") => {
+        Some(rustls::Error::General(said))
+            if said.contains("certificate resolver") || said.contains("server certificate") =>
+        {
             Some((ConnectionFault::ServerName, None))
         }
         Some(_) => Some((ConnectionFault::Handshake, None)),

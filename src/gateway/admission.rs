@@ -29,12 +29,7 @@ pub enum Full {
 
 impl Admission {
     pub fn new(limit: usize, limit_per_address: usize) -> Arc<Self> {
-        Arc::new(Self {
-            total: AtomicUsize::new(0),
-            by_address: Mutex::default(),
-            limit,
-            limit_per_address,
-        })
+        Arc::new(Self { total: AtomicUsize::new(0), by_address: Mutex::default(), limit, limit_per_address })
     }
 
     /// IPv6 clients are counted by /64, the least a subscriber is given. Without an address only the total counts.

@@ -60,12 +60,8 @@ impl Connection {
         let (_, session) = tls.get_ref();
         let sni: Option<Arc<str>> = session.server_name().map(|name| name.to_ascii_lowercase().into());
         let http2 = session.alpn_protocol() == Some(b"h2");
-        let client = client::client_address(
-            peer.ip(),
-            proxied.as_ref(),
-            &listener.settings.forwarders,
-            &HeaderMap::new(),
-        );
+        let client =
+            client::client_address(peer.ip(), proxied.as_ref(), &listener.settings.forwarders, &HeaderMap::new());
         let address = client.address.known().copied();
         let facts = Arc::new(audit::Connection {
             listener: Arc::clone(&listener.name),

@@ -7,9 +7,11 @@
 
 pub mod framing;
 mod grammar;
+mod linger;
 
 use crate::evidence::Malformed;
 use framing::{Framing, Violation};
+use linger::Linger;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -116,6 +118,8 @@ pub struct Guard<S> {
     head_timeout: Duration,
     /// Armed while a head is awaited in that sense.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Set when our side is closed in the middle of a body that still comes.
+    linger: Option<Linger>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +152,7 @@ impl<S> Guard<S> {
             cleared: 0,
             head_timeout: bounds.time,
             alarm: None,
+            linger: None,
         }
     }
 
@@ -339,7 +344,10 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                 Phase::Transparent => return Pin::new(&mut this.stream).poll_read(cx, out),
                 Phase::Deaf(left) => return this.drain(cx, left),
                 Phase::Failed => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request's body is not HTTP")));
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the request's body is not HTTP",
+                    )));
                 }
             };
             match read {
@@ -350,7 +358,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
@@ -372,7 +380,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if this.phase != Phase::Http || this.framing.in_head() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.linger.get_or_insert_with(Linger::new).poll(&mut this.stream, cx).map(Ok)
     }
 }
 
@@ -480,11 +495,28 @@ mod tests {
     #[tokio::test]
     async fn hyper_and_the_guard_count_the_same_requests() {
         let pieces = [
-            "GET / HTTP/1.1\r\n\r\n", "GET /a|b{c}?d^\"[e]\\ HTTP/1.1\r\n\r\n", "GET https://a.example/x HTTP/1.1\r\nhost: a.example\r\n\r\n",
-            "OPTIONS * HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc", "M!#$%&'*+-.^_`|~ / HTTP/1.1\r\n\r\n",
-            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", "003;a=\"b;c\"\r\nabc\r\n", "0\r\n\r\n", "0\r\nx:\r\n\r\n",
-            "GET / HTTP/1.1\r\nx!#$%&'*+-.^_`|~: \t\u{e9} \t\r\ny:\r\n\r\n", "GET / HTTP/1.1\r\n", "a: b\r\n", "\r\n", "\n", "x", " ",
-            "GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n", "content-length: 0\r\n", "transfer-encoding: chunked\r\n", "POST / HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET /a|b{c}?d^\"[e]\\ HTTP/1.1\r\n\r\n",
+            "GET https://a.example/x HTTP/1.1\r\nhost: a.example\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc",
+            "M!#$%&'*+-.^_`|~ / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "3\r\nabc\r\n",
+            "003;a=\"b;c\"\r\nabc\r\n",
+            "0\r\n\r\n",
+            "0\r\nx:\r\n\r\n",
+            "GET / HTTP/1.1\r\nx!#$%&'*+-.^_`|~: \t\u{e9} \t\r\ny:\r\n\r\n",
+            "GET / HTTP/1.1\r\n",
+            "a: b\r\n",
+            "\r\n",
+            "\n",
+            "x",
+            " ",
+            "GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n",
+            "content-length: 0\r\n",
+            "transfer-encoding: chunked\r\n",
+            "POST / HTTP/1.1\r\n",
         ];
         let mut chance = 0x9e37_79b9_7f4a_7c15_u64;
         for round in 0..1500 {
@@ -549,7 +581,8 @@ mod tests {
     async fn is_late(sent: &[&str]) -> bool {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let state = Arc::new(GuardState::default());
-        let mut guard = Guard::new(server, Arc::clone(&state), HeadBounds { time: Duration::from_millis(60), ..BOUNDS });
+        let mut guard =
+            Guard::new(server, Arc::clone(&state), HeadBounds { time: Duration::from_millis(60), ..BOUNDS });
         let reading = async {
             let mut seen = vec![0; 1024];
             while let Ok(1..) = guard.read(&mut seen).await {}

@@ -38,16 +38,6 @@ impl Listener {
         Ok(())
     }
 
-    /// Every file whose change calls for `reload`.
-    pub fn files(&self) -> Vec<std::path::PathBuf> {
-        let certificates = self.settings.certificates.iter();
-        let mut files: Vec<_> =
-            certificates.flat_map(|pair| [pair.chain.clone(), pair.key.clone()]).collect();
-        files.extend(self.settings.trust.authorities.iter().cloned());
-        files.extend(self.settings.trust.crls.iter().cloned());
-        files
-    }
-
     pub fn speaks_proxy_protocol(&self, peer: IpAddr) -> bool {
         contains(&self.settings.proxy_protocol_from, peer)
     }

@@ -4,11 +4,13 @@
 //! every file system and with every way of replacing a file.
 
 use super::clock;
+use super::settings::Settings;
 use super::shared::Shared;
 use crate::audit::{Alert, AlertKind, ControlEvent};
 use crate::policy::diagnostic;
 use crate::sources::stamp::Stamp;
 use crate::state::devices::DeviceIndex;
+use crate::state::policies;
 use crate::store::registry;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +21,9 @@ use tokio::sync::watch;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Follows every file of the gateway until the sender of `asked` is gone. Runs on a thread of its own: it blocks.
-pub async fn follow(shared: Arc<Shared>, mut asked: watch::Receiver<u64>) {
-    let mut seen = Seen::default();
-    seen.look(&shared);
+///
+/// `seen` is how the files looked before the gateway read them.
+pub async fn follow(shared: Arc<Shared>, mut seen: Seen, mut asked: watch::Receiver<u64>) {
     loop {
         let forced = tokio::select! {
             changed = asked.changed() => match changed {
@@ -37,9 +39,9 @@ pub async fn follow(shared: Arc<Shared>, mut asked: watch::Receiver<u64>) {
 /// One look at everything. `forced`: read it all again even if nothing seems different.
 fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
     let mut changed = false;
-    let news = seen.look(shared);
+    let news = seen.look();
     if forced || news.policies {
-        changed |= policies(shared);
+        changed |= reload_policies(shared);
     }
     if forced || news.registry {
         changed |= devices(shared);
@@ -56,7 +58,8 @@ fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
         tell(shared, "assertion-key", "", outcome.map_err(|fault| fault.to_string()));
     }
     if shared.sources.networks.reload_if_changed() {
-        changed |= tell(shared, "networks", "", Ok(()));
+        networks(shared);
+        changed = true;
     }
     changed |= emergency(shared);
     shared.sources.quotas.sweep();
@@ -65,7 +68,7 @@ fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
     }
 }
 
-fn policies(shared: &Shared) -> bool {
+fn reload_policies(shared: &Shared) -> bool {
     let quotas = &shared.sources.quotas;
     match shared.policies.reload(|policy| quotas.install(policy.limits())) {
         Ok(false) => false,
@@ -93,6 +96,21 @@ fn devices(shared: &Shared) -> bool {
         .map(|records| shared.sources.devices.replace(DeviceIndex::build(records)))
         .map_err(|(diagnostics, sources)| diagnostic::lines(&diagnostics, &sources));
     tell(shared, "devices", "", outcome)
+}
+
+/// A database that cannot be read is told of at each of its changes; the others are in force all the same.
+fn networks(shared: &Shared) {
+    let databases = shared.sources.networks.geo.databases();
+    let faults: Vec<_> = databases
+        .into_iter()
+        .filter_map(|database| Some(format!("`{}`: {}", database.path.display(), database.error?)))
+        .collect();
+    if faults.is_empty() {
+        tell(shared, "networks", "", Ok(()));
+    }
+    for fault in faults {
+        tell(shared, "networks", "", Err(fault));
+    }
 }
 
 fn emergency(shared: &Shared) -> bool {
@@ -143,12 +161,20 @@ fn alert(shared: &Shared, kind: AlertKind, reason: &str) {
 }
 
 /// What the files of each kind looked like when last looked at.
-#[derive(Default)]
-struct Seen {
+///
+/// They are looked at before they are read: what changes in between looks different next time.
+pub struct Seen {
+    directory: PathBuf,
     policies: Snapshot,
-    registry: Snapshot,
-    assertion: Snapshot,
-    listeners: Vec<Snapshot>,
+    registry: Watched,
+    assertion: Watched,
+    listeners: Vec<Watched>,
+}
+
+/// Files, and what they looked like.
+struct Watched {
+    files: Vec<PathBuf>,
+    seen: Snapshot,
 }
 
 /// None: the file cannot be read, or is none.
@@ -163,22 +189,42 @@ struct News {
 }
 
 impl Seen {
-    fn look(&mut self, shared: &Shared) -> News {
-        self.listeners.resize_with(shared.listeners.len(), Snapshot::new);
-        let listeners = self.listeners.iter_mut().zip(&shared.listeners).enumerate();
+    /// To be called before any of the files is read.
+    pub fn new(settings: &Settings) -> Self {
+        let mut seen = Self {
+            directory: settings.policies.clone(),
+            policies: Snapshot::new(),
+            registry: Watched::new(settings.devices.iter().cloned()),
+            assertion: Watched::new(settings.assertion.key.iter().cloned()),
+            listeners: settings.listeners.iter().map(|listener| Watched::new(listener.files())).collect(),
+        };
+        seen.look();
+        seen
+    }
+
+    fn look(&mut self) -> News {
+        let listeners = self.listeners.iter_mut().enumerate();
         News {
-            policies: differs(&mut self.policies, shared.policies.files()),
-            registry: differs(&mut self.registry, shared.registry.clone()),
-            assertion: differs(&mut self.assertion, shared.assertion.key.clone()),
-            listeners: listeners
-                .filter_map(|(index, (seen, listener))| differs(seen, listener.files()).then_some(index))
-                .collect(),
+            listeners: listeners.filter_map(|(index, watched)| watched.differs().then_some(index)).collect(),
+            policies: differs(&mut self.policies, &policies::files(&self.directory)),
+            registry: self.registry.differs(),
+            assertion: self.assertion.differs(),
         }
     }
 }
 
-fn differs(seen: &mut Snapshot, files: impl IntoIterator<Item = PathBuf>) -> bool {
-    let mut now: Snapshot = files.into_iter().map(|file| (file.clone(), Stamp::of(&file).ok())).collect();
+impl Watched {
+    fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { files: files.into_iter().collect(), seen: Snapshot::new() }
+    }
+
+    fn differs(&mut self) -> bool {
+        differs(&mut self.seen, &self.files)
+    }
+}
+
+fn differs(seen: &mut Snapshot, files: &[PathBuf]) -> bool {
+    let mut now: Snapshot = files.iter().map(|file| (file.clone(), Stamp::of(file).ok())).collect();
     now.sort_by(|a, b| a.0.cmp(&b.0));
     let differs = *seen != now;
     *seen = now;

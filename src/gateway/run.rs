@@ -4,7 +4,7 @@ use super::accept;
 use super::drain::{FAREWELL, Phase, reached};
 use super::listener;
 use super::operations;
-use super::reload;
+use super::reload::{self, Seen};
 use super::settings::Settings;
 use super::shared::{Shared, StartFault};
 use super::worker::Worker;
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 /// A gateway whose settings, files and sockets are all good, and that does not serve yet.
 pub struct Gateway {
     shared: Arc<Shared>,
+    seen: Seen,
     sockets: Vec<TcpListener>,
     operations: TcpListener,
     workers: usize,
@@ -41,19 +42,19 @@ impl Gateway {
     /// # Errors
     /// Whatever would make it start half: it starts whole or not at all.
     pub fn prepare(settings: &Settings) -> Result<Self, StartFault> {
+        let seen = Seen::new(settings);
         let shared = Arc::new(Shared::assemble(settings)?);
         let mut inherited = listener::inherited()?;
-        let mut bind = |address| {
-            listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause })
-        };
+        let mut bind =
+            |address| listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause });
         let sockets = settings.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
         let operations = bind(settings.operations)?;
-        Ok(Self { shared, sockets, operations, workers: settings.workers.get() })
+        Ok(Self { shared, seen, sockets, operations, workers: settings.workers.get() })
     }
 
     /// Serves on threads of its own.
     pub fn start(self) -> Result<Running, StartFault> {
-        let Self { shared, sockets, operations, workers } = self;
+        let Self { shared, seen, sockets, operations, workers } = self;
         let addresses = sockets.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let operations_address = operations.local_addr()?;
         let (reload, asked) = watch::channel(0);
@@ -64,7 +65,7 @@ impl Gateway {
             threads.push(thread(format!("worker-{index}"), move || serve(shared, sockets))?);
         }
         let control = Arc::clone(&shared);
-        threads.push(thread("control".into(), move || tend(control, operations, asked))?);
+        threads.push(thread("control".into(), move || tend(control, operations, seen, asked))?);
         shared.audit.metrics().policy(shared.policies.current().version());
         Ok(Running { shared, reload, threads, addresses, operations: operations_address })
     }
@@ -151,10 +152,10 @@ fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>) {
 }
 
 /// What is nobody's request: reloads, key sets, operators' questions.
-fn tend(shared: Arc<Shared>, operations: TcpListener, asked: watch::Receiver<u64>) {
+fn tend(shared: Arc<Shared>, operations: TcpListener, seen: Seen, asked: watch::Receiver<u64>) {
     on_this_thread(async move {
         let following = Arc::clone(&shared);
-        let follower = thread("reload".into(), move || on_this_thread(reload::follow(following, asked)));
+        let follower = thread("reload".into(), move || on_this_thread(reload::follow(following, seen, asked)));
         if let Err(error) = follower {
             tracing::error!(%error, "files are not followed");
         }

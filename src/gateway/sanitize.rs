@@ -193,7 +193,8 @@ fn read_upgrade(parts: &Parts) -> Result<Option<Upgrade>, Malformed> {
             value.as_bytes().split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
         });
         // Sixteen bytes in base64; strict, for what is decoded leniently can be spelt in several ways.
-        let key = one(header::SEC_WEBSOCKET_KEY).and_then(|key| base64::engine::general_purpose::STANDARD.decode(key).ok());
+        let key =
+            one(header::SEC_WEBSOCKET_KEY).and_then(|key| base64::engine::general_purpose::STANDARD.decode(key).ok());
         parts.method == Method::GET
             && parts.version == Version::HTTP_11
             && asked

@@ -67,12 +67,7 @@ async fn farewell(mut signal: Signal) {
     tokio::time::sleep(FAREWELL).await;
 }
 
-pub async fn http2(
-    worker: Arc<Worker>,
-    connection: Arc<Connection>,
-    tls: TlsStream<Socket>,
-    mut signal: Signal,
-) {
+pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStream<Socket>, mut signal: Signal) {
     let limits = &worker.shared.limits;
     let samples = Arc::clone(&connection.connected.timing.tls);
     let tap = FrameTap::new(tls, move |rtt, source| samples.record(rtt, source));

@@ -47,6 +47,14 @@ pub struct ListenerSettings {
     pub forwarders: Vec<IpNet>,
 }
 
+impl ListenerSettings {
+    /// Every file that its TLS is made of.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let pairs = self.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]);
+        pairs.chain(&self.trust.authorities).chain(&self.trust.crls).cloned().collect()
+    }
+}
+
 /// Bounds on what one client can make the gateway hold or wait for.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -13,9 +13,9 @@ use crate::enforce::dial::ClientFault;
 use crate::enforce::headers::Owned;
 use crate::enforce::upstream::Upstreams;
 use crate::enforce::websocket::RelaySettings;
-use crate::policy::{Context, Scheme};
 use crate::policy::diagnostic::{self, Diagnostic};
 use crate::policy::source::Source;
+use crate::policy::{Context, Scheme};
 use crate::sources::gather::Sources;
 use crate::sources::geo::Geo;
 use crate::sources::lists::Lists;
@@ -84,7 +84,10 @@ impl Shared {
         });
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         let lists = Lists::load(&settings.lists);
-        let context = Context { lists: settings.lists.iter().map(|list| list.name.as_str().into()).collect(), upstreams: settings.origins.clone() };
+        let context = Context {
+            lists: settings.lists.iter().map(|list| list.name.as_str().into()).collect(),
+            upstreams: settings.origins.clone(),
+        };
         let policies = Policies::load(settings.policies.clone(), context).map_err(StartFault::Policies)?;
         let quotas = Quotas::new(quota::DEFAULT_KEYS);
         quotas.install(policies.current().limits());

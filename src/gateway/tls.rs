@@ -45,8 +45,7 @@ impl Tls {
     pub fn load(settings: &ListenerSettings) -> Result<Self, TlsFault> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let names = Names::load(&settings.certificates, &provider)?;
-        let builder = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?;
+        let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let (builder, trust) = match settings.client_certificates {
             ClientCertificates::Off => (builder.with_no_client_auth(), None),
             asked => {
@@ -76,10 +75,7 @@ struct Names {
 }
 
 impl Names {
-    fn load(
-        certificates: &[ServerCertificate],
-        provider: &rustls::crypto::CryptoProvider,
-    ) -> Result<Self, TlsFault> {
+    fn load(certificates: &[ServerCertificate], provider: &rustls::crypto::CryptoProvider) -> Result<Self, TlsFault> {
         let mut names = Self::default();
         for certificate in certificates {
             names.add(certificate, provider)?;
@@ -103,8 +99,7 @@ impl Names {
         if found.is_empty() {
             return Err(TlsFault::Nameless(path.clone()));
         }
-        let key = PrivateKeyDer::from_pem_file(&certificate.key)
-            .map_err(|cause| pem(&certificate.key, cause))?;
+        let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(|cause| pem(&certificate.key, cause))?;
         let certified = CertifiedKey::from_der(chain, key, provider)
             .map_err(|cause| TlsFault::Pair { path: path.clone(), cause })?;
         let certified = Arc::new(certified);

@@ -7,12 +7,12 @@ use super::sanitize::RequestIds;
 use super::shared::Shared;
 use crate::audit::{ConnectionFault, Refused};
 use crate::enforce::Enforcer;
+use crate::enforce::live::Live;
 use crate::enforce::upstream::Pool;
 use crate::evidence::{Malformed, Moment};
 use crate::policy::{Decided, Outcome, Reason};
-use crate::sources::token::TokenCache;
-use crate::enforce::live::Live;
 use crate::sources::gather::Connected;
+use crate::sources::token::TokenCache;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,8 +31,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>) -> Self {
         let live = Arc::new(Live::default());
         let pool = Pool::new(Arc::clone(&shared.upstreams));
-        let enforcer =
-            Enforcer::new(Arc::clone(&shared.enforce), Arc::clone(&shared.signer), pool, Arc::clone(&live));
+        let enforcer = Enforcer::new(Arc::clone(&shared.enforce), Arc::clone(&shared.signer), pool, Arc::clone(&live));
         Self { shared, enforcer, tokens: TokenCache::new(TOKENS), live, ids: Mutex::new(RequestIds::new(seed())) }
     }
 
@@ -72,7 +71,8 @@ impl Worker {
     /// Decides again everything open on this core: something that decisions rest on is different.
     pub fn redecide(&self) {
         let now = clock::now();
-        let (looked, cut) = self.live.redecide(|decided, connected| self.judge(decided, connected, now));
+        let (looked, cut) =
+            self.live.redecide(|decided, connected| self.judge(decided, connected, now, Again::Changed));
         tracing::info!(looked, cut, "open exchanges decided again");
     }
 
@@ -80,7 +80,7 @@ impl Worker {
     /// every second or so.
     pub fn expire(&self) {
         let now = clock::now();
-        let cut = self.live.expire(now, |decided, connected| self.judge(decided, connected, now));
+        let cut = self.live.expire(now, |decided, connected| self.judge(decided, connected, now, Again::Expired));
         if cut > 0 {
             tracing::info!(cut, "open exchanges cut: what they relied on has ended");
         }
@@ -95,7 +95,7 @@ impl Worker {
     }
 
     /// Why the exchange may not go on, if it may not.
-    fn judge(&self, decided: &Decided, connected: &Connected, now: Moment) -> Option<Reason> {
+    fn judge(&self, decided: &Decided, connected: &Connected, now: Moment, again: Again) -> Option<Reason> {
         let evidence = self.shared.sources.refresh(&decided.evidence, connected, now);
         let decision = self.shared.policies.current().decide(&evidence);
         let flows = match decided.decision.outcome {
@@ -103,8 +103,25 @@ impl Worker {
             Outcome::Decoy => decision.outcome != Outcome::Deny,
             _ => matches!(decision.outcome, Outcome::Forward | Outcome::Observe),
         };
-        (!flows).then_some(decision.reason)
+        let id = &decided.evidence.request.id;
+        if !flows {
+            self.shared.audit.cut(id, decision.reason.code(), now);
+            return Some(decision.reason);
+        }
+        if again == Again::Changed && decision.outcome != decided.decision.outcome {
+            self.shared.audit.redecided(id, Arc::new(Decided { evidence, decision }), now);
+        }
+        None
     }
+}
+
+/// Why an open exchange is decided again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Policy, a device, trust or the emergency switch changed: another outcome is news.
+    Changed,
+    /// Something it relied on has ended, and is looked at each second from then on.
+    Expired,
 }
 
 fn http1_fault(guard: &GuardState, error: Option<&hyper::Error>) -> Option<ConnectionFault> {

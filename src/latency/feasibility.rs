@@ -83,10 +83,8 @@ mod tests {
 
     #[test]
     fn a_server_listed_in_honduras_cannot_answer_new_jersey_in_under_four_milliseconds() {
-        let (new_jersey, la_ceiba) = (
-            Coordinates { latitude: 40.74, longitude: -74.17 },
-            Coordinates { latitude: 15.77, longitude: -86.79 },
-        );
+        let (new_jersey, la_ceiba) =
+            (Coordinates { latitude: 40.74, longitude: -74.17 }, Coordinates { latitude: 15.77, longitude: -86.79 });
         let distance = new_jersey.distance_to(la_ceiba);
         let least = floor(distance, NO_TOLERANCE);
         assert!((29.0..32.0).contains(&least.as_millis_f64()), "{distance} needs {least}");

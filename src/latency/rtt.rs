@@ -40,11 +40,7 @@ impl Rtt {
 impl fmt::Display for Rtt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.as_millis_f64();
-        if ms < 100.0 {
-            write!(f, "{ms:.1} ms")
-        } else {
-            write!(f, "{ms:.0} ms")
-        }
+        if ms < 100.0 { write!(f, "{ms:.1} ms") } else { write!(f, "{ms:.0} ms") }
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Node {
     Is(Criterion),
 }
 
-/// What a node says: the judgement is that of the criterion behind the demand, the verdict the node's own.
+/// What a node says: the judgement is that of the criterion that speaks for it, the verdict the node's own.
 struct Answer<'p> {
     verdict: Verdict,
     demand: Outcome,
@@ -131,14 +131,21 @@ impl Answer<'_> {
         Self { verdict, ..speaker }
     }
 
-    /// The lighter demand speaks; one met is enough for met, and demands nothing.
+    /// The lighter demand is made; one met is enough for met, and demands nothing.
     fn or(self, other: Self) -> Self {
         let verdict = match (self.verdict, other.verdict) {
             (Verdict::Met, _) | (_, Verdict::Met) => Verdict::Met,
             (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
             (Verdict::Unmet, Verdict::Unmet) => Verdict::Unmet,
         };
-        let speaker = if other.demand < self.demand { other } else { self };
-        Self { verdict, ..speaker }
+        // What is asked for is the easiest way in; the reason is what was found first, as far as it was found.
+        let (demand, criterion) =
+            if other.demand < self.demand { (other.demand, other.criterion) } else { (self.demand, self.criterion) };
+        let other_speaks = match verdict {
+            Verdict::Met => self.verdict != Verdict::Met,
+            _ => self.judgement.verdict == Verdict::Unknown && other.judgement.verdict == Verdict::Unmet,
+        };
+        let judgement = if other_speaks { other.judgement } else { self.judgement };
+        Self { verdict, demand, judgement, criterion }
     }
 }

@@ -17,7 +17,8 @@ pub struct Words {
 
 impl Words {
     pub fn of(cause: &Cause) -> Self {
-        let words = |title, said: &'static str, next: &'static str| Self { title, said: said.into(), next: next.into() };
+        let words =
+            |title, said: &'static str, next: &'static str| Self { title, said: said.into(), next: next.into() };
         match cause {
             Cause::Malformed(malformed) => of_malformed(*malformed),
             Cause::SignIn(Token::Missing) => words(
@@ -37,7 +38,8 @@ impl Words {
             ),
             Cause::SignInAgain { with, within_seconds } => Self {
                 title: "Please confirm that it is you",
-                said: "You are signed in, but this step asks for more. Nothing you sent has been carried out yet.".into(),
+                said: "You are signed in, but this step asks for more. Nothing you sent has been carried out yet."
+                    .into(),
                 next: sign_in_again(with, *within_seconds).into(),
             },
             Cause::Account => words(
@@ -60,7 +62,10 @@ impl Words {
                 said: match &roles[..] {
                     [] => "This step needs a permission that you do not hold at the moment.".into(),
                     [role] => format!("This step needs the role “{role}”, which you do not hold at the moment.").into(),
-                    roles => format!("This step needs the roles {}, which you do not all hold at the moment.", list(roles)).into(),
+                    roles => {
+                        format!("This step needs the roles {}, which you do not all hold at the moment.", list(roles))
+                            .into()
+                    }
                 },
                 next: "Ask the people who run this service for it. Once they have agreed, open this page again.".into(),
             },

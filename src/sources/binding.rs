@@ -142,10 +142,7 @@ mod tests {
         let refused = Fact::Invalid(Fault::TokenAnotherCertificate);
         assert_eq!(confirmed(bound(), &certificate("bb")), refused);
         assert_eq!(confirmed(bound(), &Fact::Absent), refused);
-        assert_eq!(
-            confirmed(bound(), &Fact::Unavailable(Fault::CrlExpired)),
-            Fact::Unavailable(Fault::CrlExpired)
-        );
+        assert_eq!(confirmed(bound(), &Fact::Unavailable(Fault::CrlExpired)), Fact::Unavailable(Fault::CrlExpired));
         let free = || subject("ann", None);
         assert_eq!(confirmed(free(), &Fact::Absent), free());
         assert_eq!(confirmed(Fact::Absent, &certificate("aa")), Fact::Absent);

@@ -90,8 +90,7 @@ impl Sources {
             device: device.known().map(Arc::as_ref),
             address: network.address.known().copied(),
         };
-        let quotas =
-            needs.limits.iter().map(|spec| (Arc::clone(&spec.name), self.quotas.count(spec, asker))).collect();
+        let quotas = needs.limits.iter().map(|spec| (Arc::clone(&spec.name), self.quotas.count(spec, asker))).collect();
         Evidence {
             at: now,
             emergency: self.emergency.position(),

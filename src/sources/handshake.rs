@@ -432,7 +432,11 @@ mod tests {
             Poll::Ready(Ok(take))
         }
 
-        fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            pieces: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
             let all = pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<_>>();
             self.poll_write(cx, &all)
         }
@@ -561,7 +565,13 @@ mod tests {
 
     #[test]
     fn floods_end_the_connection_and_work_pays_for_frames() {
-        for (kind, limit) in [(frames::PING, CONTROL_FRAMES), (SETTINGS, CONTROL_FRAMES), (2, CONTROL_FRAMES), (99, CONTROL_FRAMES), (RST_STREAM, RESETS)] {
+        for (kind, limit) in [
+            (frames::PING, CONTROL_FRAMES),
+            (SETTINGS, CONTROL_FRAMES),
+            (2, CONTROL_FRAMES),
+            (99, CONTROL_FRAMES),
+            (RST_STREAM, RESETS),
+        ] {
             let mut side = side(1000);
             side.read(PREFACE_BYTES, 24).unwrap();
             let one = frame(kind, 0, &[0; 8]);
@@ -584,7 +594,8 @@ mod tests {
         let tap = FrameTap::new(server, move |_, source| {
             let _ = seen.send(source);
         });
-        let service = hyper::service::service_fn(|_| async { Ok::<_, hyper::Error>(http::Response::new(Empty::<Bytes>::new())) });
+        let service =
+            hyper::service::service_fn(|_| async { Ok::<_, hyper::Error>(http::Response::new(Empty::<Bytes>::new())) });
         let serving = tokio::spawn(async move {
             hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -619,9 +630,13 @@ mod tests {
         let tap = FrameTap::new(server, move |_, source| {
             let _ = seen.send(source);
         });
-        let service = hyper::service::service_fn(|_| std::future::pending::<Result<http::Response<Empty<Bytes>>, hyper::Error>>());
+        let service = hyper::service::service_fn(|_| {
+            std::future::pending::<Result<http::Response<Empty<Bytes>>, hyper::Error>>()
+        });
         let serving = tokio::spawn(async move {
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tap), service).await
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(tap), service)
+                .await
         });
         let (send, connection) = h2::client::handshake(client).await.unwrap();
         let driving = tokio::spawn(connection);

@@ -177,12 +177,7 @@ fn decode(packed: u64) -> TlsSource {
 
 /// Every timing fact of one request. `device` holds the minima of the device's recent connections from this address;
 /// `None`: no known device opened the connection.
-pub fn assemble(
-    measured: Measured,
-    device: Option<Minima>,
-    network: &Network,
-    settings: &TimingSettings,
-) -> Timing {
+pub fn assemble(measured: Measured, device: Option<Minima>, network: &Network, settings: &TimingSettings) -> Timing {
     let connection = measured.minima();
     let recent = device.unwrap_or_default();
     let geography = geography(connection.least(recent), &measured, network, settings);
@@ -380,7 +375,12 @@ mod tests {
         assert_eq!(timing.nearness, Fact::Unavailable(Fault::DatabaseMissing));
         assert_eq!((timing.device_tcp, timing.device_tls), (Fact::Absent, Fact::Absent));
 
-        let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Known(HONOLULU)), &TimingSettings::default());
+        let timing = assemble(
+            Measured { tcp: tcp(3), tls: tls(4) },
+            None,
+            &network(Fact::Known(HONOLULU)),
+            &TimingSettings::default(),
+        );
         assert_eq!(timing.distance, Fact::Unavailable(Fault::GatewayUnplaced));
 
         let timing = assemble(Measured { tcp: tcp(3), tls: tls(4) }, None, &network(Fact::Absent), &settings());

@@ -79,7 +79,12 @@ impl TcpSamples {
         if first == UNKNOWN || minimum == UNKNOWN {
             return Fact::Unavailable(Fault::NoMeasurement);
         }
-        Fact::Known(TcpTiming { first: Rtt::from_micros(first), minimum: Rtt::from_micros(minimum), smoothed, variation })
+        Fact::Known(TcpTiming {
+            first: Rtt::from_micros(first),
+            minimum: Rtt::from_micros(minimum),
+            smoothed,
+            variation,
+        })
     }
 }
 
@@ -96,9 +101,8 @@ mod kernel {
 
     /// An older kernel fills less of the struct: a field counts only when it lies wholly within what was written.
     pub(super) fn believed(info: &libc::tcp_info, length: usize) -> TcpSample {
-        let written = |offset: usize, micros: u32| {
-            (offset + size_of::<u32>() <= length).then_some(micros).map(Rtt::from_micros)
-        };
+        let written =
+            |offset: usize, micros: u32| (offset + size_of::<u32>() <= length).then_some(micros).map(Rtt::from_micros);
         // Zero and the largest number are how the kernel says that it has no round trip yet.
         let real = |rtt: &Rtt| !matches!(rtt.as_micros(), 0 | u32::MAX);
         TcpSample {

@@ -5,7 +5,7 @@ use crate::policy::source::Source;
 use crate::policy::{Context, Policy};
 use crate::store::policy_files;
 use arc_swap::{ArcSwap, Guard};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -35,12 +35,6 @@ impl Policies {
         self.current.load()
     }
 
-    /// The files in the directory: a change of any calls for `reload`.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let inside = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        inside.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect()
-    }
-
     /// Reads the directory again. Tells whether the policy changed.
     ///
     /// # Errors
@@ -56,8 +50,14 @@ impl Policies {
     }
 }
 
-fn compile(directory: &std::path::Path, context: &Context) -> Result<Policy, PolicyFaults> {
-    let sources = policy_files::read_dir(directory)
-        .map_err(|diagnostics| PolicyFaults { diagnostics, sources: Vec::new() })?;
+/// The policy files in a directory: a change of any calls for `Policies::reload`.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let inside = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    inside.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect()
+}
+
+fn compile(directory: &Path, context: &Context) -> Result<Policy, PolicyFaults> {
+    let sources =
+        policy_files::read_dir(directory).map_err(|diagnostics| PolicyFaults { diagnostics, sources: Vec::new() })?;
     Policy::compile(&sources, context).map_err(|diagnostics| PolicyFaults { diagnostics, sources })
 }

@@ -94,7 +94,14 @@ impl Timings {
     }
 
     /// Remembers what a connection has measured so far. Once per improvement is enough, not once per request.
-    pub fn record(&self, device: &Arc<str>, address: IpAddr, connection: ConnectionNumber, minima: Minima, now: Moment) {
+    pub fn record(
+        &self,
+        device: &Arc<str>,
+        address: IpAddr,
+        connection: ConnectionNumber,
+        minima: Minima,
+        now: Moment,
+    ) {
         if minima == Minima::default() || self.settings.connections == 0 {
             return;
         }

@@ -72,7 +72,8 @@ fn device<'a>(mut table: Table<'a>, taken: &mut Taken) -> Option<DeviceRecord> {
     let sans = sans.unwrap_or_default();
     let names = id.iter().map(|(id, place)| (format!("device `{id}`"), place));
     let names = names.chain(keys.iter().map(|(key, place)| (format!("key `{}`", key.hex()), place)));
-    let names = names.chain(certificates.iter().map(|(digest, place)| (format!("certificate `{}`", digest.hex()), place)));
+    let names =
+        names.chain(certificates.iter().map(|(digest, place)| (format!("certificate `{}`", digest.hex()), place)));
     for (name, place) in names.chain(sans.iter().map(|(san, place)| (format!("`{san}`"), place))) {
         taken.claim(&table, name, place);
     }

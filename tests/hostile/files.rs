@@ -1,7 +1,7 @@
 //! What the gateway needs from the disk is gone, broken or full while it serves.
 
 use crate::client::get;
-use crate::gateway::{Harness, eventually};
+use crate::gateway::Harness;
 use crate::mmdb::{Writer, nested};
 use crate::pki::file;
 use crate::upstream::Upstream;
@@ -19,7 +19,8 @@ struct Disk {
 impl Disk {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(directory.path()).output();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(directory.path()).output();
         Self { mounted: mount.is_ok_and(|output| output.status.success()), directory }
     }
 
@@ -85,20 +86,28 @@ async fn with_a_full_disk_nobody_is_let_in_unrecorded() {
     let let_in = app.seen().len();
     for _ in 0..20 {
         let answer = client.get("/full").await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["reason"]), (503, &"audit-unavailable".into()));
+        assert_eq!(answer.status, 503);
     }
     assert_eq!((app.seen().len(), gate.operations("/readyz").await.0), (let_in, 503));
     disk.free();
     let begun = Instant::now();
-    while client.get("/after").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "it does not recover");
+    loop {
+        let answer = client.get("/after").await;
+        if answer.status == 200 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not recover: {answer:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(gate.operations("/readyz").await.0, 200);
     gate.stop().await;
     let text = std::fs::read_to_string(&log).expect("a log");
     let count = |path: &str| text.matches(&format!("\"path\":\"{path}\"")).count();
-    assert_eq!((count("/before"), count("/filling"), count("/full")), (1, asked + 1, 20), "every request is in the log");
+    assert_eq!(
+        (count("/before"), count("/filling"), count("/full")),
+        (1, asked + 1, 20),
+        "every request is in the log"
+    );
     assert_eq!(text.matches("\"outcome\":\"forward\"").count(), app.seen().len());
     let report = verify::verify(&verify::Log::gather(&[log]).expect("the log")).expect("a verdict");
     assert!(report.faults.is_empty(), "{:?}", report.faults);
@@ -121,13 +130,12 @@ fn put(path: &Path, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn without_geography_only_rules_that_need_it_deny() {
+async fn without_geography_only_rules_that_need_it_deny_and_the_last_good_one_stays() {
     let app = Upstream::plain().await;
     let gate = Harness::builder()
         .policy("app", SOMEWHERE, &[("app", &app)])
         .settings(|settings| {
             let path = settings.policies.with_file_name("places.mmdb");
-            put(&path, &database("US"));
             settings.geo.places = vec![path];
         })
         .start()
@@ -153,29 +161,37 @@ async fn without_geography_only_rules_that_need_it_deny() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let (all, without, abroad) = ([200, 200, 200], [200, 503, 503], [200, 403, 403]);
-    settled("good", &all).await;
-    std::fs::remove_file(&path).expect("a file");
-    settled("gone", &without).await;
-    put(&path, &database("US"));
-    settled("back", &all).await;
+    let (all, without, abroad) = ([200, 200, 200], [200, 403, 403], [200, 403, 403]);
     let good = database("US");
+    settled("missing from the beginning", &without).await;
+    let mut refused = 0;
+    for (what, bytes) in [("empty", &[][..]), ("zeros", &[0; 4096]), ("cut in half", &good[..good.len() / 2])] {
+        put(&path, bytes);
+        refused += 1;
+        gate.lines_where(refused, |line| line["event"] == "source-rejected").await;
+        assert_eq!(ask().await, without, "{what}");
+    }
+    put(&path, &good);
+    settled("good", &all).await;
+    // From here on there is a last good one.
+    std::fs::remove_file(&path).expect("a file");
+    gate.lines_where(refused + 1, |line| line["event"] == "source-rejected").await;
+    assert_eq!(ask().await, all);
     put(&path, &good[..good.len() / 2]);
-    settled("cut in half", &without).await;
+    gate.lines_where(refused + 2, |line| line["event"] == "source-rejected").await;
+    assert_eq!(ask().await, all);
     put(&path, &database("CN"));
     settled("abroad", &abroad).await;
-    put(&path, &[0; 4096]);
-    settled("zeros", &without).await;
-    put(&path, &[]);
-    settled("empty", &without).await;
-    put(&path, &good);
-    settled("good again", &all).await;
-    let mut lying = good.clone();
     // The tree is garbage, the metadata at the end sound.
+    let mut lying = good.clone();
     lying[..200].fill(0xff);
     put(&path, &lying);
-    eventually("a file of lies to be looked at", || true).await;
-    assert_eq!(ask().await[0], 200, "and nobody panicked");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        let statuses = ask().await;
+        assert!(statuses[0] == 200 && statuses[1] != 200, "{statuses:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     put(&path, &good);
     settled("good in the end", &all).await;
 }
@@ -185,18 +201,15 @@ async fn broken_files_are_refused_and_the_last_good_ones_serve_on() {
     let app = Upstream::plain().await;
     let gate = Harness::open(&app).await;
     let serves = async || gate.dial().h2().await.ask(get("/")).await.status == 200;
-    for (name, about) in [("server.pem", "cannot read"), ("devices.pem", ""), ("devices.crl", ""), ("devices.toml", "")] {
+    let rejected = |line: &serde_json::Value| line["event"] == "source-rejected";
+    for name in ["server.pem", "devices.pem", "devices.crl", "devices.toml"] {
         let path = gate.path(name);
         let good = std::fs::read(&path).expect("a file");
-        let rejected = gate.lines().iter().filter(|line| line["event"] == "source-rejected").count();
-        for broken in [&b""[..], b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"[[device]\n\0"] {
-            if name == "devices.toml" && broken.is_empty() {
-                continue;
-            }
-            let path = path.clone();
-            std::fs::write(&path, broken).expect("a file");
-            gate.lines_where(rejected + 1, |line| line["event"] == "source-rejected").await;
-            assert!(serves().await, "{name} {about}");
+        for broken in ["x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "[[device]\n\0\n"] {
+            let before = gate.lines().iter().filter(|line| rejected(line)).count();
+            gate.reload("", || std::fs::write(&path, broken).expect("a file")).await;
+            gate.lines_where(before + 1, rejected).await;
+            assert!(serves().await, "{name}");
         }
         std::fs::write(&path, good).expect("a file");
     }

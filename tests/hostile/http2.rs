@@ -56,7 +56,7 @@ fn length(block: &mut Vec<u8>, length: usize) {
     block.push(rest as u8);
 }
 
-fn plain<'a>(path: &'a str) -> Vec<(&'static str, &'a str)> {
+fn plain(path: &str) -> Vec<(&'static str, &str)> {
     vec![(":method", "GET"), (":scheme", "https"), (":authority", "app.corp.example"), (":path", path)]
 }
 

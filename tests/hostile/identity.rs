@@ -18,13 +18,36 @@ async fn forged_fields_in_any_spelling_reach_nobody() {
         .start()
         .await;
     let forged = [
-        "Rangegate-User", "RANGEGATE-USER", "Rangegate_User", "rangegate.user", "rangegate~device", "RangeGate-Assertion",
-        "Rangegate-Request-Id", "X-Forwarded-For", "x_forwarded_for", "X-Forwarded-Groups", "Forwarded", "X-Real-IP",
-        "Remote-User", "X-Employee", "X_EMPLOYEE", "x.employee", "X-HTTP-Method-Override", "X-Original-URL", "Proxy",
-        "Proxy-Authorization", "Keep-Alive", "TE", "X-Hop",
+        "Rangegate-User",
+        "RANGEGATE-USER",
+        "Rangegate_User",
+        "rangegate.user",
+        "rangegate~device",
+        "RangeGate-Assertion",
+        "Rangegate-Request-Id",
+        "X-Forwarded-For",
+        "x_forwarded_for",
+        "X-Forwarded-Groups",
+        "Forwarded",
+        "X-Real-IP",
+        "Remote-User",
+        "X-Employee",
+        "X_EMPLOYEE",
+        "x.employee",
+        "X-HTTP-Method-Override",
+        "X-Original-URL",
+        "Proxy",
+        "Proxy-Authorization",
+        "Keep-Alive",
+        "TE",
+        "X-Hop",
     ];
     let fields: String = forged.iter().map(|name| format!("{name}: forged\r\n{name}: forged\r\n")).collect();
-    for connection in ["close, x-hop", "close, X-Hop, Rangegate-User, X-Forwarded-For, rangegate-request-id, host", "close,, x-hop ,;"] {
+    for connection in [
+        "close, x-hop",
+        "close, X-Hop, Rangegate-User, X-Forwarded-For, rangegate-request-id, host",
+        "close,, x-hop ,;",
+    ] {
         let head = format!("GET / HTTP/1.1\r\nHost: app.corp.example\r\n{fields}Connection: {connection}\r\n\r\n");
         let said = say(gate.dial(), head).await;
         assert_eq!(said.statuses(), [200], "{said:?}");
@@ -63,7 +86,10 @@ async fn forged_trailers_reach_nobody_either() {
     let (sender, body) = channel();
     let asking = tokio::spawn(async move {
         let fields = [
-            ("rangegate-user", "root"), ("rangegate_device", "root"), ("x-forwarded-for", "1.1.1.1"), ("remote-user", "root"),
+            ("rangegate-user", "root"),
+            ("rangegate_device", "root"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("remote-user", "root"),
             ("x-sum", "1"),
         ];
         sender.send(crate::upstream::data("x")).await.expect("a reader");
@@ -140,7 +166,10 @@ async fn one_name_for_the_handshake_the_request_and_the_policy() {
     // Whatever was let in has one spelling.
     for got in recorder.got() {
         let host = got.lines().find(|line| line.starts_with("host:")).expect("a host");
-        assert!(["host: app.corp.example", "host: app.corp.example:8443", "host: app.corp.example:443"].contains(&host), "{host}");
+        assert!(
+            ["host: app.corp.example", "host: app.corp.example:8443", "host: app.corp.example:443"].contains(&host),
+            "{host}"
+        );
     }
     // A connection for another name reaches this one by neither version.
     for version in BOTH {
@@ -159,20 +188,60 @@ async fn paths_have_one_reading_or_none() {
         [[resource.route]]\nmatch = [\"* /admin/**\", \"* /admin\"]\nrequire = [{ id = \"never\", that = { device = { known = true } } }]\n";
     let gate = Harness::builder().policy("app", shut, &[("app", &recorder.upstream)]).start().await;
     for path in [
-        "/admin", "/admin/", "/admin/x", "/%61dmin", "/%61%64%6d%69%6e/x", "/admin?x", "/admin/%78", "/admin;x", "/admin/;x",
-        "//admin", "/./admin", "/x/../admin", "/x/..;/admin", "/x/%2e%2e/admin", "/x/%2e./admin", "/%2fadmin", "/admin%2fx",
-        "/admin%5cx", "/admin\\x", "/admin%00", "/admin%0a", "/admin%0d%0aX:y", "/%2561dmin", "/%u0061dmin", "/%c0%af", "/admin#x",
-        "/admin%", "/admin%6", "/admin%zz", "/%e0%80%af", "/\u{ff0f}admin", "/admin%23", "/x/%252e%252e/admin", "/..%2fadmin",
-        "/admin/%2e", "/admin/.", "/x%2f..%2fadmin", "/.%00./admin", "/admin%20", "/admin%09",
+        "/admin",
+        "/admin/",
+        "/admin/x",
+        "/%61dmin",
+        "/%61%64%6d%69%6e/x",
+        "/admin?x",
+        "/admin/%78",
+        "/admin;x",
+        "/admin/;x",
+        "//admin",
+        "/./admin",
+        "/x/../admin",
+        "/x/..;/admin",
+        "/x/%2e%2e/admin",
+        "/x/%2e./admin",
+        "/%2fadmin",
+        "/admin%2fx",
+        "/admin%5cx",
+        "/admin\\x",
+        "/admin%00",
+        "/admin%0a",
+        "/admin%0d%0aX:y",
+        "/%2561dmin",
+        "/%u0061dmin",
+        "/%c0%af",
+        "/admin#x",
+        "/admin%",
+        "/admin%6",
+        "/admin%zz",
+        "/%e0%80%af",
+        "/\u{ff0f}admin",
+        "/admin%23",
+        "/x/%252e%252e/admin",
+        "/..%2fadmin",
+        "/admin/%2e",
+        "/admin/.",
+        "/x%2f..%2fadmin",
+        "/.%00./admin",
+        "/admin%20",
+        "/admin%09",
     ] {
-        let said = say(gate.dial(), format!("GET {path} HTTP/1.1\r\nHost: app.corp.example\r\nConnection: close\r\n\r\n")).await;
+        let said =
+            say(gate.dial(), format!("GET {path} HTTP/1.1\r\nHost: app.corp.example\r\nConnection: close\r\n\r\n"))
+                .await;
         let status = said.statuses();
         // Another path than `/admin` to everybody may pass, under that other name.
         let other = ["/admin;x", "/admin%23", "/admin%20"].contains(&path) && status == [200];
         assert!(other || matches!(status[..], [400 | 403]), "{path:?}: {said:?}");
     }
     for line in recorder.requests() {
-        assert!(["GET /admin;x HTTP/1.1", "GET /admin%23 HTTP/1.1", "GET /admin%20 HTTP/1.1"].contains(&&*line), "{line}");
+        assert!(
+            ["GET /admin;x HTTP/1.1", "GET /admin%23 HTTP/1.1", "GET /admin%20 HTTP/1.1"].contains(&&*line),
+            "{line}"
+        );
     }
 }
 

@@ -109,7 +109,11 @@ async fn whatever_is_wrong_with_the_first_line_is_too() {
     for (at, line) in lines.iter().enumerate() {
         // What is wrong only with the address leaves the connection as it is: the client is asked to end it.
         let line = line.replacen("Host: app.corp.example\r\n", "Connection: close\r\nHost: app.corp.example\r\n", 1);
-        let line = if line == "GET / HTTP/1.1\r\n\r\n" { "GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned() } else { line };
+        let line = if line == "GET / HTTP/1.1\r\n\r\n" {
+            "GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned()
+        } else {
+            line
+        };
         let said = say(gate.dial(), line.clone() + SMUGGLED).await;
         assert_eq!((said.statuses(), said.closed), (vec![400], true), "{line:?}: {said:?}");
         gate.audit_records(at + 1).await;
@@ -179,7 +183,8 @@ async fn what_is_sound_arrives_once_and_written_anew() {
     let said = say(gate.dial(), stream).await;
     let statuses: Vec<_> = said.statuses().into_iter().filter(|status| *status != 100).collect();
     assert_eq!((statuses, said.closed), (vec![200; 5], true), "{said:?}");
-    let expected: Vec<_> = ["POST /1", "POST /2", "GET /3", "PUT /4", "GET /5"].map(|line| format!("{line} HTTP/1.1")).into();
+    let expected: Vec<_> =
+        ["POST /1", "POST /2", "GET /3", "PUT /4", "GET /5"].map(|line| format!("{line} HTTP/1.1")).into();
     assert_eq!(recorder.requests(), expected);
     let all = recorder.got().concat();
     for spelling in ["Chunked", "x=y", "00A", "Expect"] {
@@ -300,10 +305,36 @@ async fn bodies_arrive_whole_whatever_the_method() {
     .await;
     let gate = Harness::open(&app).await;
     for method in ["GET", "DELETE", "POST", "OPTIONS"] {
-        let stream = format!("{method} / HTTP/1.1\r\n{HOST}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+        let stream = format!(
+            "{method} / HTTP/1.1\r\n{HOST}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        );
         let said = say(gate.dial(), stream).await;
         assert!(said.text.ends_with("\r\n\r\n5"), "{method}: {said:?}");
     }
     let mut client = gate.dial().h1().await;
     assert_eq!(client.ask(request(Method::GET, "/", &[])).await.text(), "0");
+}
+
+#[tokio::test]
+async fn a_refused_upload_is_told_so_before_the_connection_ends() {
+    let recorder = Recorder::new().await;
+    let gate = Harness::builder().policy("app", ONE_WAY, &[("app", &recorder.upstream)]).start().await;
+    let upload = vec![b'x'; 8 << 20];
+    for at in 0..20 {
+        let head = format!("POST /shut HTTP/1.1\r\n{HOST}Content-Length: {}\r\n\r\n", upload.len());
+        let stream = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+        let (read, mut write) = tokio::io::split(stream);
+        // Like many clients, it reads only when everything is sent, or cannot be.
+        try_write(&mut write, &[head.as_bytes(), &upload].concat()).await;
+        let said = crate::wire::listen(read, crate::gateway::PATIENCE).await;
+        assert_eq!(said.statuses(), [403], "{at}");
+        // A head that is broken is answered before its body as well.
+        let head = head.replace("Content-Length", "Content-Length : 1\r\nContent-Length");
+        let stream = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+        let (read, mut write) = tokio::io::split(stream);
+        try_write(&mut write, &[head.as_bytes(), &upload].concat()).await;
+        let said = crate::wire::listen(read, crate::gateway::PATIENCE).await;
+        assert_eq!(said.statuses(), [400], "{at}");
+    }
+    assert_eq!(recorder.got(), [""; 0]);
 }

@@ -46,7 +46,7 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
     let (message, _) = good.rsplit_once('.').expect("three parts");
     let none = json!({ "alg": "none", "typ": "at+jwt" });
     let confused = json!({ "alg": "HS256", "typ": "at+jwt", "kid": "k1" });
-    let twice = good.replacen('.', ".", 1) + "." + "x";
+    let four = format!("{good}.x");
     let jwk = stranger.jwk();
     let tokens = [
         ("none", unsigned(&none, &claims, "")),
@@ -74,12 +74,14 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
         ("a bit flipped", flipped),
         ("no signature", format!("{message}.")),
         ("two parts", message.to_owned()),
-        ("four parts", twice),
+        ("four parts", four),
         ("padding", format!("{good}==")),
         ("no JSON", format!("{}.{}.{}", encode("{"), encode("}"), encode("x"))),
-        ("deep JSON", key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",\"x\":{}1{}}}", "[".repeat(3000), "]".repeat(3000)))),
+        (
+            "deep JSON",
+            key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",\"x\":{}1{}}}", "[".repeat(3000), "]".repeat(3000))),
+        ),
         ("twice the same claim", key.token_raw(&format!("{{\"iss\":\"{ISSUER}\",{}", &claims.to_string()[1..]))),
-        ("nothing", String::new()),
         ("noise", "x".repeat(5000)),
     ];
     for version in BOTH {
@@ -90,7 +92,7 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
             let answer = client.ask(request(Method::GET, "/", &[("authorization", &format!("Bearer {token}"))])).await;
             assert_eq!(answer.status, 401, "{what}: {}", answer.text());
             assert!(answer.header("www-authenticate").starts_with("Bearer"), "{what}: {:?}", answer.headers);
-            assert!(!answer.text().contains(token.as_str()) || token.len() < 8, "{what} was repeated");
+            assert!(!answer.text().contains(token.as_str()), "{what} was repeated");
         }
         for field in [format!("Basic {}", encode("ann:x")), format!("bearer  {good}x"), "Bearer".to_owned()] {
             let answer = client.ask(request(Method::GET, "/", &[("authorization", &field)])).await;
@@ -101,7 +103,8 @@ async fn what_proves_nothing_is_asked_to_sign_in() {
         assert!(matches!(client.ask(request(Method::GET, "/", &pair)).await.status.as_u16(), 400 | 401));
     }
     assert!(app.seen().is_empty(), "somebody was let in");
-    let answer = gate.dial().h1().await.ask(request(Method::GET, "/", &[("authorization", &format!("Bearer {good}"))])).await;
+    let answer =
+        gate.dial().h1().await.ask(request(Method::GET, "/", &[("authorization", &format!("Bearer {good}"))])).await;
     assert_eq!(answer.status, 200, "and the good one is good");
 }
 
@@ -143,7 +146,8 @@ async fn without_keys_nobody_is_known_and_nobody_waits_long() {
             .await;
         let token = format!("Bearer {}", gate.token("ann@corp.example"));
         let begun = std::time::Instant::now();
-        let answer = gate.dial().http(Http::Two).await.ask(request(Method::GET, "/", &[("authorization", &token)])).await;
+        let answer =
+            gate.dial().http(Http::Two).await.ask(request(Method::GET, "/", &[("authorization", &token)])).await;
         assert!(matches!(answer.status.as_u16(), 401 | 503), "{what}: {answer:?}");
         assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{what}: {:?}", begun.elapsed());
         let record = gate.audit_record().await;

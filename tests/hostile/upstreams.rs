@@ -1,7 +1,7 @@
 //! Upstreams that cannot be trusted either: whatever they do, the client learns that it failed, and no answer goes to
 //! the wrong request.
 
-use crate::client::{BOTH, Answer, Http, get};
+use crate::client::{Answer, BOTH, Http, get};
 use crate::gateway::{Harness, eventually};
 use crate::upstream::{Upstream, channel, data, full, ok};
 use crate::wire::still_serves;
@@ -80,14 +80,23 @@ async fn what_is_no_answer_is_a_bad_gateway() {
         ("a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello!"),
         ("a negative length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nhello"),
         ("a length twice", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
-        ("chunks and a length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-        ("a coding nobody asked for", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+        (
+            "chunks and a length",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ),
+        (
+            "a coding nobody asked for",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ),
         ("a coding that is none", "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
         ("chunks in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
         ("a folded field", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n"),
         ("a NUL in a field", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n"),
         ("a field without a name", "HTTP/1.1 200 OK\r\n: x\r\nContent-Length: 0\r\n\r\n"),
-        ("a switch nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbytes"),
+        (
+            "a switch nobody asked for",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbytes",
+        ),
         ("huge fields", &huge),
         ("many fields", &many),
         ("a field without end", &endless),
@@ -108,10 +117,7 @@ async fn what_is_no_answer_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn silence_is_a_gateway_timeout_and_nobody_listening_unavailable() {
-    let app = Upstream::raw(|mut stream| async move {
-        while head(&mut stream).await {}
-    })
-    .await;
+    let app = Upstream::raw(|mut stream| async move { while head(&mut stream).await {} }).await;
     let gate = impatient(&app).await;
     // Whatever it says early, an answer it is not.
     let early = Upstream::raw(|mut stream| async move {
@@ -227,7 +233,10 @@ async fn the_next_answer_belongs_to_the_next_request() {
             let mut client = gate.dial().http(version).await;
             for _ in 0..20 {
                 let answer = client.get("/").await;
-                assert!((answer.status == 200 && answer.text() == "good") || answer.status == 502, "{behind:?}: {answer:?}");
+                assert!(
+                    (answer.status == 200 && answer.text() == "good") || answer.status == 502,
+                    "{behind:?}: {answer:?}"
+                );
             }
         }
     }

@@ -24,14 +24,6 @@ impl Said {
         let after = self.text.split("HTTP/1.").map(|rest| rest.get(2..).unwrap_or_default()).skip(1);
         after.filter_map(|rest| rest.get(..3)?.parse().ok()).collect()
     }
-
-    /// The first value of a header field in any of the answers.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.text.lines().find_map(|line| {
-            let (found, value) = line.split_once(':')?;
-            found.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    }
 }
 
 /// Sends everything, whatever happens meanwhile, and reads until the connection ends or nothing has come for `silence`.

@@ -19,13 +19,10 @@ impl Bench {
     pub fn new(authority: &Authority, lists: &[String]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ca = file(directory.path(), "ca.pem", authority.pem());
-        let crls = lists.iter().enumerate().map(|(n, list)| file(directory.path(), &format!("{n}.crl"), list)).collect();
-        let settings = TrustSettings {
-            authorities: vec![ca],
-            crls,
-            crl_missing: CrlPolicy::Deny,
-            crl_expired: CrlPolicy::Deny,
-        };
+        let crls =
+            lists.iter().enumerate().map(|(n, list)| file(directory.path(), &format!("{n}.crl"), list)).collect();
+        let settings =
+            TrustSettings { authorities: vec![ca], crls, crl_missing: CrlPolicy::Deny, crl_expired: CrlPolicy::Deny };
         Self { directory, settings }
     }
 
@@ -165,9 +162,7 @@ fn a_remembered_verdict_ends_with_whatever_it_relied_on() {
     let below = ca.intermediate("Laptops", 100);
     let bench = Bench::new(&ca, &[ca.crl(&[], NOW), below.crl(&[], NOW)]);
     let trust = bench.trust();
-    let leaf = below
-        .issue(&Wanted { not_after: NOW.plus_millis(HOUR), ..Wanted::client("laptop", 7) })
-        .below(&below);
+    let leaf = below.issue(&Wanted { not_after: NOW.plus_millis(HOUR), ..Wanted::client("laptop", 7) }).below(&below);
     let at = |millis: i64| trust.judge(&leaf.chain, NOW.plus_millis(millis)).map(|_| ());
     let expired = Fact::Invalid(Fault::CertificateExpired);
     assert_eq!(at(0), GOOD);
@@ -236,7 +231,8 @@ fn a_connection_ends_with_its_certificate_and_recovers_with_the_clock() {
 fn a_certificate_says_what_it_says() {
     let ca = Authority::new("Devices, \"all\"");
     let trust = Bench::new(&ca, &[ca.crl(&[], NOW)]).trust();
-    let sans = ["uri:spiffe://corp/laptop", "dns:laptop.example", "email:ann@corp.example", "ip:192.0.2.7", "ip:2001:db8::7"];
+    let sans =
+        ["uri:spiffe://corp/laptop", "dns:laptop.example", "email:ann@corp.example", "ip:192.0.2.7", "ip:2001:db8::7"];
     let wanted = Wanted { sans: sans.map(Into::into).to_vec(), ..Wanted::client("Ann's laptop", 0x0a_bc) };
     let leaf = ca.issue(&wanted);
     let Fact::Known(certificate) = trust.judge(&leaf.chain, NOW) else { panic!("good") };

@@ -157,7 +157,11 @@ async fn forgeries_of_every_kind_are_refused() {
         assert_eq!(gate.fault(&key.token_with(&header, &claims())).await, Some(Fault::TokenAlgorithm), "{stated}");
     }
     let header = with(rsa.header(), "alg", json!("PS256"));
-    assert_eq!(gate.fault(&rsa.token_with(&header, &claims())).await, Some(Fault::TokenAlgorithm), "not allowed at all");
+    assert_eq!(
+        gate.fault(&rsa.token_with(&header, &claims())).await,
+        Some(Fault::TokenAlgorithm),
+        "not allowed at all"
+    );
 }
 
 #[tokio::test]

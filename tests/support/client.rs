@@ -215,9 +215,7 @@ impl Client {
     pub fn again(&self) -> Self {
         match &self.sender {
             Sender::One(_) => panic!("HTTP/1.1 carries one request at a time"),
-            Sender::Two(sender) => {
-                Self { sender: Sender::Two(sender.clone()), host: self.host.clone(), socket: None }
-            }
+            Sender::Two(sender) => Self { sender: Sender::Two(sender.clone()), host: self.host.clone(), socket: None },
         }
     }
 

@@ -133,7 +133,9 @@ pub fn everybody(ann: &'static str) -> Vec<Registered> {
 fn registry(devices: &[Registered]) -> String {
     let one = |Registered { id, class, status, certificate }: &Registered| {
         let owner = id.trim_end_matches("-laptop");
-        format!("[[device]]\nid = \"{id}\"\nowner = \"{owner}@corp.example\"\nclass = \"{class}\"\nstatus = \"{status}\"\ncertificates = [\"{certificate}\"]\n\n")
+        format!(
+            "[[device]]\nid = \"{id}\"\nowner = \"{owner}@corp.example\"\nclass = \"{class}\"\nstatus = \"{status}\"\ncertificates = [\"{certificate}\"]\n\n"
+        )
     };
     devices.iter().map(one).collect()
 }
@@ -147,11 +149,13 @@ pub fn open_to_all(id: &str, upstream: &str) -> String {
 }
 
 type Change = Box<dyn FnOnce(&mut Settings)>;
+type Meanwhile = Box<dyn FnOnce(&Path)>;
 
 #[derive(Default)]
 pub struct Builder {
     policies: Vec<(String, String)>,
     changes: Vec<Change>,
+    meanwhile: Option<Meanwhile>,
 }
 
 impl Builder {
@@ -177,6 +181,12 @@ impl Builder {
         self.settings(|settings| change(&mut settings.limits))
     }
 
+    /// What happens in the gateway's directory after it has read its files and before it serves.
+    pub fn meanwhile(mut self, change: impl FnOnce(&Path) + 'static) -> Self {
+        self.meanwhile = Some(Box::new(change));
+        self
+    }
+
     /// One more listener, like `direct` but for the change.
     pub fn listener(self, name: &'static str, change: impl FnOnce(&mut ListenerSettings) + 'static) -> Self {
         self.settings(move |settings| {
@@ -189,7 +199,9 @@ impl Builder {
 
     /// The listener `balanced`: loopback begins with a PROXY protocol header.
     pub fn balanced(self) -> Self {
-        self.listener("balanced", |listener| listener.proxy_protocol_from = vec!["127.0.0.0/8".parse().expect("a prefix")])
+        self.listener("balanced", |listener| {
+            listener.proxy_protocol_from = vec!["127.0.0.0/8".parse().expect("a prefix")]
+        })
     }
 
     /// The listener `required`: no handshake without a good client certificate.
@@ -222,13 +234,16 @@ impl Builder {
             change(&mut settings);
         }
         let gateway = Gateway::prepare(&settings).unwrap_or_else(|fault| panic!("{fault}"));
+        if let Some(change) = self.meanwhile {
+            change(directory.path());
+        }
         let running = gateway.start().expect("a running gateway");
         Harness {
             listeners: settings.listeners.iter().map(|listener| listener.name.clone()).collect(),
             addresses: running.addresses().to_vec(),
             operations: running.operations(),
             running: Some(running),
-            directory,
+            directory: Arc::new(directory),
             key,
             jwks,
         }
@@ -296,7 +311,10 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
         upstream: UpstreamSettings { ca: Some(at.join("servers.pem")), ..UpstreamSettings::default() },
         upstream_exceptions: Vec::new(),
         headers: HeaderSettings::default(),
-        portal: PortalSettings { organisation: "Example Corp".to_owned(), support: Some("help@corp.example".to_owned()) },
+        portal: PortalSettings {
+            organisation: "Example Corp".to_owned(),
+            support: Some("help@corp.example".to_owned()),
+        },
         operations: loopback,
         policies: at.join("policies"),
         origins: BTreeMap::new(),
@@ -312,7 +330,7 @@ pub struct Harness {
     listeners: Vec<String>,
     addresses: Vec<SocketAddr>,
     operations: SocketAddr,
-    directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
     /// The issuer's.
     pub key: SigningKey,
     pub jwks: JwksServer,
@@ -390,6 +408,19 @@ impl Harness {
         (status, body.to_owned())
     }
 
+    /// Waits until the metrics hold this line.
+    pub async fn metrics_show(&self, line: &str) {
+        let begun = Instant::now();
+        loop {
+            let (_, metrics) = self.operations("/metrics").await;
+            if metrics.lines().any(|shown| shown == line) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no `{line}` in\n{metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Every line of the audit log so far.
     pub fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
@@ -459,7 +490,9 @@ impl Harness {
 
     /// Puts something in a file that the gateway must refuse, and waits until it has.
     pub async fn set_faulty(&self, name: &str, text: &str) {
-        let refused = |line: &Value| line["kind"] == "alert" && line["event"].as_str().is_some_and(|event| event.ends_with("-rejected"));
+        let refused = |line: &Value| {
+            line["kind"] == "alert" && line["event"].as_str().is_some_and(|event| event.ends_with("-rejected"))
+        };
         let before = self.lines().into_iter().filter(refused).count();
         std::fs::write(self.path(name), text).expect("a file");
         self.running.as_ref().expect("a running gateway").reload();
@@ -498,7 +531,12 @@ impl Harness {
 impl Drop for Harness {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.stop();
+            // Not waited for: connections of the test end only with its runtime, which may be this very thread's.
+            let directory = Arc::clone(&self.directory);
+            std::thread::spawn(move || {
+                running.stop();
+                drop(directory);
+            });
         }
     }
 }

@@ -59,7 +59,9 @@ pub fn data(bytes: impl Into<Bytes>) -> io::Result<Frame<Bytes>> {
 }
 
 pub fn trailers(fields: &[(&'static str, &'static str)]) -> io::Result<Frame<Bytes>> {
-    Ok(Frame::trailers(fields.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect()))
+    Ok(Frame::trailers(
+        fields.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect(),
+    ))
 }
 
 pub fn ok(body: impl Into<Bytes>) -> Response<Body> {
@@ -196,7 +198,8 @@ impl Upstream {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (seen, connections, tasks) = (Arc::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (seen, connections, tasks) =
+            (Arc::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let accepting = tokio::spawn({
             let (seen, connections, tasks) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&tasks));
             async move {

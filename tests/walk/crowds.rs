@@ -13,7 +13,9 @@ const EACH: usize = 500;
 
 #[tokio::test]
 async fn a_thousand_connections_are_served() {
-    let app = Upstream::http1(|request| async move { ok(drain(request.into_body()).await.expect("whole").0.to_string()) }).await;
+    let app =
+        Upstream::http1(|request| async move { ok(drain(request.into_body()).await.expect("whole").0.to_string()) })
+            .await;
     let mut gate = Harness::open(&app).await;
     // So many handshakes at a time; all the connections stay open.
     let turnstile = Arc::new(Semaphore::new(50));
@@ -30,8 +32,7 @@ async fn a_thousand_connections_are_served() {
     for opened in opening {
         clients.push(opened.await.expect("a connection"));
     }
-    let (_, metrics) = gate.operations("/metrics").await;
-    assert!(metrics.contains(&format!("rangegate_connections {}\n", 2 * EACH)), "{metrics}");
+    gate.metrics_show(&format!("rangegate_connections {}", 2 * EACH)).await;
     let asking: Vec<_> = clients
         .into_iter()
         .map(|mut client| {
@@ -50,14 +51,7 @@ async fn a_thousand_connections_are_served() {
     }
     gate.audit_records(6 * EACH).await;
     drop(served);
-    let begun = std::time::Instant::now();
-    loop {
-        let (_, metrics) = gate.operations("/metrics").await;
-        if metrics.contains("rangegate_connections 0\n") {
-            break;
-        }
-        assert!(begun.elapsed() < crate::gateway::PATIENCE, "{metrics}");
-    }
+    gate.metrics_show("rangegate_connections 0").await;
     let lines = gate.stop().await;
     let records: Vec<_> = lines.iter().filter(|line| line["kind"] == "request").collect();
     assert_eq!(records.len(), 6 * EACH);

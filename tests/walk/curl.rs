@@ -35,7 +35,11 @@ async fn both_versions_downloads_and_uploads() {
         assert_eq!(text(put), format!("PUT {}", 3 << 20));
         // curl asks before it sends so much.
         let data = format!("@{upload}");
-        let post = gate.curl().args([flag, "-H", "Expect: 100-continue", "--data-binary", &data, "https://app.corp.example/"]).run().await;
+        let post = gate
+            .curl()
+            .args([flag, "-H", "Expect: 100-continue", "--data-binary", &data, "https://app.corp.example/"])
+            .run()
+            .await;
         assert_eq!(text(post), format!("POST {}", 3 << 20));
         let head = text(gate.curl().args([flag, "-I", "https://app.corp.example/"]).run().await);
         assert!(head.starts_with(&format!("HTTP/{version} 200")), "{head}");
@@ -55,12 +59,20 @@ async fn certificates_and_refusals() {
         let (body, rest) = refused.rsplit_once('\n').expect("two lines");
         assert_eq!(rest, "403 application/problem+json");
         let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        assert_eq!((&problem["status"], &problem["type"]), (&403.into(), &"tag:rangegate,2026:device-certificate".into()));
+        assert_eq!(
+            (&problem["status"], &problem["type"]),
+            (&403.into(), &"tag:rangegate,2026:device-certificate".into())
+        );
         let head = text(gate.curl().args([flag, "-I", url]).run().await);
         assert!(head.contains(" 403") && head.to_ascii_lowercase().contains("content-length: "), "{head}");
         let page = text(gate.curl().args([flag, "-H", "Accept: text/html", url]).run().await);
         assert!(page.starts_with("<!doctype html>") || page.starts_with("<!DOCTYPE html>"), "{page}");
     }
     let elsewhere = gate.curl().args(["https://elsewhere.example/"]).run().await;
-    assert_eq!(elsewhere.status.code(), Some(35), "a name it does not have: {}", String::from_utf8_lossy(&elsewhere.stderr));
+    assert_eq!(
+        elsewhere.status.code(),
+        Some(35),
+        "a name it does not have: {}",
+        String::from_utf8_lossy(&elsewhere.stderr)
+    );
 }

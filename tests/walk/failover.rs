@@ -44,7 +44,8 @@ async fn one_dead_address_of_two_is_not_noticed() {
     }
     let records = gate.audit_records(24).await;
     assert!(records.iter().any(|record| record["upstream"]["attempts"] == 2), "the dead one was tried");
-    let tries = |records: &[serde_json::Value]| records.iter().filter(|record| record["upstream"]["attempts"] == 2).count();
+    let tries =
+        |records: &[serde_json::Value]| records.iter().filter(|record| record["upstream"]["attempts"] == 2).count();
     assert!(tries(&records[..12]) <= 6 && tries(&records[12..]) <= 6, "and after three failures avoided");
     let (_, metrics) = gate.operations("/metrics").await;
     assert!(metrics.contains(&format!("rangegate_upstream_healthy{{origin=\"{}\"}} 0", dead.url())), "{metrics}");
@@ -95,7 +96,8 @@ async fn a_kept_connection_that_went_stale_costs_a_question_nothing() {
         }
     })
     .await;
-    let gate = Harness::builder().app(&app).settings(|settings| settings.workers = 1.try_into().expect("one")).start().await;
+    let gate =
+        Harness::builder().app(&app).settings(|settings| settings.workers = 1.try_into().expect("one")).start().await;
     for version in BOTH {
         let mut client = gate.dial().http(version).await;
         for turn in 0..5 {
@@ -135,7 +137,8 @@ async fn faults_of_upstreams_have_names() {
     let switching = Upstream::raw(|mut stream| async move {
         let mut piece = [0; 4096];
         let _ = stream.read(&mut piece).await;
-        let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await;
+        let _ =
+            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await;
     })
     .await;
     let not_h2 = Upstream::http1(|_| async { ok("") }).await;

@@ -16,12 +16,35 @@ async fn nobody_can_speak_in_the_gateways_name() {
     let gate = Harness::open(&app).await;
     let authorization = format!("Bearer {}", gate.token("ann@corp.example"));
     let forged = [
-        "rangegate-user", "rangegate_user", "rangegate.user", "rangegate-device", "rangegate-assertion",
-        "rangegate_assertion", "rangegate-request-id", "rangegate-anything", "x-forwarded-for", "x_forwarded_for",
-        "x.forwarded.for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-user", "x-forwarded-client-cert",
-        "forwarded", "x-real-ip", "x-real_ip", "true-client-ip", "remote-user", "remote_user", "x-remote-user",
-        "x-auth-request-email", "x-client-cert", "ssl-client-s-dn", "x-original-url", "x-rewrite-url",
-        "x-http-method-override", "proxy",
+        "rangegate-user",
+        "rangegate_user",
+        "rangegate.user",
+        "rangegate-device",
+        "rangegate-assertion",
+        "rangegate_assertion",
+        "rangegate-request-id",
+        "rangegate-anything",
+        "x-forwarded-for",
+        "x_forwarded_for",
+        "x.forwarded.for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-user",
+        "x-forwarded-client-cert",
+        "forwarded",
+        "x-real-ip",
+        "x-real_ip",
+        "true-client-ip",
+        "remote-user",
+        "remote_user",
+        "x-remote-user",
+        "x-auth-request-email",
+        "x-client-cert",
+        "ssl-client-s-dn",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-http-method-override",
+        "proxy",
     ];
     for version in BOTH {
         let mut fields: Vec<_> = forged.iter().map(|name| (*name, "forged")).collect();
@@ -74,7 +97,9 @@ async fn the_assertion_verifies_with_the_published_keys() {
     assert_eq!((&header["alg"], &key["crv"]), (&"ES256".into(), &"P-256".into()));
     let part = |name: &str| bytes(key[name].as_str().expect("a coordinate"));
     let point = [vec![4], part("x"), part("y")].concat();
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message.as_bytes(), &bytes(signature)).expect("signed");
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(message.as_bytes(), &bytes(signature))
+        .expect("signed");
 
     assert_eq!(claims["iss"], "https://gate.corp.example");
     assert_eq!(claims["sub"], "ann@corp.example");
@@ -109,10 +134,16 @@ async fn upstreams_get_the_path_that_was_decided() {
 async fn answers_lose_what_is_not_for_the_client() {
     let app = Upstream::http1(|_| async {
         let fields = [
-            ("rangegate-user", "spoofed"), ("alt-svc", "h3=\":443\""), ("connection", "x-hop"), ("x-hop", "1"),
-            ("x-app", "kept"), ("set-cookie", "a=1"), ("set-cookie", "b=2"),
+            ("rangegate-user", "spoofed"),
+            ("alt-svc", "h3=\":443\""),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("x-app", "kept"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
         ];
-        let response = fields.iter().fold(Response::builder(), |response, (name, value)| response.header(*name, *value));
+        let response =
+            fields.iter().fold(Response::builder(), |response, (name, value)| response.header(*name, *value));
         response.body(ok("x").into_body()).expect("a response")
     })
     .await;
@@ -159,7 +190,11 @@ async fn forwarders_are_believed_and_nobody_else() {
     let app = Upstream::plain().await;
     let gate = Harness::builder()
         .app(&app)
-        .policy("other", &crate::gateway::open_to_all("forwarded", "$app").replace("127.0.0.0/8", "198.51.100.0/24"), &[("app", &app)])
+        .policy(
+            "other",
+            &crate::gateway::open_to_all("forwarded", "$app").replace("127.0.0.0/8", "198.51.100.0/24"),
+            &[("app", &app)],
+        )
         .balanced()
         .listener("forwarder", |listener| listener.forwarders = vec!["127.0.0.0/8".parse().expect("a prefix")])
         .start()

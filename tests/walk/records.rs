@@ -90,7 +90,8 @@ async fn answers_and_refusals_are_recorded_once() {
         assert_eq!(gate.dial().sni("nobody.corp.example").http(version).await.get("/").await.status, 403);
     }
     for half in closed(gate, 10).await.chunks(5) {
-        let ends: Vec<_> = half.iter().map(|record| (record["end"].as_str(), record["response"]["status"].as_u64())).collect();
+        let ends: Vec<_> =
+            half.iter().map(|record| (record["end"].as_str(), record["response"]["status"].as_u64())).collect();
         assert_eq!(ends, [404, 200, 400, 200, 403].map(|status| (Some("complete"), Some(status))));
         assert_eq!((&half[3]["bytes"]["in"], &half[3]["bytes"]["out"]), (&100_000.into(), &6.into()));
         assert_eq!(half[0]["bytes"]["out"], "no such page".len());
@@ -113,7 +114,10 @@ async fn a_client_that_leaves_is_recorded_wherever_it_was() {
         let mut client = gate.dial().http(version).await;
         let breaker = client.breaker();
         let (sender, body) = channel();
-        let asked = tokio::spawn(async move { client.send(Request::post("/read").body(body).expect("a request")).await.map(drop) });
+        let asked =
+            tokio::spawn(
+                async move { client.send(Request::post("/read").body(body).expect("a request")).await.map(drop) },
+            );
         sender.send(data(vec![7; 1000])).await.expect("a reader");
         eventually("the upload has begun", || app.seen().len() > sent + 1).await;
         breaker.shutdown(Shutdown::Both).expect("an open socket");
@@ -132,7 +136,9 @@ async fn a_client_that_leaves_is_recorded_wherever_it_was() {
         assert_eq!(record["end"], "client-gone", "{record:#}");
         assert_eq!(record["decision"]["outcome"], "forward");
     }
-    let paths = |path: &str| records.iter().filter(|record| record["evidence"]["request"]["path"] == path).cloned().collect::<Vec<_>>();
+    let paths = |path: &str| {
+        records.iter().filter(|record| record["evidence"]["request"]["path"] == path).cloned().collect::<Vec<_>>()
+    };
     assert!(paths("/endless").iter().all(|record| record["bytes"]["out"].as_u64() > Some(1000)), "{records:#?}");
     assert!(paths("/read").iter().all(|record| record["bytes"]["in"] == 1000), "{:#?}", paths("/read"));
 }
@@ -164,7 +170,10 @@ async fn an_upstream_that_breaks_off_is_recorded_and_never_looks_whole() {
             let mut client = gate.dial().http(version).await;
             let response = client.send(get(path)).await.expect("an answer");
             assert_eq!(response.status(), 200);
-            assert!(crate::client::Answer::try_read(response).await.is_err(), "{version:?} {path}: it must not look whole");
+            assert!(
+                crate::client::Answer::try_read(response).await.is_err(),
+                "{version:?} {path}: it must not look whole"
+            );
         }
     }
     for half in closed(gate, 6).await.chunks(3) {
@@ -184,7 +193,10 @@ async fn an_upstream_that_cannot_be_asked_is_recorded() {
         assert_eq!(client.post("/", vec![7; 500_000]).await.status, 503, "with an upload that nobody reads");
     }
     for record in closed(gate, 4).await {
-        assert_eq!((&record["end"], &record["upstream"]["fault"]), (&"complete".into(), &"upstream-unreachable".into()));
+        assert_eq!(
+            (&record["end"], &record["upstream"]["fault"]),
+            (&"complete".into(), &"upstream-unreachable".into())
+        );
         assert_eq!(record["response"]["status"], 503);
     }
 }
@@ -217,7 +229,8 @@ async fn pipelined_and_broken_requests_are_recorded_each_once() {
     let gate = stage(&app).await;
     let mut tls = gate.dial().tls().await.expect("a handshake");
     let one = "GET / HTTP/1.1\r\nHost: app.corp.example\r\n\r\n";
-    let broken = "POST / HTTP/1.1\r\nHost: app.corp.example\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let broken =
+        "POST / HTTP/1.1\r\nHost: app.corp.example\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     tls.write_all(format!("{one}{one}{broken}{one}").as_bytes()).await.expect("sent");
     let mut answers = Vec::new();
     let _ = tls.read_to_end(&mut answers).await;
@@ -238,6 +251,14 @@ async fn a_denied_upload_is_answered_though_nobody_reads_it() {
         *upload.body_mut() = full(vec![7; 300_000]);
         assert_eq!(client.ask(upload).await.status, 403, "{version:?}");
     }
-    closed(gate, 2).await;
+    // A client that reads only when all is sent gets its answer too: nothing is reset away.
+    let mut stubborn = gate.dial().sni("nobody.corp.example").tls().await.expect("a handshake");
+    let head = "POST / HTTP/1.1\r\nHost: nobody.corp.example\r\nContent-Length: 3000000\r\n\r\n";
+    stubborn.write_all(head.as_bytes()).await.expect("sent");
+    stubborn.write_all(&vec![7; 3_000_000]).await.expect("sent");
+    let mut answer = Vec::new();
+    stubborn.read_to_end(&mut answer).await.expect("a farewell");
+    assert!(answer.starts_with(b"HTTP/1.1 403 "), "{}", String::from_utf8_lossy(&answer));
+    closed(gate, 3).await;
     assert!(app.seen().is_empty());
 }

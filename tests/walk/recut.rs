@@ -28,13 +28,15 @@ upstream = "$app"
 require = [{ id = "laptop", that = { device = { bound = true, class = "corporate" } } }]
 "#;
 
+type Writer = mpsc::Sender<std::io::Result<http_body::Frame<bytes::Bytes>>>;
+
 /// A running gateway with two WebSockets and two long answers open, all Ann's.
 struct Stage {
     gate: Harness,
     sockets: Vec<(Http, Socket, Client)>,
     streams: Vec<(Http, Incoming, Client)>,
     /// What the upstream writes the long answers with.
-    writers: Arc<Mutex<Vec<mpsc::Sender<std::io::Result<http_body::Frame<bytes::Bytes>>>>>>,
+    writers: Arc<Mutex<Vec<Writer>>>,
     chat: Upstream,
     app: Upstream,
 }
@@ -89,7 +91,7 @@ impl Stage {
     }
 
     /// Everything open is cut for this reason, which the log repeats.
-    async fn is_cut(mut self, reason: &str) -> (Harness, Upstream) {
+    async fn loses_everything(mut self, reason: &str) -> (Harness, Upstream) {
         for (version, socket, _) in &mut self.sockets {
             let Message::Close(Some(CloseFrame { code, reason: said })) = receive(socket).await else {
                 panic!("{version:?}: not a close frame");
@@ -106,8 +108,8 @@ impl Stage {
             assert_eq!(record["end"], format!("cut:{reason}"), "{record:#}");
             assert_eq!(record["decision"]["outcome"], "forward", "what was decided stands: {record:#}");
         }
-        let (_, metrics) = self.gate.operations("/metrics").await;
-        assert!(metrics.contains("rangegate_live_streams 0"), "{metrics}");
+        self.gate.metrics_show("rangegate_live_streams 0").await;
+        self.gate.metrics_show(&format!("rangegate_cuts_total{{reason=\"{reason}\"}} 4")).await;
         (self.gate, self.app)
     }
 }
@@ -123,7 +125,7 @@ async fn a_suspended_device_loses_what_it_has_open() {
     stage.gate.set_devices(&everybody("active")).await;
     stage.flow().await;
     stage.gate.set_devices(&everybody("suspended")).await;
-    stage.is_cut("device-status-other").await;
+    stage.loses_everything("device-status-other").await;
 }
 
 #[tokio::test]
@@ -132,18 +134,19 @@ async fn a_stricter_policy_cuts_and_another_does_not() {
     let upstreams = |stage: &Stage| [("app", stage.app.url()), ("chat", stage.chat.url())];
     let same = POLICY.replace("\"laptop\"", "\"the-laptop\"");
     let urls = upstreams(&stage);
-    let fill = |text: &str| urls.iter().fold(text.to_owned(), |text, (name, url)| text.replace(&format!("${name}"), url));
+    let fill =
+        |text: &str| urls.iter().fold(text.to_owned(), |text, (name, url)| text.replace(&format!("${name}"), url));
     stage.gate.set_policy("all", &fill(&same), &[]).await;
     stage.flow().await;
     stage.gate.set_policy("all", &fill(&POLICY.replace("class = \"corporate\"", "class = \"vault\"")), &[]).await;
-    stage.is_cut("device-class-other").await;
+    stage.loses_everything("device-class-other").await;
 }
 
 #[tokio::test]
 async fn the_emergency_switch_cuts_everything() {
     let stage = Stage::new(ann).await;
     stage.gate.set_emergency("deny").await;
-    let (gate, _app) = stage.is_cut("emergency-deny").await;
+    let (gate, _app) = stage.loses_everything("emergency-deny").await;
     let mut client = gate.dial().certificate(&PKI.ann).h2().await;
     let answer = client.get("/").await;
     assert_eq!(answer.status, 403);
@@ -161,13 +164,13 @@ async fn the_emergency_switch_cuts_everything() {
 async fn a_revoked_certificate_cuts() {
     let stage = Stage::new(ann).await;
     stage.gate.revoke(&[PKI.ann.serial]).await;
-    stage.is_cut("certificate-revoked").await;
+    stage.loses_everything("certificate-revoked").await;
 }
 
 #[tokio::test]
 async fn what_relied_on_a_token_ends_with_it() {
     let stage = Stage::new(|gate| gate.bound_token_until("ann@corp.example", &PKI.ann, Duration::from_secs(3))).await;
-    stage.is_cut("token-expired").await;
+    stage.loses_everything("token-expired").await;
 }
 
 #[tokio::test]
@@ -186,6 +189,10 @@ async fn what_is_still_waiting_for_its_upstream_is_cut_too() {
         gate.set_devices(&everybody("active")).await;
     }
     for record in gate.audit_records(2).await {
-        assert_eq!((&record["end"], &record["response"]["status"]), (&"cut:device-status-other".into(), &403.into()), "{record:#}");
+        assert_eq!(
+            (&record["end"], &record["response"]["status"]),
+            (&"cut:device-status-other".into(), &403.into()),
+            "{record:#}"
+        );
     }
 }

@@ -30,8 +30,13 @@ impl Load {
                         if renewing {
                             client = dial.clone().http(version).await;
                         }
-                        let answer = client.send(request(Method::GET, "/", &[])).await.map_err(|error| format!("{version:?}: {error:?}"))?;
-                        let answer = crate::client::Answer::try_read(answer).await.map_err(|error| format!("{version:?}: {error:?}"))?;
+                        let answer = client
+                            .send(request(Method::GET, "/", &[]))
+                            .await
+                            .map_err(|error| format!("{version:?}: {error:?}"))?;
+                        let answer = crate::client::Answer::try_read(answer)
+                            .await
+                            .map_err(|error| format!("{version:?}: {error:?}"))?;
                         if answer.status != 200 || answer.text() != "hello" {
                             return Err(format!("{version:?}: {answer:?}"));
                         }
@@ -53,7 +58,7 @@ impl Load {
         .await;
     }
 
-    async fn is_unharmed(self) -> usize {
+    async fn unharmed(self) -> usize {
         self.stop.store(true, Ordering::SeqCst);
         for task in self.tasks {
             task.await.expect("no panic").expect("every request is answered");
@@ -104,7 +109,10 @@ async fn everything_is_reloaded_and_not_a_request_fails() {
     let (_, metrics) = gate.operations("/metrics").await;
     for kind in ["policies", "devices", "certificates"] {
         for result in ["accepted", "rejected"] {
-            assert!(metrics.contains(&format!("rangegate_reloads_total{{kind=\"{kind}\",result=\"{result}\"}}")), "{kind} {result}: {metrics}");
+            assert!(
+                metrics.contains(&format!("rangegate_reloads_total{{kind=\"{kind}\",result=\"{result}\"}}")),
+                "{kind} {result}: {metrics}"
+            );
         }
     }
     assert_eq!(gate.operations("/readyz").await.0, 200);
@@ -112,11 +120,12 @@ async fn everything_is_reloaded_and_not_a_request_fails() {
     // All is well again.
     gate.set_policy("app", &text, &[("app", &app)]).await;
     load.goes_on().await;
-    let asked = load.is_unharmed().await;
+    let asked = load.unharmed().await;
     let lines = gate.stop().await;
     let records: Vec<_> = lines.iter().filter(|line| line["kind"] == "request").collect();
     assert_eq!(records.len(), asked);
-    let versions: std::collections::BTreeSet<_> = records.iter().map(|record| record["decision"]["policy"].to_string()).collect();
+    let versions: std::collections::BTreeSet<_> =
+        records.iter().map(|record| record["decision"]["policy"].to_string()).collect();
     assert_eq!(versions.len(), 2, "the first and the last policy are one");
     assert!(records.iter().all(|record| record["decision"]["outcome"] == "forward" && record["end"] == "complete"));
     for kind in ["policy-rejected", "source-rejected"] {
@@ -132,7 +141,10 @@ async fn a_change_is_noticed_without_being_told() {
     let mut client = gate.dial().certificate(&PKI.stranger).h2().await;
     assert_eq!(client.get("/").await.status, 403);
     let registry = std::fs::read_to_string(gate.path("devices.toml")).expect("a registry");
-    let stranger = format!("[[device]]\nid = \"new\"\nclass = \"personal\"\ncertificates = [\"{}\"]\n", fingerprint(&PKI.stranger));
+    let stranger = format!(
+        "[[device]]\nid = \"new\"\nclass = \"personal\"\ncertificates = [\"{}\"]\n",
+        fingerprint(&PKI.stranger)
+    );
     file(&gate.path(""), "devices.toml", registry + &stranger);
     gate.lines_where(1, |line| line["event"] == "reload" && line["detail"] == "devices").await;
     assert_eq!(client.get("/").await.status, 200);
@@ -153,4 +165,14 @@ async fn policy_files_come_and_go() {
     assert_eq!(client.get("/").await.status, 200);
     gate.reload("policies", || std::fs::remove_file(gate.path("policies/wiki.toml")).expect("a file")).await;
     assert_eq!(client.get("/").await.status, 403);
+}
+
+#[tokio::test]
+async fn what_changes_while_it_starts_is_noticed() {
+    let app = Upstream::plain().await;
+    let gate =
+        Harness::builder().app(&app).meanwhile(|directory| drop(file(directory, "devices.toml", ""))).start().await;
+    gate.lines_where(1, |line| line["event"] == "reload" && line["detail"] == "devices").await;
+    gate.dial().certificate(&PKI.ann).h2().await.get("/").await;
+    assert_eq!(gate.audit_record().await["evidence"]["device"], "absent");
 }

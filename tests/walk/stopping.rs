@@ -26,7 +26,8 @@ async fn what_is_under_way_finishes_and_what_idles_is_closed() {
         }
     })
     .await;
-    let mut gate = Harness::builder().app(&app).limits(|limits| limits.drain_timeout = Duration::from_secs(30)).start().await;
+    let mut gate =
+        Harness::builder().app(&app).limits(|limits| limits.drain_timeout = Duration::from_secs(30)).start().await;
     let mut idle = Vec::new();
     let mut busy = Vec::new();
     for version in BOTH {
@@ -66,7 +67,8 @@ async fn what_is_under_way_finishes_and_what_idles_is_closed() {
 #[tokio::test]
 async fn websockets_stay_until_the_deadline_and_are_told() {
     let app = chat().await;
-    let mut gate = Harness::builder().app(&app).limits(|limits| limits.drain_timeout = Duration::from_millis(700)).start().await;
+    let mut gate =
+        Harness::builder().app(&app).limits(|limits| limits.drain_timeout = Duration::from_millis(700)).start().await;
     let mut sockets = Vec::new();
     for version in BOTH {
         let mut client = gate.dial().certificate(&PKI.ann).http(version).await;
@@ -101,11 +103,16 @@ async fn answers_that_do_not_end_are_cut_at_the_deadline_and_recorded_so() {
             std::future::pending::<()>().await;
         }
         let (sender, body) = channel();
-        tokio::spawn(async move { while sender.send(data("more")).await.is_ok() { tokio::time::sleep(Duration::from_millis(20)).await } });
+        tokio::spawn(async move {
+            while sender.send(data("more")).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await
+            }
+        });
         Response::new(body)
     })
     .await;
-    let mut gate = Harness::builder().app(&app).limits(|limits| limits.drain_timeout = Duration::from_millis(200)).start().await;
+    let mut gate =
+        Harness::builder().app(&app).limits(|limits| limits.drain_timeout = Duration::from_millis(200)).start().await;
     let mut endless = Vec::new();
     let mut silent = Vec::new();
     for version in BOTH {
@@ -119,7 +126,14 @@ async fn answers_that_do_not_end_are_cut_at_the_deadline_and_recorded_so() {
     let begun = Instant::now();
     let stopping = gate.stopping();
     for (version, mut body, _client) in endless {
-        let end = async { loop { match body.frame().await { Some(Ok(_)) => {}, other => return other.is_some() } } };
+        let end = async {
+            loop {
+                match body.frame().await {
+                    Some(Ok(_)) => {}
+                    other => return other.is_some(),
+                }
+            }
+        };
         assert!(tokio::time::timeout(PATIENCE, end).await.expect("in time"), "{version:?}: it must not look whole");
     }
     for asked in silent {
@@ -146,7 +160,8 @@ async fn a_client_that_does_not_read_cannot_hold_up_the_end() {
     // An upload that never comes, too.
     let mut client = gate.dial().http(Http::One).await;
     let (_sender, body) = channel();
-    let upload = tokio::spawn(async move { client.send(Request::post("/").body(body).expect("a request")).await.map(drop) });
+    let upload =
+        tokio::spawn(async move { client.send(Request::post("/").body(body).expect("a request")).await.map(drop) });
     eventually("all three are under way", || app.seen().len() == 3).await;
     let begun = Instant::now();
     let lines = gate.stop().await;

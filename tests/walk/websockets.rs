@@ -85,7 +85,12 @@ pub async fn open(client: &mut Client, version: Http, path: &str, fields: &[(&st
     (WebSocketStream::from_raw_socket(stream, Role::Client, None).await, headers)
 }
 
-async fn open_raw(client: &mut Client, version: Http, path: &str, fields: &[(&str, &str)]) -> (TokioIo<Upgraded>, HeaderMap) {
+async fn open_raw(
+    client: &mut Client,
+    version: Http,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> (TokioIo<Upgraded>, HeaderMap) {
     let mut response = upgrade(client, version, path, fields).await;
     let expected = if version == Http::One { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::OK };
     assert_eq!(response.status(), expected, "{version:?} {:?}", response.headers());
@@ -106,10 +111,12 @@ pub async fn receive(socket: &mut Socket) -> Message {
 #[tokio::test]
 async fn messages_of_any_size_come_back() {
     let app = chat().await;
-    let gate = Harness::builder().app(&app).limits(|limits| limits.ping_interval = Duration::from_millis(5)).start().await;
+    let gate =
+        Harness::builder().app(&app).limits(|limits| limits.ping_interval = Duration::from_millis(5)).start().await;
     for version in BOTH {
         let mut client = gate.dial().certificate(&PKI.ann).http(version).await;
-        let (mut socket, headers) = open(&mut client, version, "/room?x=1", &[("origin", "https://app.corp.example")]).await;
+        let (mut socket, headers) =
+            open(&mut client, version, "/room?x=1", &[("origin", "https://app.corp.example")]).await;
         assert_eq!(headers.contains_key("sec-websocket-accept"), version == Http::One);
         assert_eq!(headers["rangegate-request-id"].len(), 26);
         for message in [Message::text("hello"), Message::text(""), Message::binary(vec![7; 1_000_000])] {
@@ -121,8 +128,7 @@ async fn messages_of_any_size_come_back() {
         assert_eq!(seen.header("origin"), "https://app.corp.example");
         assert_eq!(seen.header("rangegate-device"), "ann-laptop");
         assert_eq!((seen.header("connection"), seen.header("upgrade")), ("upgrade", "websocket"));
-        let (_, metrics) = gate.operations("/metrics").await;
-        assert!(metrics.contains("rangegate_live_streams 1"), "{metrics}");
+        gate.metrics_show("rangegate_live_streams 1").await;
         socket.close(None).await.expect("open");
         assert!(receive(&mut socket).await.is_close());
     }
@@ -206,7 +212,8 @@ async fn an_upstream_that_does_not_answer_is_a_bad_gateway() {
 #[tokio::test]
 async fn its_pings_time_the_end_that_holds_the_key() {
     let app = chat().await;
-    let gate = Harness::builder().app(&app).limits(|limits| limits.ping_interval = Duration::from_millis(10)).start().await;
+    let gate =
+        Harness::builder().app(&app).limits(|limits| limits.ping_interval = Duration::from_millis(10)).start().await;
     // HTTP/1.1 alone never times TLS; after a WebSocket of the same device it is known.
     let mut plain = gate.dial().certificate(&PKI.ann).h1().await;
     plain.get("/").await;
@@ -238,7 +245,9 @@ async fn its_pings_time_the_end_that_holds_the_key() {
         assert!(ping.is_ping(), "{ping:?}");
         socket.flush().await.expect("the pong goes out");
     }
-    let bobs = |line: &serde_json::Value| line["kind"] == "request" && line["evidence"]["device"]["known"]["id"] == "bob-laptop";
+    let bobs = |line: &serde_json::Value| {
+        line["kind"] == "request" && line["evidence"]["device"]["known"]["id"] == "bob-laptop"
+    };
     let begun = std::time::Instant::now();
     for asked in 1.. {
         client.get("/").await;
@@ -261,7 +270,7 @@ async fn whoever_leaves_the_other_end_learns_it() {
         socket.send(Message::text("x")).await.expect("open");
         receive(&mut socket).await;
         client.abort();
-        drop(socket);
+        drop((socket, client));
     }
     gate.audit_records(2).await;
     // The other way round: the upstream dies.
@@ -278,7 +287,11 @@ async fn whoever_leaves_the_other_end_learns_it() {
         .await;
         let lying = Harness::open(&raw).await;
         let mut client = lying.dial().http(version).await;
-        assert_eq!(upgrade(&mut client, version, "/room", &[]).await.status(), 502, "{version:?}: a 101 must prove that it read the key");
+        assert_eq!(
+            upgrade(&mut client, version, "/room", &[]).await.status(),
+            502,
+            "{version:?}: a 101 must prove that it read the key"
+        );
         assert_eq!(lying.audit_record().await["upstream"]["fault"], "upstream-protocol");
     }
     eventually("no live stream is left", || gate.lines_open() == 0).await;

@@ -86,7 +86,7 @@ pub const STORY: &[Act] = &[
             Scene {
                 who: "Ann's laptop, behind a relay",
                 way: Way::Relay { behind_ms: 170 },
-                expected: expected(Outcome::StepUp, 401, "no-relay", "login-too-old"),
+                expected: expected(Outcome::StepUp, 401, "no-relay", "relay-gap-above"),
                 ..USUAL
             },
             Scene {

@@ -33,8 +33,7 @@ fn step_up(with: &[Arc<str>], within_seconds: Option<u64>, context: &AnswerConte
         (true, Some(_)) => "More recent authentication is required",
         _ => "A different authentication level is required",
     };
-    let mut text =
-        format!("Bearer error=\"insufficient_user_authentication\", error_description=\"{description}\"");
+    let mut text = format!("Bearer error=\"insufficient_user_authentication\", error_description=\"{description}\"");
     let acr = acr_values(with, context);
     if !acr.is_empty() {
         let _ = write!(text, ", acr_values={}", quoted(&acr.join(" ")));

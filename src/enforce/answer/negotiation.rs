@@ -14,7 +14,9 @@ pub(super) fn wants_page(headers: &HeaderMap) -> bool {
                 html.learn(Precision::Exact, quality);
             } else if kind.eq_ignore_ascii_case("text/*") {
                 html.learn(Precision::Type, quality);
-            } else if kind.eq_ignore_ascii_case("application/problem+json") || kind.eq_ignore_ascii_case("application/json") {
+            } else if kind.eq_ignore_ascii_case("application/problem+json")
+                || kind.eq_ignore_ascii_case("application/json")
+            {
                 json.learn(Precision::Exact, quality);
             } else if kind.eq_ignore_ascii_case("application/*") {
                 json.learn(Precision::Type, quality);

@@ -104,8 +104,7 @@ fn evidence() -> Evidence {
 
 fn decision(resource: &str, policy: &str) -> Decision {
     let upstream = Origin { scheme: Scheme::Http, host: "10.0.4.7".into(), port: 80 };
-    let resource =
-        Resource { id: resource.into(), mode: Mode::Enforce, upstreams: Arc::new([upstream]), decoy: None };
+    let resource = Resource { id: resource.into(), mode: Mode::Enforce, upstreams: Arc::new([upstream]), decoy: None };
     Decision {
         policy: policy.into(),
         resource: Some(Arc::new(resource)),

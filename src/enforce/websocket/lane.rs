@@ -31,7 +31,11 @@ impl Lane {
         self.given == self.ready && self.frames.at_boundary()
     }
 
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
         while self.given < self.ready {
             let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer[self.given..self.ready]))?;
             if written == 0 {
@@ -48,7 +52,11 @@ impl Lane {
     }
 
     /// Reads behind what is held; zero bytes at the stream's end.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin)) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<io::Result<usize>> {
         let held = self.buffer.len();
         self.buffer.resize(BUFFER.max(held + 1024), 0);
         let mut space = ReadBuf::new(&mut self.buffer[held..]);

@@ -33,6 +33,8 @@ pub(super) struct Relay<C, U> {
     pings: VecDeque<([u8; 8], Option<Instant>)>,
     next_ping: Option<Instant>,
     active: Instant,
+    /// Since when the client has taken nothing of what waits for it, and how much it had taken until then.
+    untaken: Option<(Instant, u64)>,
     deadline: Option<Instant>,
     end: Option<(Ended, Option<u16>)>,
     phase: Phase,
@@ -68,6 +70,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
             // The first at once: many sockets live shorter than an interval.
             next_ping: settings.ping_interval.map(|_| now),
             active: now,
+            untaken: None,
             deadline: None,
             end: None,
             phase: Phase::Open,
@@ -116,7 +119,20 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
         let open = self.phase == Phase::Open;
         let ping = self.next_ping.filter(|_| open);
         let idle = self.settings.idle_timeout.filter(|_| open).map(|limit| self.active + limit);
-        [ping, idle, self.deadline].into_iter().flatten().min()
+        [ping, idle, self.deaf_at(), self.deadline].into_iter().flatten().min()
+    }
+
+    /// When a client that only talks has done so for too long.
+    fn deaf_at(&self) -> Option<Instant> {
+        let (since, _) = self.untaken.filter(|_| self.phase == Phase::Open)?;
+        Some(since + self.settings.idle_timeout?)
+    }
+
+    fn wait_for_client(&mut self) {
+        let taken = self.down.traffic().bytes + self.injected as u64;
+        if self.untaken.is_none_or(|(_, before)| before != taken) {
+            self.untaken = Some((Instant::now(), taken));
+        }
     }
 
     fn keep_time(&mut self) {
@@ -130,6 +146,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
         }
         if self.phase != Phase::Open {
             return;
+        }
+        if self.deaf_at().is_some_and(|at| now >= at) {
+            // It would not take a close frame either.
+            return self.finish(Ended::Idle, None);
         }
         if self.settings.idle_timeout.is_some_and(|limit| now >= self.active + limit) {
             self.close(Ended::Idle, &Closing { code: 1001, reason: Cow::Borrowed("idle for too long") });
@@ -181,12 +201,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
             return self.poll_inject(cx);
         }
         match self.down.poll_write(cx, &mut self.client) {
-            Poll::Pending => return false,
+            Poll::Pending => {
+                self.wait_for_client();
+                return false;
+            }
             Poll::Ready(Err(_)) => {
                 self.finish(Ended::Client, None);
                 return true;
             }
-            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Ok(())) => self.untaken = None,
         }
         if self.look_down() {
             return true;
@@ -247,9 +270,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
                     self.finish(Ended::Client, None);
                     return true;
                 }
-                Poll::Pending => return false,
+                Poll::Pending => {
+                    self.wait_for_client();
+                    return false;
+                }
             }
         }
+        self.untaken = None;
         self.inject = Vec::new();
         self.injected = 0;
         self.down.unflushed = true;
@@ -322,7 +349,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
                 }
                 Next::Violation => {
                     self.up.buffer.truncate(self.up.ready);
-                    self.close(Ended::ClientViolation, &Closing { code: 1002, reason: Cow::Borrowed("protocol error") });
+                    self.close(
+                        Ended::ClientViolation,
+                        &Closing { code: 1002, reason: Cow::Borrowed("protocol error") },
+                    );
                     return;
                 }
             }

@@ -273,7 +273,12 @@ impl Framing {
     }
 
     /// The next line of the unit, without its CRLF; None when it has not come yet.
-    fn next_line(&mut self, rest: &[u8], limit: usize, too_long: Malformed) -> Result<Option<(usize, usize)>, Malformed> {
+    fn next_line(
+        &mut self,
+        rest: &[u8],
+        limit: usize,
+        too_long: Malformed,
+    ) -> Result<Option<(usize, usize)>, Malformed> {
         let found = find_control(rest, self.searched);
         self.searched = found.unwrap_or(rest.len());
         if self.searched > limit {
@@ -369,7 +374,9 @@ mod tests {
 
     #[test]
     fn each_violation_has_its_name() {
-        use Malformed::{AmbiguousFraming, ControlByte, HeaderInvalid, HeadersTooLarge, Method, PathEncoding, Syntax, TargetForm};
+        use Malformed::{
+            AmbiguousFraming, ControlByte, HeaderInvalid, HeadersTooLarge, Method, PathEncoding, Syntax, TargetForm,
+        };
         let in_chunks = |rest: &str| format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
         let fields = |rest: &str| format!("POST / HTTP/1.1\r\n{rest}\r\n\r\n");
         for (stream, why) in [
@@ -485,9 +492,27 @@ mod tests {
 
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop::sample::select(vec![
-            "GET / HTTP/1.1\r\n", "POST /a HTTP/1.1\r\n", "PUT / HTTP/1.0\r\n", "Host: a\r\n", "Content-Length: 3\r\n",
-            "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "Upgrade: websocket\r\n", "\r\n", "\r\n\r\n", "abc", "3\r\nabc\r\n",
-            "0\r\n\r\n", "0\r\nx: y\r\n\r\n", "x: y\r\n", "\n", "\r", "\0", " ", ":", "1;a=b\r\nx\r\n",
+            "GET / HTTP/1.1\r\n",
+            "POST /a HTTP/1.1\r\n",
+            "PUT / HTTP/1.0\r\n",
+            "Host: a\r\n",
+            "Content-Length: 3\r\n",
+            "Content-Length: 0\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Upgrade: websocket\r\n",
+            "\r\n",
+            "\r\n\r\n",
+            "abc",
+            "3\r\nabc\r\n",
+            "0\r\n\r\n",
+            "0\r\nx: y\r\n\r\n",
+            "x: y\r\n",
+            "\n",
+            "\r",
+            "\0",
+            " ",
+            ":",
+            "1;a=b\r\nx\r\n",
         ]);
         proptest::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat().into_bytes())
     }

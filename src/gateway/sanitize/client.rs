@@ -165,7 +165,9 @@ mod tests {
         for line in ["", ",", "1.1.1.1,", "unknown", "1.1.1.1 2.2.2.2", "1.1.1", "1.1.1.1:x"] {
             assert_eq!(ask(BALANCER, &[("x-forwarded-for", line)]), unknown, "{line}");
         }
-        for line in ["", "for=unknown", "for=_x", "by=1.1.1.1", "for=1.1.1.1;for=2.2.2.2", "for=\"1.1.1.1", "for=\"1.1.1.1\\\""] {
+        for line in
+            ["", "for=unknown", "for=_x", "by=1.1.1.1", "for=1.1.1.1;for=2.2.2.2", "for=\"1.1.1.1", "for=\"1.1.1.1\\\""]
+        {
             assert_eq!(ask(BALANCER, &[("forwarded", line)]), unknown, "{line}");
         }
         let long = ["10.0.0.1"; HOPS + 1].join(",");

@@ -89,7 +89,11 @@ fn authorities(paths: &[PathBuf], faults: &mut Vec<FileFault>) -> RootCertStore 
         if let Err(problem) = add_authorities(path, &mut roots) {
             faults.push(fault(path, problem, "expected a PEM file of CA certificates"));
         } else if roots.len() == before {
-            faults.push(fault(path, "no certificate in this file".to_owned(), "expected a PEM file of CA certificates"));
+            faults.push(fault(
+                path,
+                "no certificate in this file".to_owned(),
+                "expected a PEM file of CA certificates",
+            ));
         }
     }
     roots

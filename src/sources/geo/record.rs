@@ -64,7 +64,13 @@ fn nested(found: &Found<'_>) -> Place {
 fn flat(found: &Found<'_>, code: Fact<Arc<str>>) -> Place {
     let city = text(found, &path!["city"]);
     let coordinates = of_a_city(&city, coordinates(found, &path!["latitude"], &path!["longitude"]));
-    Place { country: code.and_then(country), region: text(found, &path!["state1"]), city, coordinates, built: Fact::Absent }
+    Place {
+        country: code.and_then(country),
+        region: text(found, &path!["state1"]),
+        city,
+        coordinates,
+        built: Fact::Absent,
+    }
 }
 
 /// A record that names no city has the middle of a country or region for coordinates. That is no place to measure to:

@@ -52,12 +52,7 @@ impl KeySet {
         if keys.is_empty() {
             return Err(SetFault::NoneUsable(offered));
         }
-        Ok(Self {
-            generation: next_generation(),
-            content: Digest::of(document),
-            skipped: offered - keys.len(),
-            keys,
-        })
+        Ok(Self { generation: next_generation(), content: Digest::of(document), skipped: offered - keys.len(), keys })
     }
 
     /// Differs between any two sets of this process.
@@ -136,9 +131,7 @@ fn suits(algorithm: Algorithm, kind: &AlgorithmParameters) -> bool {
             Algorithm::ES384 => key.curve == EllipticCurve::P384,
             _ => false,
         },
-        AlgorithmParameters::OctetKeyPair(key) => {
-            algorithm == Algorithm::EdDSA && key.curve == EllipticCurve::Ed25519
-        }
+        AlgorithmParameters::OctetKeyPair(key) => algorithm == Algorithm::EdDSA && key.curve == EllipticCurve::Ed25519,
         _ => false,
     }
 }

@@ -43,7 +43,8 @@ const LARGEST_FILE: u64 = 64 << 20;
 /// Faults told of one file; what is behind them is told once these are mended.
 const FAULTS_TOLD: usize = 20;
 
-const FORM: &str = "write one prefix (`192.0.2.0/24`, `2001:db8::/32`), address or autonomous system (`AS64500`) a line";
+const FORM: &str =
+    "write one prefix (`192.0.2.0/24`, `2001:db8::/32`), address or autonomous system (`AS64500`) a line";
 
 impl Set {
     /// Reads a file; all its faults at once. A file that names nothing is a fault: an emptied block list would let
@@ -120,7 +121,10 @@ impl Set {
             let asn = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u32>().ok()).flatten();
             let asn = asn.filter(|&asn| asn != 0);
             self.asns.push(asn.ok_or_else(|| {
-                (format!("`{}` is not an autonomous system", shown(entry)), "write `AS` and a number from 1 to 4294967295")
+                (
+                    format!("`{}` is not an autonomous system", shown(entry)),
+                    "write `AS` and a number from 1 to 4294967295",
+                )
             })?);
             return Ok(());
         }
@@ -193,7 +197,8 @@ mod tests {
 
     #[test]
     fn prefixes_addresses_and_autonomous_systems() {
-        let set = parse("# hosting\n198.51.100.0/25\n 203.0.113.7 # one\r\n\n2001:db8::/32\nAS64500\nas64501\n").unwrap();
+        let set =
+            parse("# hosting\n198.51.100.0/25\n 203.0.113.7 # one\r\n\n2001:db8::/32\nAS64500\nas64501\n").unwrap();
         for (address, listed) in [
             ("198.51.100.0", true),
             ("198.51.100.127", true),
@@ -223,8 +228,10 @@ mod tests {
 
     #[test]
     fn all_faults_at_once_with_their_lines() {
-        let faults = parse("198.51.100.0/24\nexample.com\n10.0.0.1/8\nAS\nAS0\nAS4294967296\n192.0.2.0/33\n::ffff:192.0.2.0/120\n")
-            .unwrap_err();
+        let faults = parse(
+            "198.51.100.0/24\nexample.com\n10.0.0.1/8\nAS\nAS0\nAS4294967296\n192.0.2.0/33\n::ffff:192.0.2.0/120\n",
+        )
+        .unwrap_err();
         let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
@@ -259,7 +266,8 @@ mod tests {
 
     #[test]
     fn neighbours_and_nested_networks_become_one_range() {
-        let set = parse("192.0.2.128/25\n192.0.2.0/25\n192.0.2.7\n0.0.0.0/1\n::/0\nffff::/16\n255.255.255.255").unwrap();
+        let set =
+            parse("192.0.2.128/25\n192.0.2.0/25\n192.0.2.7\n0.0.0.0/1\n::/0\nffff::/16\n255.255.255.255").unwrap();
         assert_eq!((set.v4.len(), set.v6.len()), (3, 1));
         assert_eq!(has(&set, "255.255.255.255", &Fact::Absent), Fact::Known(true));
         assert_eq!(has(&set, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", &Fact::Absent), Fact::Known(true));

@@ -55,7 +55,13 @@ impl From<Fault> for Refused {
 
 impl Issuer {
     /// `index` is this issuer's place among all, for the refusals that ask for keys.
-    pub(super) fn verify(&self, index: usize, header: &Header, token: &str, now: Moment) -> Result<Remembered, Refused> {
+    pub(super) fn verify(
+        &self,
+        index: usize,
+        header: &Header,
+        token: &str,
+        now: Moment,
+    ) -> Result<Remembered, Refused> {
         if !self.accepts_type(header.typ.as_deref()) {
             return Err(Fault::TokenType.into());
         }
