@@ -35,8 +35,9 @@ struct Options {
 /// What a decision may take, in nanoseconds, at every size.
 const CEILING_NS: f64 = 1_000.0;
 
-/// Flat: the largest set costs at most this many times the smallest. Caches are allowed to show.
-const FLAT: f64 = 2.0;
+/// Flat: the same request costs at most this many times as much in the largest set as in the smallest. Requests spread
+/// over a large set find less of it in the caches, which is the machine's doing and has a column of its own.
+const FLAT: f64 = 1.5;
 
 /// One measurement is as many decisions as fill this.
 const BATCH: Duration = Duration::from_millis(2);
@@ -72,18 +73,29 @@ fn run(options: &Options) -> Result<bool> {
 }
 
 fn table(options: &Options, growing: Growing, what: &str) -> Result<bool> {
-    let mut table = Table::new(&[what, "rangegate", "cedar", "cedar, told which apply", "cedar / rangegate"]);
-    let mut medians = Vec::new();
-    for size in [1, 10, 100, 1_000, 10_000].into_iter().filter(|size| *size <= options.largest) {
+    let mut table = Table::new(&[
+        what,
+        "rangegate, one request",
+        "spread",
+        "cedar, spread",
+        "told which apply",
+        "cedar / rangegate",
+    ]);
+    let (mut same, mut slowest) = (Vec::new(), 0.0_f64);
+    for size in [1, 10, 100, 1_000, 10_000].into_iter().filter(|size| *size <= options.largest.max(1)) {
         eprintln!("  {size} {what} …");
         let scenario = Scenario { growing, size };
         let (ours, cedar) = (Ours::build(&scenario)?, Cedar::build(&scenario)?);
-        let engines: [&dyn Fn(usize); 3] =
-            [&|turn| ours.decide(turn), &|turn| cedar.decide(turn), &|turn| cedar.decide_own(turn)];
-        let [ours, whole, own] = measure(options.rounds, engines)?;
-        medians.push(ours.median);
+        let engines: [&dyn Fn(usize); 4] =
+            [&|_| ours.decide(0), &|turn| ours.decide(turn), &|turn| cedar.decide(turn), &|turn| {
+                cedar.decide_own(turn)
+            }];
+        let [one, ours, whole, own] = measure(options.rounds, engines)?;
+        same.push(one.median);
+        slowest = slowest.max(ours.median);
         table.row([
             size.to_string(),
+            format!("{one:.0}"),
             format!("{ours:.0}"),
             format!("{whole:.0}"),
             format!("{own:.0}"),
@@ -91,14 +103,10 @@ fn table(options: &Options, growing: Growing, what: &str) -> Result<bool> {
         ]);
     }
     println!("{table}");
-    let spread = Spread::of(medians.iter().copied()).ok_or("no sizes")?;
-    let growth = medians.last().copied().unwrap_or(f64::NAN) / medians[0];
-    let (fast, flat) = (spread.max < CEILING_NS, growth <= FLAT);
-    println!(
-        "  below a microsecond: {}; flat: {} ({growth:.2} × from the smallest set to the largest)\n",
-        met(fast),
-        met(flat)
-    );
+    let growth = same[same.len() - 1] / same[0];
+    let (fast, flat) = (slowest < CEILING_NS, growth <= FLAT);
+    println!("  below a microsecond at every size: {} ({slowest:.0} ns)", met(fast));
+    println!("  flat: {} (one request, largest set / smallest: {growth:.2})\n", met(flat));
     Ok(fast && flat)
 }
 
@@ -107,16 +115,16 @@ fn met(good: bool) -> &'static str {
 }
 
 /// Nanoseconds a decision, the engines in turn.
-fn measure(rounds: u32, engines: [&dyn Fn(usize); 3]) -> Result<[Spread; 3]> {
+fn measure<const N: usize>(rounds: u32, engines: [&dyn Fn(usize); N]) -> Result<[Spread; N]> {
     let batches = engines.map(batch);
-    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    let mut times = [const { Vec::new() }; N];
     for _ in 0..rounds {
         for ((engine, &batch), times) in engines.iter().zip(&batches).zip(&mut times) {
             times.push(time(*engine, batch).as_nanos() as f64 / batch as f64);
         }
     }
-    let [ours, whole, own] = times.map(Spread::of);
-    Ok([ours.ok_or("no rounds")?, whole.ok_or("no rounds")?, own.ok_or("no rounds")?])
+    let spreads: Vec<Spread> = times.into_iter().filter_map(Spread::of).collect();
+    spreads.try_into().map_err(|_| "no rounds".into())
 }
 
 /// How many decisions fill a batch; finding out warms the engine up.
