@@ -155,7 +155,9 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
         for (peer, threads) in peers.iter().zip(measured.threads) {
             for (thread, costs) in threads {
                 let cost = Spread::of(costs).ok_or("no rounds")?;
-                by_thread.row([format!("{}: {}, {thread}", row.what, peer.name), format!("{cost:.1}")]);
+                if cost.max >= 0.1 {
+                    by_thread.row([format!("{}: {}, {thread}", row.what, peer.name), format!("{cost:.1}")]);
+                }
             }
         }
         table.row([
