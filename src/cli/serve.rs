@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 const EXAMPLES: &str = "\
 Signals:
-  SIGHUP   read configuration, policies, certificates and databases again
+  SIGHUP   read policies, certificates, registry, lists and databases again (the configuration itself: restart)
   SIGTERM  take no new connections, finish what runs, then exit
 
 Example:
