@@ -71,7 +71,10 @@ impl ConnectionTiming {
 
     /// The minima, if they are better than those last asked for: then the device's record should hear of them.
     pub fn improvement(&self, measured: &Measured) -> Option<Minima> {
-        let minima = measured.minima();
+        // What may have been acknowledged early is not remembered of the device.
+        let earned = |timing: &&TlsTiming| timing.source != TlsSource::Http2Settings;
+        let tls = measured.tls.known().filter(earned).map(|timing| timing.minimum);
+        let minima = Minima { tls, ..measured.minima() };
         let improved = |rtt: Option<Rtt>, recorded: &AtomicU32| {
             rtt.is_some_and(|rtt| rtt.as_micros() < recorded.fetch_min(rtt.as_micros(), Relaxed))
         };
@@ -446,5 +449,17 @@ mod tests {
     #[test]
     fn a_sample_that_never_comes_is_not_waited_for_longer_than_told() {
         assert_eq!(block_on(TlsSamples::default().first(Duration::from_millis(1))), NO_TLS);
+    }
+
+    #[test]
+    fn what_could_be_acknowledged_early_is_not_remembered_of_the_device() {
+        let connection = crate::state::timings::Timings::new(Default::default()).connection();
+        let timing = ConnectionTiming::new(connection, TcpSamples::forwarded());
+        let measured = |source| Measured {
+            tcp: Fact::Unavailable(Fault::BehindForwarder),
+            tls: Fact::Known(TlsTiming { minimum: ms(5), samples: 1, source }),
+        };
+        assert_eq!(timing.improvement(&measured(TlsSource::Http2Settings)), None);
+        assert_eq!(timing.improvement(&measured(TlsSource::Http2Ping)), Some(Minima { tcp: None, tls: Some(ms(5)) }));
     }
 }
