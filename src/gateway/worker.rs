@@ -86,7 +86,8 @@ impl Worker {
         }
         self.live.each(|decided, connected| self.shared.sources.learn(&decided.evidence, connected, now));
         let policy = self.shared.policies.current();
-        self.enforcer.pool.retain(|origin| policy.origins().contains(origin), std::time::Instant::now());
+        let used = policy.origins();
+        self.enforcer.pool.retain(|origin| used.contains(origin), std::time::Instant::now());
     }
 
     /// The drain is over.
