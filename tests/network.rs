@@ -399,10 +399,9 @@ fn a_list_that_breaks_or_empties_keeps_its_last_good_content() {
 fn networks(files: &Files) -> Networks {
     let places = vec![files.put("places.mmdb", &demo::places())];
     let asns = vec![files.put("asns.mmdb", &demo::asns())];
-    Networks {
-        geo: Geo::load(&GeoSettings { places, asns, max_age: Some(Duration::from_secs(365 * 86_400)) }),
-        lists: Lists::load(&[list("hosting", files.put("hosting", b"AS64505\n"))]),
-    }
+    let geo = Geo::load(&GeoSettings { places, asns, max_age: Some(Duration::from_secs(365 * 86_400)) });
+    let lists = Lists::load(&[list("hosting", files.put("hosting", b"AS64505\n"))]);
+    Networks::new(geo.into(), lists.into())
 }
 
 const DEMO_NOW: Moment = Moment(demo::BUILT_SECONDS as i64 * 1000);
@@ -539,17 +538,16 @@ fn the_demo_geography_is_what_the_generator_makes() {
 fn the_demo_geography_and_lists_are_read_without_a_fault() {
     let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let (geo, lists) = (policies.join("geo"), policies.join("lists"));
-    let networks = Networks {
-        geo: Geo::load(&GeoSettings {
-            places: vec![geo.join("places.mmdb")],
-            asns: vec![geo.join("asns.mmdb")],
-            max_age: None,
-        }),
-        lists: Lists::load(&[
-            list("hosting", lists.join("hosting.txt")),
-            list("anonymizers", lists.join("anonymizers.txt")),
-        ]),
-    };
+    let geo = Geo::load(&GeoSettings {
+        places: vec![geo.join("places.mmdb")],
+        asns: vec![geo.join("asns.mmdb")],
+        max_age: None,
+    });
+    let lists = Lists::load(&[
+        list("hosting", lists.join("hosting.txt")),
+        list("anonymizers", lists.join("anonymizers.txt")),
+    ]);
+    let networks = Networks::new(geo.into(), lists.into());
     let on_list =
         |address, name| networks.locate(ip("127.0.0.1"), Some(ip(address)), Via::ProxyProtocol, DEMO_NOW).on_list(name);
     for row in demo::ROWS {

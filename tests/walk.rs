@@ -29,6 +29,8 @@ mod stopping;
 mod failover;
 #[path = "walk/reloading.rs"]
 mod reloading;
+#[path = "walk/reconfiguring.rs"]
+mod reconfiguring;
 #[path = "walk/crowds.rs"]
 mod crowds;
 #[path = "walk/curl.rs"]

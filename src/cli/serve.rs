@@ -2,14 +2,15 @@
 
 use super::{ConfigArg, Exit, Terminal, log};
 use crate::config::Config;
-use crate::gateway::{Gateway, Running, StartFault};
+use crate::gateway::{ConfigurationFile, Gateway, Running, Settings, StartFault};
 use clap::Args;
 use sd_notify::NotifyState;
+use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 
 const EXAMPLES: &str = "\
 Signals:
-  SIGHUP   read policies, certificates, registry, lists and databases again (the configuration itself: restart)
+  SIGHUP   read the configuration and all files that it names again
   SIGTERM  take no new connections, finish what runs, then exit
 
 Example:
@@ -32,6 +33,8 @@ pub fn run(args: &ServeArgs, terminal: &mut Terminal) -> Exit {
     if let Err(why) = log::start(&args.log) {
         return terminal.refuse(Exit::Usage, &why);
     }
+    let path = args.config.config.clone();
+    let file = ConfigurationFile::new(path.clone(), move || reread(&path));
     let config = match Config::load(&args.config.config) {
         Ok(config) => config,
         Err(report) => {
@@ -46,10 +49,19 @@ pub fn run(args: &ServeArgs, terminal: &mut Terminal) -> Exit {
     };
     // From here on the log speaks; standard output is for whoever asked a question.
     terminal.flush();
-    match attend(prepared) {
+    match attend(prepared.following(file)) {
         Ok(()) => Exit::Ok,
         Err(why) => terminal.refuse(Exit::CannotRun, &why.to_string()),
     }
+}
+
+/// The settings as they are in the file now.
+fn reread(path: &Path) -> Result<Settings, String> {
+    let config = Config::load(path).map_err(|report| report.render(false).trim_end().to_owned())?;
+    if !config.warnings.diagnostics.is_empty() {
+        tracing::warn!("in the new configuration:\n{}", config.warnings.render(false).trim_end());
+    }
+    Ok(config.settings)
 }
 
 /// What the operator must mend: a file, or the machine.

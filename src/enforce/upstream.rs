@@ -56,7 +56,7 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 pub struct Upstreams {
     default: Arc<dial::Client>,
     by_origin: HashMap<String, Arc<dial::Client>>,
-    health: Health,
+    health: Arc<Health>,
 }
 
 impl Upstreams {
@@ -69,7 +69,19 @@ impl Upstreams {
         for (origin, settings) in exceptions {
             by_origin.insert(origin.clone(), Arc::new(dial::Client::load(settings)?));
         }
-        Ok(Self { default: Arc::new(dial::Client::load(default)?), by_origin, health: Health::default() })
+        Ok(Self { default: Arc::new(dial::Client::load(default)?), by_origin, health: Arc::default() })
+    }
+
+    /// For a new configuration: keeps what is known of the origins' health.
+    ///
+    /// # Errors
+    /// As for `load`.
+    pub fn succeed(
+        &self,
+        default: &UpstreamSettings,
+        exceptions: &[(String, UpstreamSettings)],
+    ) -> Result<Self, dial::ClientFault> {
+        Ok(Self { health: Arc::clone(&self.health), ..Self::load(default, exceptions)? })
     }
 
     pub fn health(&self) -> &Health {

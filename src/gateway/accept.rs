@@ -3,13 +3,13 @@
 use super::admission::Full;
 use super::clock;
 use super::connection::{Connection, Greeting};
+use super::core::Core;
 use super::drain::{Phase, Signal, reached};
 use super::guard::GuardState;
 use super::listener::Listener;
 use super::proxy_protocol::{self, Proxied};
 use super::serve;
 use super::socket::Socket;
-use super::worker::Worker;
 use crate::audit::ConnectionFault;
 use crate::evidence::Fact;
 use crate::sources::certificate::Refusal;
@@ -26,7 +26,7 @@ use tokio_rustls::server::TlsStream;
 const AFTER_EXHAUSTION: Duration = Duration::from_millis(50);
 
 /// Accepts on this core until the gateway drains.
-pub async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListener, mut signal: Signal) {
+pub async fn accept(core: Arc<Core>, listener: Arc<Listener>, socket: TcpListener, mut signal: Signal) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -34,7 +34,7 @@ pub async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpLis
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => admit(&worker, &listener, stream, peer, &signal),
+            Ok((stream, peer)) => admit(&core, &listener, stream, peer, &signal),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(listener = &*listener.name, %error, "cannot accept");
@@ -49,7 +49,8 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn admit(worker: &Arc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: SocketAddr, signal: &Signal) {
+fn admit(core: &Arc<Core>, listener: &Arc<Listener>, stream: TcpStream, peer: SocketAddr, signal: &Signal) {
+    let worker = core.worker();
     let balancer = listener.speaks_proxy_protocol(peer.ip());
     // The kernel timed the SYN-ACK: read it before anything else moves the estimate.
     let tcp = if balancer { TcpSamples::forwarded() } else { TcpSamples::accepted(&stream, false) };
@@ -60,7 +61,7 @@ fn admit(worker: &Arc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer
             let socket = Socket::new(stream, slot, worker.shared.limits.idle_timeout);
             socket.send_at_once();
             let arrived = Arrived { peer, tcp, socket, signal: signal.clone() };
-            tokio::spawn(greet(Arc::clone(worker), Arc::clone(listener), arrived));
+            tokio::spawn(greet(Arc::clone(core), Arc::clone(listener), arrived));
         }
         Err(full) => {
             let fault = match full {
@@ -80,10 +81,11 @@ struct Arrived {
 }
 
 /// The handshake, in a task of its own that is gone when the connection is served.
-async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, arrived: Arrived) {
+async fn greet(core: Arc<Core>, listener: Arc<Listener>, arrived: Arrived) {
     let Arrived { peer, tcp, socket, signal } = arrived;
-    let limit = worker.shared.limits.handshake_timeout;
+    let limit = core.shared().limits.handshake_timeout;
     let greeted = tokio::time::timeout(limit, shake_hands(&listener, socket, peer)).await;
+    let worker = core.worker();
     let (tls, proxied) = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(None)) => return,
@@ -96,8 +98,8 @@ async fn greet(worker: Arc<Worker>, listener: Arc<Listener>, arrived: Arrived) {
     let sources = &worker.shared.sources;
     let connection = Arc::new(Connection::new(&listener, sources, greeting, &tls, guard.clone(), clock::now()));
     match guard {
-        Some(guard) => tokio::spawn(serve::http1(worker, connection, guard, tls, signal)),
-        None => tokio::spawn(serve::http2(worker, connection, tls, signal)),
+        Some(guard) => tokio::spawn(serve::http1(core, connection, guard, tls, signal)),
+        None => tokio::spawn(serve::http2(core, connection, tls, signal)),
     };
 }
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Admission {
     total: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
-    limit: usize,
-    limit_per_address: usize,
+    limit: AtomicUsize,
+    limit_per_address: AtomicUsize,
 }
 
 /// A place in the count, given back on drop.
@@ -29,12 +29,23 @@ pub enum Full {
 
 impl Admission {
     pub fn new(limit: usize, limit_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { total: AtomicUsize::new(0), by_address: Mutex::default(), limit, limit_per_address })
+        Arc::new(Self {
+            total: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+            limit: limit.into(),
+            limit_per_address: limit_per_address.into(),
+        })
+    }
+
+    /// New limits, for connections to come: those that are open stay open.
+    pub fn limit(&self, limit: usize, limit_per_address: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.limit_per_address.store(limit_per_address, Ordering::Relaxed);
     }
 
     /// IPv6 clients are counted by /64, the least a subscriber is given. Without an address only the total counts.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Slot, Full> {
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.limit {
+        if self.total.fetch_add(1, Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Total);
         }
@@ -42,7 +53,7 @@ impl Admission {
         let Some(address) = address.map(by_subscriber) else { return Ok(slot(None)) };
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = by_address.entry(address).or_default();
-        if *count >= self.limit_per_address {
+        if *count >= self.limit_per_address.load(Ordering::Relaxed) {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Address);
         }
@@ -94,6 +105,8 @@ mod tests {
         drop(a);
         assert!(admission.admit(Some(here)).is_ok());
         assert_eq!(admission.total(), 2, "a slot dropped at once is given back");
+        admission.limit(2, 2);
+        assert_eq!(admission.admit(Some([127, 0, 0, 3].into())).unwrap_err(), Full::Total);
     }
 
     #[test]

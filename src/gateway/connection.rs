@@ -4,7 +4,7 @@ use super::guard::GuardState;
 use super::listener::Listener;
 use super::proxy_protocol::Proxied;
 use super::sanitize::{Arrival, client};
-use super::settings::Limits;
+use super::settings::{Limits, ListenerSettings};
 use super::socket::Socket;
 use crate::audit;
 use crate::enforce::headers::ClientValues;
@@ -26,6 +26,8 @@ pub struct Connection {
     pub listener: Arc<Listener>,
     pub facts: Arc<audit::Connection>,
     pub connected: Arc<Connected>,
+    /// The listener's when the connection came.
+    settings: Arc<ListenerSettings>,
     peer: SocketAddr,
     proxied: Option<Proxied>,
     sni: Option<Arc<str>>,
@@ -60,8 +62,8 @@ impl Connection {
         let (_, session) = tls.get_ref();
         let sni: Option<Arc<str>> = session.server_name().map(|name| name.to_ascii_lowercase().into());
         let http2 = session.alpn_protocol() == Some(b"h2");
-        let client =
-            client::client_address(peer.ip(), proxied.as_ref(), &listener.settings.forwarders, &HeaderMap::new());
+        let settings = listener.settings.load_full();
+        let client = client::client_address(peer.ip(), proxied.as_ref(), &settings.forwarders, &HeaderMap::new());
         let address = client.address.known().copied();
         let facts = Arc::new(audit::Connection {
             listener: Arc::clone(&listener.name),
@@ -89,6 +91,7 @@ impl Connection {
                 Via::Direct | Via::ProxyProtocol => address.map(ClientValues::new),
             },
             listener: Arc::clone(listener),
+            settings,
             peer,
             proxied,
             sni,
@@ -106,7 +109,7 @@ impl Connection {
             sni: self.sni.as_deref(),
             peer: self.peer.ip(),
             proxied: self.proxied.as_ref(),
-            forwarders: &self.listener.settings.forwarders,
+            forwarders: &self.settings.forwarders,
             violation: self.guard.as_ref().and_then(|guard| guard.next_head()),
             header_count: limits.header_count,
             header_bytes: limits.header_bytes as usize,

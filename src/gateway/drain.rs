@@ -18,7 +18,7 @@ pub enum Phase {
 pub const FAREWELL: Duration = Duration::from_millis(1500);
 
 /// The gateway's end of the signal.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Drain(watch::Sender<Phase>);
 
 /// What connections and workers listen to.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Listener {
     pub name: Arc<str>,
-    pub settings: ListenerSettings,
+    pub settings: ArcSwap<ListenerSettings>,
     pub config: ArcSwap<rustls::ServerConfig>,
     /// Who may vouch for clients; none when certificates are not asked for.
     pub trust: Arc<ArcSwapOption<Trust>>,
@@ -24,7 +24,7 @@ impl Listener {
         let Tls { config, trust } = Tls::load(&settings)?;
         Ok(Self {
             name: settings.name.as_str().into(),
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             config: ArcSwap::new(config),
             trust: Arc::new(ArcSwapOption::new(trust)),
         })
@@ -32,14 +32,23 @@ impl Listener {
 
     /// Reads certificates, authorities and revocation lists again. On a fault the old ones stay.
     pub fn reload(&self) -> Result<(), TlsFault> {
-        let Tls { config, trust } = Tls::load(&self.settings)?;
-        self.config.store(config);
-        self.trust.store(trust);
+        self.put_in_force(Tls::load(&self.settings.load())?);
         Ok(())
     }
 
+    /// From now on connections are received as these settings say, with the TLS that was made of them.
+    pub fn adopt(&self, settings: ListenerSettings, tls: Tls) {
+        self.settings.store(Arc::new(settings));
+        self.put_in_force(tls);
+    }
+
+    fn put_in_force(&self, Tls { config, trust }: Tls) {
+        self.config.store(config);
+        self.trust.store(trust);
+    }
+
     pub fn speaks_proxy_protocol(&self, peer: IpAddr) -> bool {
-        contains(&self.settings.proxy_protocol_from, peer)
+        contains(&self.settings.load().proxy_protocol_from, peer)
     }
 }
 

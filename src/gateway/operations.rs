@@ -1,7 +1,7 @@
 //! What operators' machines ask: alive, ready, metrics, assertion keys. On a listener of its own, plain HTTP.
 
 use super::drain::{Phase, Signal, reached};
-use super::shared::Shared;
+use super::shared::{Current, Shared};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Answers until every connection of the gateway has been cut, so that a drain can be watched to its end.
-pub async fn serve(shared: Arc<Shared>, socket: TcpListener, mut signal: Signal) {
+pub async fn serve(current: Current, socket: TcpListener, mut signal: Signal) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -27,10 +27,10 @@ pub async fn serve(shared: Arc<Shared>, socket: TcpListener, mut signal: Signal)
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let shared = Arc::clone(&shared);
+        let current = Arc::clone(&current);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let answer = answer(&shared, &request);
+                let answer = answer(&current.load(), &request);
                 async move { Ok::<_, Infallible>(answer) }
             });
             // A monitoring client that hangs up early is no concern of ours.

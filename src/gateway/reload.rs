@@ -1,11 +1,14 @@
 //! Following the files: what changed on disk is read again, and what is faulty is refused, loudly.
 //!
+//! That goes for the configuration too. It is put in force whole or not at all: a file of which a part holds is one that
+//! nobody wrote.
+//!
 //! Changes are found by looking each second, and at once on SIGHUP. Looking costs a few `stat` calls and works on
 //! every file system and with every way of replacing a file.
 
 use super::clock;
 use super::settings::Settings;
-use super::shared::Shared;
+use super::shared::{Current, Shared};
 use crate::audit::{Alert, AlertKind, ControlEvent};
 use crate::policy::diagnostic;
 use crate::sources::stamp::Stamp;
@@ -20,10 +23,35 @@ use tokio::sync::watch;
 /// How often the disk is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// The file that the settings were read from, and how to read it again.
+pub struct ConfigurationFile {
+    watched: Watched,
+    read: Read,
+}
+
+/// Gives the new settings, or every fault of the file, as text for people that begins with the first.
+type Read = Box<dyn Fn() -> Result<Settings, String> + Send>;
+
+impl ConfigurationFile {
+    /// To be called before the file is read.
+    pub fn new(path: PathBuf, read: impl Fn() -> Result<Settings, String> + Send + 'static) -> Self {
+        let mut watched = Watched::new([path]);
+        watched.differs();
+        Self { watched, read: Box::new(read) }
+    }
+}
+
+/// What the follower of the files begins with.
+pub struct Following {
+    pub file: Option<ConfigurationFile>,
+    /// How the files looked before the gateway read them.
+    pub seen: Seen,
+    /// Counts how often everything was to be read again, changed or not.
+    pub asked: watch::Receiver<u64>,
+}
+
 /// Follows every file of the gateway until the sender of `asked` is gone. Runs on a thread of its own: it blocks.
-///
-/// `seen` is how the files looked before the gateway read them.
-pub async fn follow(shared: Arc<Shared>, mut seen: Seen, mut asked: watch::Receiver<u64>) {
+pub async fn follow(current: Current, Following { mut file, mut seen, mut asked }: Following) {
     loop {
         let forced = tokio::select! {
             changed = asked.changed() => match changed {
@@ -32,8 +60,30 @@ pub async fn follow(shared: Arc<Shared>, mut seen: Seen, mut asked: watch::Recei
             },
             () = tokio::time::sleep(EVERY) => false,
         };
-        round(&shared, &mut seen, forced);
+        let mut all = forced;
+        if let Some(file) = &mut file
+            && (file.watched.differs() || forced)
+        {
+            // What it names is read again with it: nobody knows what changed together.
+            all |= configuration(&current, file, &mut seen);
+        }
+        round(&current.load_full(), &mut seen, all);
     }
+}
+
+/// Reads the configuration again and puts it in force, if it is good and nothing in it takes a restart.
+fn configuration(current: &Current, file: &ConfigurationFile, seen: &mut Seen) -> bool {
+    let shared = current.load_full();
+    let outcome = (file.read)().and_then(|settings| {
+        if let Some(key) = shared.settings.takes_a_restart(&settings) {
+            return Err(format!("`{key}` takes a restart to change: nothing of the new configuration is in force"));
+        }
+        let successor = shared.succeed(&settings).map_err(|fault| fault.to_string())?;
+        successor.take_over(current);
+        *seen = Seen::new(&settings);
+        Ok(())
+    });
+    tell(&shared, "configuration", "", outcome)
 }
 
 /// One look at everything. `forced`: read it all again even if nothing seems different.
@@ -53,7 +103,7 @@ fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
         }
     }
     if forced || news.assertion {
-        let outcome = shared.signer.load().reload(&shared.assertion);
+        let outcome = shared.signer.load().reload(&shared.settings.assertion);
         let outcome = outcome.map(|signer| shared.signer.store(Arc::new(signer)));
         tell(shared, "assertion-key", "", outcome.map_err(|fault| fault.to_string()));
     }
@@ -91,7 +141,7 @@ fn reload_policies(shared: &Shared) -> bool {
 }
 
 fn devices(shared: &Shared) -> bool {
-    let Some(path) = &shared.registry else { return false };
+    let Some(path) = &shared.settings.devices else { return false };
     let outcome = registry::load(path)
         .map(|records| shared.sources.devices.replace(DeviceIndex::build(records)))
         .map_err(|(diagnostics, sources)| diagnostic::lines(&diagnostics, &sources));
@@ -113,7 +163,8 @@ fn networks(shared: &Shared) {
     }
 }
 
-fn emergency(shared: &Shared) -> bool {
+/// Follows the emergency switch; true when it was moved.
+pub fn emergency(shared: &Shared) -> bool {
     match shared.sources.emergency.read() {
         Ok(None) => false,
         Ok(Some(position)) => {

@@ -1,13 +1,15 @@
 //! The gateway as a whole: started once, reloaded at will, drained at the end.
 
 use super::accept;
-use super::drain::{FAREWELL, Phase, reached};
+use super::core::Core;
+use super::drain::{FAREWELL, Phase, Signal, reached};
 use super::listener;
 use super::operations;
-use super::reload::{self, Seen};
+use super::reload::{self, ConfigurationFile, Seen};
 use super::settings::Settings;
-use super::shared::{Shared, StartFault};
-use super::worker::Worker;
+use super::shared::{Current, Shared, StartFault};
+use arc_swap::ArcSwap;
+use crate::sources::token::Tokens;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tokio::sync::watch;
 /// A gateway whose settings, files and sockets are all good, and that does not serve yet.
 pub struct Gateway {
     shared: Arc<Shared>,
+    file: Option<ConfigurationFile>,
     seen: Seen,
     sockets: Vec<TcpListener>,
     operations: TcpListener,
@@ -26,7 +29,7 @@ pub struct Gateway {
 
 /// A serving gateway. Dropping it does not stop it: `stop` does.
 pub struct Running {
-    shared: Arc<Shared>,
+    current: Current,
     reload: watch::Sender<u64>,
     threads: Vec<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
@@ -49,25 +52,35 @@ impl Gateway {
             |address| listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause });
         let sockets = settings.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
         let operations = bind(settings.operations)?;
-        Ok(Self { shared, seen, sockets, operations, workers: settings.workers.get() })
+        Ok(Self { shared, file: None, seen, sockets, operations, workers: settings.workers.get() })
+    }
+
+    /// Follows the file that the settings came from, too.
+    #[must_use]
+    pub fn following(self, file: ConfigurationFile) -> Self {
+        Self { file: Some(file), ..self }
     }
 
     /// Serves on threads of its own.
     pub fn start(self) -> Result<Running, StartFault> {
-        let Self { shared, seen, sockets, operations, workers } = self;
+        let Self { shared, file, seen, sockets, operations, workers } = self;
         let addresses = sockets.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let operations_address = operations.local_addr()?;
         let (reload, asked) = watch::channel(0);
+        // Whoever threw the switch while nothing ran meant this start.
+        reload::emergency(&shared);
+        let current: Current = Arc::new(ArcSwap::new(Arc::clone(&shared)));
         let mut threads = Vec::new();
         for index in 0..workers {
             let sockets = sockets.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>()?;
-            let shared = Arc::clone(&shared);
-            threads.push(thread(format!("worker-{index}"), move || serve(shared, sockets))?);
+            let current = Arc::clone(&current);
+            threads.push(thread(format!("worker-{index}"), move || serve(current, sockets))?);
         }
-        let control = Arc::clone(&shared);
-        threads.push(thread("control".into(), move || tend(control, operations, seen, asked))?);
+        let control = Arc::clone(&current);
+        let following = reload::Following { file, seen, asked };
+        threads.push(thread("control".into(), move || tend(control, operations, following))?);
         shared.audit.metrics().policy(shared.policies.current().version());
-        Ok(Running { shared, reload, threads, addresses, operations: operations_address })
+        Ok(Running { current, reload, threads, addresses, operations: operations_address })
     }
 }
 
@@ -81,7 +94,7 @@ impl Running {
         self.operations
     }
 
-    /// Reads policies, certificates, lists and databases again, changed or not.
+    /// Reads the configuration and the files it names again, changed or not.
     pub fn reload(&self) {
         self.reload.send_modify(|asked| *asked += 1);
     }
@@ -89,7 +102,8 @@ impl Running {
     /// Takes no new connections, lets open exchanges finish until the drain timeout, cuts the rest, and writes
     /// the audit log to its end. Blocks.
     pub fn stop(self) {
-        let Self { shared, reload, threads, .. } = self;
+        let Self { current, reload, threads, .. } = self;
+        let shared = current.load_full();
         shared.drain.enter(Phase::Draining);
         let end = Instant::now() + shared.limits.drain_timeout;
         while shared.admission.total() > 0 && Instant::now() < end {
@@ -121,50 +135,80 @@ fn on_this_thread(work: impl Future<Output = ()>) {
 }
 
 /// One core: accepts on every listener, until everything has been cut.
-fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>) {
+fn serve(current: Current, sockets: Vec<TcpListener>) {
     on_this_thread(async move {
-        let worker = Arc::new(Worker::new(Arc::clone(&shared)));
+        let core = Arc::new(Core::new(current));
+        let shared = core.shared();
         for (socket, listener) in sockets.into_iter().zip(&shared.listeners) {
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    let (worker, listener) = (Arc::clone(&worker), Arc::clone(listener));
-                    tokio::spawn(accept::accept(worker, listener, socket, shared.drain.signal()));
+                    let (core, listener) = (Arc::clone(&core), Arc::clone(listener));
+                    tokio::spawn(accept::accept(core, listener, socket, shared.drain.signal()));
                 }
                 Err(error) => tracing::error!(%error, "cannot accept on a listener"),
             }
         }
         let mut changes = shared.changes.subscribe();
         let mut cutting = shared.drain.signal();
+        let admission = Arc::clone(&shared.admission);
+        drop(shared);
         loop {
             tokio::select! {
                 () = reached(&mut cutting, Phase::Cutting) => break,
-                Ok(()) = changes.changed() => worker.redecide(),
-                () = tokio::time::sleep(EXPIRY_EVERY) => worker.expire(),
+                Ok(()) = changes.changed() => {
+                    core.catch_up();
+                    core.worker().redecide();
+                }
+                () = tokio::time::sleep(EXPIRY_EVERY) => core.worker().expire(),
             }
         }
         // Close frames and the ends of answers still have to go out.
         let end = Instant::now() + FAREWELL;
-        while shared.admission.total() > 0 && Instant::now() < end {
-            worker.cut_all();
+        while admission.total() > 0 && Instant::now() < end {
+            core.worker().cut_all();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
 }
 
 /// What is nobody's request: reloads, key sets, operators' questions.
-fn tend(shared: Arc<Shared>, operations: TcpListener, seen: Seen, asked: watch::Receiver<u64>) {
+fn tend(current: Current, operations: TcpListener, following: reload::Following) {
     on_this_thread(async move {
-        let following = Arc::clone(&shared);
-        let follower = thread("reload".into(), move || on_this_thread(reload::follow(following, seen, asked)));
+        let signal = current.load().drain.signal();
+        let followed = Arc::clone(&current);
+        let follower = thread("reload".into(), move || on_this_thread(reload::follow(followed, following)));
         if let Err(error) = follower {
             tracing::error!(%error, "files are not followed");
         }
-        let mut cutting = shared.drain.signal();
-        let tokens = Arc::clone(&shared.sources.tokens);
-        tokio::spawn(tokens.run(async move { reached(&mut cutting, Phase::Cutting).await }));
+        tokio::spawn(keep_keys(Arc::clone(&current), signal.clone()));
         match tokio::net::TcpListener::from_std(operations) {
-            Ok(socket) => operations::serve(Arc::clone(&shared), socket, shared.drain.signal()).await,
+            Ok(socket) => operations::serve(current, socket, signal).await,
             Err(error) => tracing::error!(%error, "operators' questions are not answered"),
         }
     });
+}
+
+/// Keeps the key sets of the issuers in force, until everything has been cut.
+async fn keep_keys(current: Current, mut cutting: Signal) {
+    let mut changes = current.load().changes.subscribe();
+    loop {
+        let tokens = Arc::clone(&current.load().sources.tokens);
+        let over = async {
+            tokio::select! {
+                () = reached(&mut cutting, Phase::Cutting) => true,
+                () = others(&current, &tokens, &mut changes) => false,
+            }
+        };
+        if Arc::clone(&tokens).run(over).await {
+            return;
+        }
+    }
+}
+
+/// Resolves when a new configuration has other issuers than these.
+async fn others(current: &Current, tokens: &Arc<Tokens>, changes: &mut watch::Receiver<u64>) {
+    while Arc::ptr_eq(tokens, &current.load().sources.tokens) {
+        // The sender lives as long as the gateway does.
+        let _ = changes.changed().await;
+    }
 }

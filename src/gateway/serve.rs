@@ -1,12 +1,12 @@
 //! HTTP on one accepted connection, until it ends, idles out or the gateway drains.
 
 use super::connection::Connection;
+use super::core::Core;
 use super::drain::{FAREWELL, Phase, Signal, reached};
 use super::guard::{Guard, GuardState, HeadBounds};
 use super::pace::Streams;
 use super::request;
 use super::socket::Socket;
-use super::worker::Worker;
 use crate::audit::ConnectionFault;
 use crate::sources::handshake::FrameTap;
 use hyper::server::conn;
@@ -19,18 +19,19 @@ use std::sync::Arc;
 use tokio_rustls::server::TlsStream;
 
 pub async fn http1(
-    worker: Arc<Worker>,
+    core: Arc<Core>,
     connection: Arc<Connection>,
     state: Arc<GuardState>,
     tls: TlsStream<Socket>,
     mut signal: Signal,
 ) {
-    let limits = &worker.shared.limits;
+    // The connection's own: a new configuration's hold for new connections.
+    let limits = core.shared().limits.clone();
     let bounds =
         HeadBounds { bytes: limits.header_bytes as usize, fields: limits.header_count, time: limits.header_timeout };
     let guard = Guard::new(tls, state, bounds);
     let served = {
-        let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+        let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
         conn::http1::Builder::new()
             .timer(TokioTimer::new())
             // Bounds the silence between two requests; the guard bounds a head once its first byte came, and the
@@ -41,7 +42,7 @@ pub async fn http1(
             .serve_connection(
                 TokioIo::new(guard),
                 service_fn(move |incoming| {
-                    let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+                    let (worker, connection) = (core.worker(), Arc::clone(&connection));
                     async move { Ok::<_, Infallible>(request::walk(&worker, &connection, incoming).await) }
                 }),
             )
@@ -58,7 +59,7 @@ pub async fn http1(
             }
         }
     };
-    worker.connection_ended(&connection, ended);
+    core.worker().connection_ended(&connection, ended);
 }
 
 /// When the gateway stops waiting for a connection whose exchanges it has cut.
@@ -67,12 +68,12 @@ async fn farewell(mut signal: Signal) {
     tokio::time::sleep(FAREWELL).await;
 }
 
-pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStream<Socket>, mut signal: Signal) {
-    let limits = &worker.shared.limits;
+pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<Socket>, mut signal: Signal) {
+    let limits = core.shared().limits.clone();
     let samples = Arc::clone(&connection.connected.timing.tls);
     let tap = FrameTap::new(tls, move |rtt, source| samples.record(rtt, source));
     let served = {
-        let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+        let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
         let streams = Streams::new(limits.idle_timeout);
         conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
@@ -87,7 +88,7 @@ pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStr
             .serve_connection(
                 TokioIo::new(tap),
                 service_fn(move |incoming| {
-                    let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
+                    let (worker, connection) = (core.worker(), Arc::clone(&connection));
                     let (pacer, busy) = (streams.begin(), connection.busy());
                     async move {
                         let answer = request::walk(&worker, &connection, incoming).await;
@@ -112,7 +113,7 @@ pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStr
             () = check.as_mut() => {
                 let next = match connection.idle_for() {
                     Some(_) if connection.served() == 0 => {
-                        worker.drop_connection(&connection, ConnectionFault::HeaderTimeout);
+                        core.worker().drop_connection(&connection, ConnectionFault::HeaderTimeout);
                         break Ok(());
                     }
                     // Its goodbye was not answered in time either.
@@ -128,5 +129,5 @@ pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStr
             }
         }
     };
-    worker.connection_ended(&connection, ended);
+    core.worker().connection_ended(&connection, ended);
 }

@@ -28,13 +28,13 @@ pub enum ClientCertificates {
 }
 
 /// A server certificate: chosen by SNI from the names in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCertificate {
     pub chain: PathBuf,
     pub key: PathBuf,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
     pub name: String,
     pub address: SocketAddr,
@@ -127,6 +127,32 @@ pub struct Settings {
     pub emergency: PathBuf,
     /// Threads that serve requests, each with its own share of connections.
     pub workers: NonZeroUsize,
+}
+
+impl Settings {
+    /// The first setting in which `new` differs and that holds for as long as the gateway runs, as it is called in
+    /// `rangegate.toml`. None: `new` can be put in force at once.
+    pub fn takes_a_restart(&self, new: &Self) -> Option<&'static str> {
+        let place = |listener: &ListenerSettings| (listener.name.clone(), listener.address);
+        let mut places = [self, new].map(|settings| settings.listeners.iter().map(place).collect::<Vec<_>>());
+        places.iter_mut().for_each(|places| places.sort());
+        let names = places.each_ref().map(|places| places.iter().map(|(name, _)| name).collect::<Vec<_>>());
+        let (old, new_audit) = (&self.audit, &new.audit);
+        let differs = [
+            ("listener", names[0] != names[1]),
+            ("listener.address", places[0] != places[1]),
+            ("operations.address", self.operations != new.operations),
+            ("workers", self.workers != new.workers),
+            ("audit.path", old.path != new_audit.path),
+            ("audit.rotate-size", old.rotate_bytes != new_audit.rotate_bytes),
+            ("audit.rotate-after", old.rotate_after != new_audit.rotate_after),
+            ("audit.keep", old.keep != new_audit.keep),
+            ("audit.queue", old.queue != new_audit.queue),
+            ("audit.when-unwritable", old.when_unwritable != new_audit.when_unwritable),
+            ("audit.sync-every", old.sync_every != new_audit.sync_every),
+        ];
+        differs.into_iter().find_map(|(key, differs)| differs.then_some(key))
+    }
 }
 
 /// What the gateway takes off requests before it adds its own.

@@ -1,4 +1,7 @@
 //! What all cores of the running gateway share. Everything that changes is swapped whole.
+//!
+//! A `Shared` is made of one configuration and never changes its settings. A new configuration is a new `Shared`,
+//! which takes over what outlives one: `succession.rs`.
 
 use super::admission::Admission;
 use super::drain::{Drain, Phase};
@@ -8,7 +11,7 @@ use super::tls::TlsFault;
 use crate::audit::{self, Audit};
 use crate::enforce::EnforceSettings;
 use crate::enforce::answer::AnswerContext;
-use crate::enforce::assertion::{AssertionError, AssertionSettings, Signer};
+use crate::enforce::assertion::{AssertionError, Signer};
 use crate::enforce::dial::ClientFault;
 use crate::enforce::headers::Owned;
 use crate::enforce::upstream::Upstreams;
@@ -30,22 +33,25 @@ use crate::store::registry;
 use arc_swap::ArcSwap;
 use http::HeaderName;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// The configuration in force.
+pub type Current = Arc<ArcSwap<Shared>>;
+
 pub struct Shared {
+    /// What all of this was made of.
+    pub settings: Settings,
     pub limits: Limits,
     pub listeners: Vec<Arc<Listener>>,
     pub admission: Arc<Admission>,
-    pub policies: Policies,
+    pub policies: Arc<Policies>,
     pub sources: Sources,
     pub audit: Audit,
     pub enforce: Arc<EnforceSettings>,
     pub signer: Arc<ArcSwap<Signer>>,
-    pub assertion: AssertionSettings,
     pub upstreams: Arc<Upstreams>,
-    pub registry: Option<PathBuf>,
     pub drain: Drain,
     /// Counts changes of anything that decisions rest on; every core decides its open exchanges again.
     pub changes: watch::Sender<u64>,
@@ -83,50 +89,32 @@ impl Shared {
             Listener::load(listener.clone()).map(Arc::new).map_err(|fault| StartFault::Tls { name, fault })
         });
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-        let lists = Lists::load(&settings.lists);
-        let context = Context {
-            lists: settings.lists.iter().map(|list| list.name.as_str().into()).collect(),
-            upstreams: settings.origins.clone(),
-        };
-        let policies = Policies::load(settings.policies.clone(), context).map_err(StartFault::Policies)?;
+        let (geo, lists) = (Geo::load(&settings.geo), Lists::load(&settings.lists));
+        let policies = policies(settings)?;
         let quotas = Quotas::new(quota::DEFAULT_KEYS);
         quotas.install(policies.current().limits());
         let sources = Sources {
-            devices: devices(settings.devices.as_deref())?,
+            devices: Arc::new(devices(settings.devices.as_deref())?),
             tokens: Tokens::new(settings.issuers.clone()).map_err(StartFault::Issuers)?,
-            networks: Networks { geo: Geo::load(&settings.geo), lists },
-            quotas,
-            timings: Timings::new(TimingsSettings::default()),
+            networks: Networks::new(Arc::new(geo), Arc::new(lists)),
+            quotas: Arc::new(quotas),
+            timings: Arc::new(Timings::new(TimingsSettings::default())),
             timing: settings.timing.clone(),
-            emergency: EmergencySwitch::new(settings.emergency.clone()),
+            emergency: Arc::new(EmergencySwitch::new(settings.emergency.clone())),
             first_round_trip: settings.limits.first_round_trip,
         };
-        let enforce = EnforceSettings {
-            answers: AnswerContext { portal: settings.portal.clone(), acr: acr_values(&settings.issuers) },
-            owned: Arc::new(Owned::new(
-                settings.headers.identity.iter().map(String::as_str).chain([&*settings.assertion.header]),
-            )),
-            assertion_header: HeaderName::try_from(&settings.assertion.header)
-                .map_err(|_| StartFault::Header(settings.assertion.header.clone()))?,
-            strip_authorization: settings.headers.strip_authorization,
-            body_timeout: settings.limits.body_timeout,
-            relay: RelaySettings {
-                ping_interval: Some(settings.limits.ping_interval),
-                idle_timeout: Some(settings.limits.idle_timeout),
-            },
-        };
+        let enforce = enforcement(settings)?;
         Ok(Self {
+            settings: settings.clone(),
             limits: settings.limits.clone(),
             listeners,
             admission: Admission::new(settings.limits.connections, settings.limits.connections_per_address),
-            policies,
+            policies: Arc::new(policies),
             sources,
             audit: Audit::start(settings.audit.clone(), super::clock::now)?,
             enforce: Arc::new(enforce),
             signer: Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?)),
-            assertion: settings.assertion.clone(),
             upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
-            registry: settings.devices.clone(),
             drain: Drain::new(),
             changes: watch::Sender::new(0),
         })
@@ -165,7 +153,35 @@ impl Shared {
     }
 }
 
-fn devices(path: Option<&std::path::Path>) -> Result<Devices, StartFault> {
+/// How what was decided is carried out.
+pub(super) fn enforcement(settings: &Settings) -> Result<EnforceSettings, StartFault> {
+    Ok(EnforceSettings {
+        answers: AnswerContext { portal: settings.portal.clone(), acr: acr_values(&settings.issuers) },
+        owned: Arc::new(Owned::new(
+            settings.headers.identity.iter().map(String::as_str).chain([&*settings.assertion.header]),
+        )),
+        assertion_header: HeaderName::try_from(&settings.assertion.header)
+            .map_err(|_| StartFault::Header(settings.assertion.header.clone()))?,
+        strip_authorization: settings.headers.strip_authorization,
+        body_timeout: settings.limits.body_timeout,
+        relay: RelaySettings {
+            ping_interval: Some(settings.limits.ping_interval),
+            idle_timeout: Some(settings.limits.idle_timeout),
+        },
+    })
+}
+
+/// Reads and compiles the policies; what they name must be in these settings.
+pub(super) fn policies(settings: &Settings) -> Result<Policies, StartFault> {
+    let context = Context {
+        lists: settings.lists.iter().map(|list| list.name.as_str().into()).collect(),
+        upstreams: settings.origins.clone(),
+    };
+    Policies::load(settings.policies.clone(), context).map_err(StartFault::Policies)
+}
+
+/// Reads the registry; without one no device is known.
+pub(super) fn devices(path: Option<&Path>) -> Result<Devices, StartFault> {
     let Some(path) = path else { return Ok(Devices::new(DeviceIndex::default())) };
     registry::load(path)
         .map(|records| Devices::new(DeviceIndex::build(records)))

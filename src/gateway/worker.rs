@@ -29,7 +29,16 @@ const TOKENS: usize = 10_000;
 
 impl Worker {
     pub fn new(shared: Arc<Shared>) -> Self {
-        let live = Arc::new(Live::default());
+        Self::with(shared, Arc::default())
+    }
+
+    /// The same core under a new configuration: what is open on it stays open.
+    #[must_use]
+    pub fn succeed(&self, shared: Arc<Shared>) -> Self {
+        Self::with(shared, Arc::clone(&self.live))
+    }
+
+    fn with(shared: Arc<Shared>, live: Arc<Live>) -> Self {
         let pool = Pool::new(Arc::clone(&shared.upstreams));
         let enforcer = Enforcer::new(Arc::clone(&shared.enforce), Arc::clone(&shared.signer), pool, Arc::clone(&live));
         Self { shared, enforcer, tokens: TokenCache::new(TOKENS), live, ids: Mutex::new(RequestIds::new(seed())) }

@@ -46,7 +46,7 @@ pub enum CrlPolicy {
 }
 
 /// Who may vouch for clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustSettings {
     /// PEM bundles of client certificate authorities.
     pub authorities: Vec<PathBuf>,

@@ -19,15 +19,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// What all cores ask. Every view is swapped whole and read without a lock.
+/// What all cores ask. Every view is swapped whole and read without a lock. Those behind an `Arc` may outlive one
+/// configuration and serve the next.
 pub struct Sources {
-    pub devices: Devices,
+    pub devices: Arc<Devices>,
     pub tokens: Arc<Tokens>,
     pub networks: Networks,
-    pub quotas: Quotas,
-    pub timings: Timings,
+    pub quotas: Arc<Quotas>,
+    pub timings: Arc<Timings>,
     pub timing: TimingSettings,
-    pub emergency: EmergencySwitch,
+    pub emergency: Arc<EmergencySwitch>,
     /// How long the first request of a connection may wait for a TLS round trip, where a rule reads it.
     pub first_round_trip: Duration,
 }
@@ -114,10 +115,15 @@ impl Sources {
         let mut fresh = evidence.clone();
         fresh.at = now;
         fresh.emergency = self.emergency.position();
+        fresh.network = connected.located.get(&self.networks, evidence.network.address.known().copied(), now);
         fresh.certificate = connected.certificate(now);
         fresh.device = fresh.certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
-        if evidence.subject.known().is_some_and(|subject| subject.expires <= now) {
-            fresh.subject = Fact::Invalid(Fault::TokenExpired);
+        if let Some(subject) = evidence.subject.known() {
+            if subject.expires <= now {
+                fresh.subject = Fact::Invalid(Fault::TokenExpired);
+            } else if !self.tokens.believes(&subject.issuer) {
+                fresh.subject = Fact::Invalid(Fault::TokenIssuer);
+            }
         }
         fresh.binding = binding::binding(&fresh.certificate, &fresh.device, &fresh.subject);
         fresh

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GeoSettings {
     /// Country or city databases, tried in order; one may hold IPv4 and another IPv6.
     pub places: Vec<PathBuf>,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A list and its file: one prefix, address or `AS64500` a line; `#` begins a comment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSettings {
     pub name: String,
     pub path: PathBuf,

@@ -9,11 +9,23 @@ use std::sync::Arc;
 
 /// The sources that know addresses.
 pub struct Networks {
-    pub geo: Geo,
-    pub lists: Lists,
+    pub geo: Arc<Geo>,
+    pub lists: Arc<Lists>,
+    /// Above every generation of the networks that these took the place of.
+    epoch: u64,
 }
 
 impl Networks {
+    pub fn new(geo: Arc<Geo>, lists: Arc<Lists>) -> Self {
+        Self { geo, lists, epoch: 0 }
+    }
+
+    /// For a new configuration: whatever was looked up in `self` is out of date.
+    #[must_use]
+    pub fn succeed(&self, geo: Arc<Geo>, lists: Arc<Lists>) -> Self {
+        Self { geo, lists, epoch: self.generation() + 1 }
+    }
+
     /// Looks everything up afresh. `client` is `None` when a forwarder that must name the client named none.
     pub fn locate(&self, peer: IpAddr, client: Option<IpAddr>, via: Via, now: Moment) -> Network {
         let peer = peer.to_canonical();
@@ -41,7 +53,7 @@ impl Networks {
 
     /// Changes with every reload of any source.
     pub fn generation(&self) -> u64 {
-        self.geo.generation() + self.lists.generation()
+        self.epoch + self.geo.generation() + self.lists.generation()
     }
 }
 

@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// A token issuer and how to read its tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerSettings {
     /// Compared with `iss` byte by byte.
     pub issuer: String,
@@ -61,7 +61,7 @@ pub struct IssuerSettings {
 }
 
 /// Any of these values proves the assurance.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assurance {
     pub acr: Vec<String>,
     pub amr: Vec<String>,
@@ -88,19 +88,24 @@ impl Tokens {
         }
     }
 
-    /// Keeps all key sets current until `shutdown`. One task for the process.
-    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+    /// Keeps all key sets current until `shutdown`, and passes on what that says. One task for the process.
+    pub async fn run<T>(self: Arc<Self>, shutdown: impl Future<Output = T>) -> T {
         let mut keepers = JoinSet::new();
         for index in 0..self.issuers.len() {
             let tokens = Arc::clone(&self);
             keepers.spawn(async move { tokens.issuers[index].keys.keep().await });
         }
-        shutdown.await;
+        shutdown.await
     }
 
     /// Issuers whose keys are missing or stale right now: for readiness and metrics.
     pub fn without_keys(&self) -> impl Iterator<Item = &str> {
         self.issuers.iter().filter(|issuer| issuer.keys.current().is_none()).map(|issuer| &*issuer.name)
+    }
+
+    /// Whether tokens of this issuer are read at all.
+    pub fn believes(&self, issuer: &str) -> bool {
+        self.issuers.iter().any(|known| *known.name == *issuer)
     }
 
     /// The subject fact for a request's headers at `now`. Waits only when a key is missing, at most a second.

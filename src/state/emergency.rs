@@ -19,6 +19,12 @@ impl EmergencySwitch {
         Self { path, position: AtomicU8::new(encode(Emergency::Off)) }
     }
 
+    /// Another file is followed from now on; until it is read, the switch stays where it is.
+    #[must_use]
+    pub fn moved_to(&self, path: PathBuf) -> Self {
+        Self { path, position: AtomicU8::new(self.position.load(Ordering::Relaxed)) }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -16,7 +16,7 @@ use rangegate::enforce::assertion::AssertionSettings;
 use rangegate::enforce::upstream::UpstreamSettings;
 use rangegate::evidence::Moment;
 use rangegate::gateway::settings::{ClientCertificates, HeaderSettings, Limits, ListenerSettings, ServerCertificate};
-use rangegate::gateway::{Gateway, Running, Settings, clock};
+use rangegate::gateway::{ConfigurationFile, Gateway, Running, Settings, clock};
 use rangegate::portal::PortalSettings;
 use rangegate::sources::certificate::{CrlPolicy, TrustSettings};
 use rangegate::sources::geo::GeoSettings;
@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -233,7 +233,9 @@ impl Builder {
         for change in self.changes {
             change(&mut settings);
         }
-        let gateway = Gateway::prepare(&settings).unwrap_or_else(|fault| panic!("{fault}"));
+        let configuration = Configuration(Arc::new(Mutex::new(Ok(settings.clone()))));
+        let file = configuration.file(directory.path());
+        let gateway = Gateway::prepare(&settings).unwrap_or_else(|fault| panic!("{fault}")).following(file);
         if let Some(change) = self.meanwhile {
             change(directory.path());
         }
@@ -243,6 +245,7 @@ impl Builder {
             addresses: running.addresses().to_vec(),
             operations: running.operations(),
             running: Some(running),
+            configuration,
             directory: Arc::new(directory),
             key,
             jwks,
@@ -324,9 +327,20 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
     }
 }
 
+/// What the gateway finds when it reads its configuration again: settings, or what is wrong with them.
+struct Configuration(Arc<Mutex<Result<Settings, String>>>);
+
+impl Configuration {
+    fn file(&self, directory: &Path) -> ConfigurationFile {
+        let content = Arc::clone(&self.0);
+        ConfigurationFile::new(directory.join("settings"), move || content.lock().expect("no panic").clone())
+    }
+}
+
 /// A running gateway and all that belongs to it.
 pub struct Harness {
     running: Option<Running>,
+    configuration: Configuration,
     listeners: Vec<String>,
     addresses: Vec<SocketAddr>,
     operations: SocketAddr,
@@ -477,6 +491,35 @@ impl Harness {
         change();
         self.running.as_ref().expect("a running gateway").reload();
         self.lines_where(before + 1, about).await;
+    }
+
+    /// Changes the configuration, tells nobody, and waits until the gateway has put it in force or refused it.
+    /// The line of the audit log that says so.
+    pub async fn reconfigure(&self, change: impl FnOnce(&mut Settings)) -> Value {
+        let new = self.configuration.0.lock().expect("no panic").clone();
+        self.set_configuration(new.map(|mut settings| {
+            change(&mut settings);
+            settings
+        }))
+        .await
+    }
+
+    /// As `reconfigure`. `Err`: what is wrong with the new file. The next `reconfigure` changes what was good before.
+    pub async fn set_configuration(&self, content: Result<Settings, String>) -> Value {
+        let about = |line: &Value| {
+            let reloaded = line["event"] == "reload" && line["detail"] == "configuration";
+            reloaded || line["event"] == "source-rejected"
+        };
+        let before = self.lines().into_iter().filter(about).count();
+        let good = std::mem::replace(&mut *self.configuration.0.lock().expect("no panic"), content);
+        let lines = before + 1;
+        std::fs::write(self.path("settings"), format!("{lines}")).expect("a file");
+        let mut said = self.lines_where(lines, about).await;
+        let said = said.remove(before);
+        if said["kind"] == "alert" {
+            *self.configuration.0.lock().expect("no panic") = good;
+        }
+        said
     }
 
     pub async fn set_devices(&self, devices: &[Registered]) {

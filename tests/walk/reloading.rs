@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Clients that ask without pause, over kept and over new connections, until told to stop.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
     tasks: Vec<tokio::task::JoinHandle<Result<(), String>>>,
 }
 
 impl Load {
-    fn start(gate: &Harness) -> Self {
+    pub fn start(gate: &Harness) -> Self {
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = Vec::new();
         for version in BOTH {
@@ -50,7 +50,7 @@ impl Load {
     }
 
     /// Some more requests have been answered since.
-    async fn goes_on(&self) {
+    pub async fn goes_on(&self) {
         let until = self.asked.load(Ordering::SeqCst) + 20;
         crate::gateway::eventually("requests are answered", || {
             self.asked.load(Ordering::SeqCst) >= until || self.tasks.iter().any(tokio::task::JoinHandle::is_finished)
@@ -58,7 +58,7 @@ impl Load {
         .await;
     }
 
-    async fn unharmed(self) -> usize {
+    pub async fn unharmed(self) -> usize {
         self.stop.store(true, Ordering::SeqCst);
         for task in self.tasks {
             task.await.expect("no panic").expect("every request is answered");

@@ -1,0 +1,38 @@
+//! One core for as long as the gateway runs. Its worker is another under each configuration.
+
+use super::shared::{Current, Shared};
+use super::worker::Worker;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+pub struct Core {
+    current: Current,
+    worker: ArcSwap<Worker>,
+}
+
+impl Core {
+    pub fn new(current: Current) -> Self {
+        let worker = ArcSwap::from_pointee(Worker::new(current.load_full()));
+        Self { current, worker }
+    }
+
+    /// To be asked for anew by each connection and each request, and not kept by what lives longer: a worker holds on
+    /// to its configuration, databases and all.
+    pub fn worker(&self) -> Arc<Worker> {
+        self.worker.load_full()
+    }
+
+    /// The configuration that this core is at.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.worker.load().shared)
+    }
+
+    /// Takes up the configuration in force, if it is a new one.
+    pub fn catch_up(&self) {
+        let shared = self.current.load_full();
+        let worker = self.worker();
+        if !Arc::ptr_eq(&worker.shared, &shared) {
+            self.worker.store(Arc::new(worker.succeed(shared)));
+        }
+    }
+}
