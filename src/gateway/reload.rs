@@ -148,13 +148,12 @@ fn devices(shared: &Shared) -> bool {
     tell(shared, "devices", "", outcome)
 }
 
-/// A database that cannot be read is told of at each of its changes; the others are in force all the same.
+/// A database or list that cannot be read is told of at each change; the others are in force all the same.
 fn networks(shared: &Shared) {
-    let databases = shared.sources.networks.geo.databases();
-    let faults: Vec<_> = databases
-        .into_iter()
-        .filter_map(|database| Some(format!("`{}`: {}", database.path.display(), database.error?)))
-        .collect();
+    let networks = &shared.sources.networks;
+    let mut faults = networks.lists.faults();
+    let databases = networks.geo.databases().into_iter();
+    faults.extend(databases.filter_map(|database| Some(format!("`{}`: {}", database.path.display(), database.error?))));
     if faults.is_empty() {
         tell(shared, "networks", "", Ok(()));
     }

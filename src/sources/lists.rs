@@ -70,6 +70,11 @@ impl Lists {
         changed
     }
 
+    /// What is wrong with each list that could not be read when it was last tried.
+    pub fn faults(&self) -> Vec<String> {
+        self.loaded.load().lists.iter().filter_map(|list| list.error.clone()).collect()
+    }
+
     /// Grows with every reload: what was looked up under an older one is out of date.
     pub fn generation(&self) -> u64 {
         self.loaded.load().generation
@@ -83,24 +88,26 @@ struct List {
     stamp: Option<Stamp>,
     /// The last good content; `None` when there never was any.
     set: Option<Arc<Set>>,
+    /// The first fault of the last attempt, though older content may still be good.
+    error: Option<String>,
 }
 
 impl List {
     fn load(name: Arc<str>, path: &Path) -> Self {
         let stamp = Stamp::of(path).ok();
-        let set = match Set::read(path) {
+        let (set, error) = match Set::read(path) {
             Ok(set) => {
                 tracing::info!(list = &*name, path = %path.display(), entries = set.len(), "network list loaded");
-                Some(Arc::new(set))
+                (Some(Arc::new(set)), None)
             }
             Err(faults) => {
-                for fault in faults {
+                for fault in &faults {
                     tracing::warn!(list = &*name, "{fault}");
                 }
-                None
+                (None, faults.first().map(ToString::to_string))
             }
         };
-        Self { name, path: path.into(), stamp, set }
+        Self { name, path: path.into(), stamp, set, error }
     }
 
     /// The list read anew; `None` when the file has not changed since it was last tried.

@@ -8,6 +8,7 @@ use futures_util::SinkExt;
 use http::{Method, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use rangegate::sources::lists::ListSettings;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -195,4 +196,45 @@ async fn what_is_still_waiting_for_its_upstream_is_cut_too() {
             "{record:#}"
         );
     }
+}
+
+/// A list that breaks is reported and goes on as it was; one that gains an address cuts what that address has open.
+#[tokio::test]
+async fn what_comes_on_a_list_is_cut_and_a_broken_list_is_told_of() {
+    let writers = Arc::new(Mutex::new(Vec::<Writer>::new()));
+    let kept = Arc::clone(&writers);
+    let app = Upstream::http1(move |_| {
+        let (sender, body): (_, Body) = channel();
+        kept.lock().expect("not poisoned").push(sender);
+        async move { Response::new(body) }
+    })
+    .await;
+    let listed = "require = [{ id = \"unlisted\", that = { not = { list = \"hosting\" } } }, ";
+    let policy = open_to_all("app", "$app").replace("require = [", listed);
+    let gate = Harness::builder()
+        .policy("app", &policy, &[("app", &app)])
+        .settings(|settings| {
+            let path = settings.emergency.with_file_name("hosting.txt");
+            std::fs::write(&path, "192.0.2.0/24\n").expect("a file");
+            settings.lists = vec![ListSettings { name: "hosting".to_owned(), path }];
+        })
+        .start()
+        .await;
+    let mut client = gate.dial().h2().await;
+    let mut body = client.send(request(Method::GET, "/", &[])).await.expect("an answer").into_body();
+    let writer = writers.lock().expect("not poisoned").pop().expect("an answer's");
+
+    gate.set_faulty("hosting.txt", "192.0.2.0/24\nnonsense\n").await;
+    let alerts = gate.lines_of("alert", 1).await;
+    assert_eq!(alerts[0]["event"], "source-rejected");
+    assert!(alerts[0]["reason"].as_str().is_some_and(|reason| reason.contains("hosting.txt:2: ")), "{alerts:?}");
+    gate.metrics_show("rangegate_reloads_total{kind=\"networks\",result=\"rejected\"} 1").await;
+    writer.send(data("on")).await.expect("a reader");
+    let next = timeout(PATIENCE, body.frame()).await.expect("in time").expect("more").expect("whole");
+    assert_eq!(&next.into_data().expect("data")[..], b"on");
+
+    gate.reload("networks", || std::fs::write(gate.path("hosting.txt"), "127.0.0.0/8\n").expect("a file")).await;
+    let end = timeout(PATIENCE, body.frame()).await.expect("in time");
+    assert!(end.is_some_and(|end| end.is_err()), "a cut answer must not look whole");
+    assert_eq!(gate.audit_record().await["end"], "cut:list-on");
 }
