@@ -3,6 +3,7 @@
 use super::body::{Progress, RequestBody, ResponseBody, UpstreamBody};
 use super::fault::Fault;
 use super::headers::Owned;
+use super::interim::Speaker;
 use super::upstream::{Answer, Pool, Unanswered};
 use crate::policy::{Origin, Permit};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
@@ -14,13 +15,14 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// A request's head, ready for the upstream: canonical target, headers already ours.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Passage {
     pub method: Method,
     /// Origin form: the canonical path and the query.
     pub target: Uri,
     /// With `Host` set to the canonical host.
     pub headers: HeaderMap,
+    pub interim: Option<Speaker>,
 }
 
 /// What came of it.
@@ -62,7 +64,7 @@ pub async fn forward(
         if let [only] = origins[..] {
             origins.push(only);
         }
-        Replay { method: passage.method.clone(), target: passage.target.clone(), headers: passage.headers.clone() }
+        passage.clone()
     });
     let body = match &progress {
         None => RequestBody::empty(),
@@ -90,7 +92,7 @@ pub async fn forward(
                 last = Failed { origin: Some(origin.clone()), fault, attempts };
                 next = unsent.map(|unsent| *unsent);
                 if next.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
-                    next = replay.as_ref().map(Replay::request);
+                    next = replay.clone().map(|again| again.request(RequestBody::empty()));
                 }
             }
         }
@@ -161,27 +163,15 @@ async fn within_silence<T>(
     }
 }
 
-/// What is needed to send a bodyless request once more.
-struct Replay {
-    method: Method,
-    target: Uri,
-    headers: HeaderMap,
-}
-
-impl Replay {
-    fn request(&self) -> Request<RequestBody> {
-        let passage =
-            Passage { method: self.method.clone(), target: self.target.clone(), headers: self.headers.clone() };
-        passage.request(RequestBody::empty())
-    }
-}
-
 impl Passage {
     pub fn request<B>(self, body: B) -> Request<B> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.target;
         *request.headers_mut() = self.headers;
+        if let Some(speaker) = self.interim {
+            hyper::ext::on_informational(&mut request, move |said| speaker.say(said.status(), said.headers()));
+        }
         request
     }
 }

@@ -231,6 +231,12 @@ pub fn response(headers: &mut HeaderMap, request_id: &HeaderValue) {
     headers.insert(RANGEGATE_REQUEST_ID, request_id.clone());
 }
 
+/// Makes the fields of an interim answer fit for the client, as `response` does. It has no content (RFC 9110 section 15.2).
+pub fn interim(headers: &mut HeaderMap) {
+    remove_connection(headers, |name| name.starts_with("rangegate-") || name == "content-length");
+    headers.remove(header::ALT_SVC);
+}
+
 /// Filters trailers, either way: nothing that frames, routes, authenticates or passes for the gateway's word
 /// (RFC 9110 section 6.5.1).
 pub fn trailers(trailers: &mut HeaderMap, owned: &Owned) {

@@ -8,6 +8,7 @@ pub mod fault;
 pub mod forward;
 pub mod headers;
 pub mod health;
+pub mod interim;
 pub mod live;
 pub mod tunnel;
 pub mod upstream;
@@ -30,6 +31,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
+use interim::Speaker;
 use live::{Cut, Live, Registration};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +72,8 @@ pub struct Inbound {
     /// None: the client's address is not known.
     pub client: Option<ClientValues>,
     pub body: Incoming,
+    /// Says to the client what the upstream says before its answer. None: it cannot be said.
+    pub interim: Option<Speaker>,
     /// Present when the request asks for a WebSocket.
     pub handshake: Option<Handshake>,
     /// The connection it came on.
@@ -164,8 +168,8 @@ impl Enforcer {
     }
 
     async fn send(&self, permit: &Permit, inbound: Inbound, entry: &mut Entry) -> Result<Passed, Failed> {
-        let Inbound { method, target, headers, body, handshake, connected, .. } = inbound;
-        let passage = Passage { method, target: target.into(), headers };
+        let Inbound { method, target, headers, body, interim, handshake, connected, .. } = inbound;
+        let passage = Passage { method, target: target.into(), headers, interim };
         let owned = &self.settings.owned;
         if let Some(handshake) = handshake {
             let extended_connect = handshake.extended_connect;

@@ -8,7 +8,8 @@ use super::settings::{Limits, ListenerSettings};
 use super::socket::Socket;
 use crate::audit;
 use crate::enforce::headers::ClientValues;
-use crate::evidence::{Moment, Via};
+use crate::enforce::interim::Turn;
+use crate::evidence::{Moment, Protocol, Via};
 use crate::sources::certificate::Presented;
 use crate::sources::gather::{Connected, Sources};
 use crate::sources::place::Located;
@@ -132,6 +133,12 @@ impl Connection {
             Some(guard) => guard.upgrade_refused(),
             None => {}
         }
+    }
+
+    /// Lets one request's upstream speak before it answers, where that can be passed on.
+    pub fn interim(&self, protocol: Protocol) -> Option<Turn> {
+        let guard = self.guard.as_ref().filter(|_| protocol == Protocol::Http11)?;
+        Some(guard.interim().begin())
     }
 
     pub fn guard(&self) -> Option<&GuardState> {

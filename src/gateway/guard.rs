@@ -9,6 +9,7 @@ pub mod framing;
 mod grammar;
 mod linger;
 
+use crate::enforce::interim::Interim;
 use crate::evidence::Malformed;
 use framing::{Framing, Violation};
 use linger::Linger;
@@ -31,6 +32,7 @@ pub struct GuardState {
     verdict: AtomicU8,
     late: AtomicBool,
     waiting: Mutex<Option<Waker>>,
+    interim: Arc<Interim>,
 }
 
 /// What becomes of the bytes behind a head. Only a WebSocket handshake leaves it undecided.
@@ -69,6 +71,11 @@ impl GuardState {
         }
     }
 
+    /// What upstreams say before their answers.
+    pub fn interim(&self) -> &Arc<Interim> {
+        &self.interim
+    }
+
     /// Whether a head did not come in time.
     pub fn late(&self) -> bool {
         self.late.load(Ordering::Acquire)
@@ -103,7 +110,7 @@ pub struct HeadBounds {
     pub time: Duration,
 }
 
-/// A connection whose reading side is strict HTTP/1. Writing passes through.
+/// A connection whose reading side is strict HTTP/1. Writing passes through; interim answers go between.
 #[derive(Debug)]
 pub struct Guard<S> {
     stream: S,
@@ -118,6 +125,9 @@ pub struct Guard<S> {
     head_timeout: Duration,
     /// Armed while a head is awaited in that sense.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Interim answers on their way out, and how much of them has been written.
+    saying: Vec<u8>,
+    said: usize,
     /// Set when our side is closed in the middle of a body that still comes.
     linger: Option<Linger>,
 }
@@ -152,6 +162,8 @@ impl<S> Guard<S> {
             cleared: 0,
             head_timeout: bounds.time,
             alarm: None,
+            saying: Vec::new(),
+            said: 0,
             linger: None,
         }
     }
@@ -358,9 +370,33 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Guard<S> {
+    /// Writes interim answers to their end; nothing of hyper's may go out in the middle of one.
+    fn poll_say(&mut self, cx: &mut Context<'_>, more: Option<Vec<u8>>) -> Poll<io::Result<()>> {
+        if let Some(more) = more {
+            self.saying.extend_from_slice(&more);
+        }
+        while self.said < self.saying.len() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.saying[self.said..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.said += written;
+        }
+        if self.said > 0 {
+            self.saying = Vec::new();
+            self.said = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let interim = this.state.interim.before_write();
+        ready!(this.poll_say(cx, interim))?;
+        Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -368,7 +404,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, pieces)
+        let this = self.get_mut();
+        let interim = this.state.interim.before_write();
+        ready!(this.poll_say(cx, interim))?;
+        Pin::new(&mut this.stream).poll_write_vectored(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -376,7 +415,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // Hyper flushes when its own buffer is empty: between an exchange's beginning and its answer there is room.
+        let interim = this.state.interim.after_flush(cx);
+        ready!(this.poll_say(cx, interim))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

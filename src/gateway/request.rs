@@ -6,6 +6,7 @@ use super::sanitize::{Client, Head, sanitize};
 use super::worker::Worker;
 use crate::audit::AuditedBody;
 use crate::enforce::body::{self, ResponseBody};
+use crate::enforce::interim::Turn;
 use crate::enforce::tunnel::Handshake;
 use crate::enforce::{Inbound, headers};
 use crate::evidence;
@@ -27,13 +28,17 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let policy = worker.shared.policies.current();
     let sources = &worker.shared.sources;
-    let (request, client, inbound) = split(head, body, connection, extended_connect);
+    // May be spoken in until the answer is handed over.
+    let turn = connection.interim(head.request.protocol);
+    let (request, client, mut inbound) = split(head, body, connection, extended_connect);
+    inbound.interim = turn.as_ref().map(Turn::speaker);
     let asked = Asked { request, headers: &inbound.headers, client: &client.address, via: client.via };
     let evidence = sources.gather(&worker.tokens, &connection.connected, asked, &policy, now).await;
     let decision = policy.decide(&evidence);
     let decided = entry.record(evidence, decision);
     let response = worker.enforcer.enforce(&decided, inbound, &mut entry, now).await;
     connection.upgraded(response.status() == http::StatusCode::SWITCHING_PROTOCOLS);
+    drop(turn);
     entry.follow_with(response, body::blame)
 }
 
@@ -56,6 +61,7 @@ fn split(
         host: host(&request.host, port),
         client: connection.client_values(&client),
         body,
+        interim: None,
         handshake,
         connected: Arc::clone(&connection.connected),
     };

@@ -268,6 +268,63 @@ async fn interim_answers_do_not_pass_for_the_answer() {
 }
 
 #[tokio::test]
+async fn early_hints_reach_http1_clients_before_the_answer() {
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+    let (go, waiting) = tokio::sync::mpsc::channel::<()>(1);
+    let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
+    let app = Upstream::raw(move |mut stream| {
+        let waiting = Arc::clone(&waiting);
+        async move {
+            let mut head = [0; 4096];
+            while let Ok(read @ 1..) = stream.read(&mut head).await {
+                let hint = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\
+                    Connection: X-Hop\r\nX-Hop: 1\r\nRangegate-Request-Id: forged\r\nContent-Length: 9\r\n\r\n";
+                let mut answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned();
+                if head[..read].starts_with(b"GET /late") {
+                    stream.write_all(hint.as_bytes()).await.expect("open");
+                    waiting.lock().await.recv().await.expect("the client has its hint");
+                } else {
+                    answer.insert_str(0, hint);
+                }
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let gate = Harness::open(&app).await;
+    let mut client = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+    let host = "Host: app.corp.example\r\n\r\n";
+
+    // Not held back until the answer comes.
+    client.write_all(format!("GET /late HTTP/1.1\r\n{host}").as_bytes()).await.expect("sent");
+    assert_eq!(read_until(&mut client, HINT).await, format!("HTTP/1.1 102 Processing\r\n\r\n{HINT}"));
+    go.send(()).await.expect("an upstream");
+    let answer = read_until(&mut client, "hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && !answer.contains("HTTP/1.1 1"), "{answer}");
+    // In one breath with the answer, on a kept connection, and for two requests at once: each before its answer.
+    client.write_all(format!("GET / HTTP/1.1\r\n{host}").as_bytes()).await.expect("sent");
+    let answer = read_until(&mut client, "hello").await;
+    assert!(answer.starts_with(&format!("HTTP/1.1 102 Processing\r\n\r\n{HINT}HTTP/1.1 200 OK\r\n")), "{answer}");
+    let two = format!("GET / HTTP/1.1\r\n{host}GET /late HTTP/1.1\r\n{host}");
+    client.write_all(two.as_bytes()).await.expect("sent");
+    let both = read_until(&mut client, &format!("helloHTTP/1.1 102 Processing\r\n\r\n{HINT}")).await;
+    assert_eq!((both.matches("HTTP/1.1 103 ").count(), both.matches("HTTP/1.1 200 ").count()), (2, 1), "{both}");
+    go.send(()).await.expect("an upstream");
+    read_until(&mut client, "hello").await;
+
+    // A client of HTTP/1.0 knows none (RFC 9110 section 15.2).
+    let mut old = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+    old.write_all(format!("GET / HTTP/1.0\r\n{host}").as_bytes()).await.expect("sent");
+    let answer = read_until(&mut old, "hello").await;
+    assert!(!answer.contains(" 103 ") && !answer.contains(" 102 ") && answer.contains(" 200 "), "{answer}");
+    for record in gate.audit_records(5).await {
+        assert_eq!((record["response"]["status"].as_u64(), record["end"].as_str()), (Some(200), Some("complete")), "{record:#}");
+    }
+}
+
+#[tokio::test]
 async fn https_upstreams_are_verified_and_spoken_to_in_either_version() {
     let app = Upstream::https(|request| async move { ok(format!("{:?}", request.version())) }).await;
     let gate = Harness::open(&app).await;
