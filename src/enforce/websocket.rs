@@ -99,7 +99,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::frames::{Frames, Next};
-    use super::relay::CLOSE_TIMEOUT;
+    use super::relay::ending::CLOSE_TIMEOUT;
     use super::*;
     use std::sync::{Arc, Mutex};
     use std::time::Instant;

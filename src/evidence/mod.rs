@@ -23,6 +23,7 @@ pub use timing::Timing;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, as `gateway/clock.rs` read it.
@@ -79,6 +80,47 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// What is known of a request before anything is: every source says `Absent`, at the beginning of time.
+    pub fn absent(request: Request) -> Self {
+        let place = Place {
+            country: Fact::Absent,
+            region: Fact::Absent,
+            city: Fact::Absent,
+            coordinates: Fact::Absent,
+            built: Fact::Absent,
+        };
+        Self {
+            at: Moment(0),
+            emergency: Emergency::Off,
+            request,
+            certificate: Fact::Absent,
+            device: Fact::Absent,
+            subject: Fact::Absent,
+            binding: Fact::Absent,
+            network: Arc::new(Network {
+                address: Fact::Absent,
+                peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                via: Via::Direct,
+                place,
+                asn: Fact::Absent,
+                lists: Vec::new(),
+            }),
+            timing: Timing {
+                tcp: Fact::Absent,
+                tls: Fact::Absent,
+                device_tcp: Fact::Absent,
+                device_tls: Fact::Absent,
+                relay_gap: Fact::Absent,
+                distance: Fact::Absent,
+                excess: Fact::Absent,
+                nearness: Fact::Absent,
+            },
+            quotas: SmallVec::new(),
+            grants: Fact::Absent,
+            posture: Fact::Absent,
+        }
+    }
+
     /// The fact about the limit called `name`; `Absent` when nobody counted it.
     pub fn quota(&self, name: &str) -> Fact<Quota> {
         self.quotas.iter().find(|(known, _)| &**known == name).map_or(Fact::Absent, |(_, fact)| fact.clone())

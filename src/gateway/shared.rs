@@ -137,7 +137,7 @@ impl Shared {
         metrics.connections().set(i64::try_from(self.admission.total()).unwrap_or(i64::MAX));
         let now = std::time::Instant::now();
         let policy = self.policies.current();
-        let origins = policy.origins().into_iter().filter(|origin| origin.scheme != Scheme::Builtin);
+        let origins = policy.origins().iter().filter(|origin| origin.scheme != Scheme::Builtin);
         metrics.upstreams(origins.map(|origin| (origin.to_string(), self.upstreams.health().is_well(origin, now))));
         for database in self.sources.networks.geo.databases() {
             if let Some(built) = database.built {

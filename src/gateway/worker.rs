@@ -95,8 +95,7 @@ impl Worker {
         }
         self.live.each(|decided, connected| self.shared.sources.learn(&decided.evidence, connected, now));
         let policy = self.shared.policies.current();
-        let used = policy.origins();
-        self.enforcer.pool.retain(|origin| used.contains(origin), std::time::Instant::now());
+        self.enforcer.pool.retain(|origin| policy.sends_to(origin), std::time::Instant::now());
     }
 
     /// The drain is over.

@@ -11,6 +11,7 @@ use super::decision::Scope;
 use super::diagnostic::{self, Diagnostic, Place};
 use super::hosts::Hosts;
 use super::requirement::Requirement;
+use super::resource::Origin;
 use super::segments::Segments;
 use super::source::{Document, Source, Table};
 use resource::Draft;
@@ -163,8 +164,19 @@ fn assemble(
         }
     }
     let baseline = sorted(baseline);
-    let guarded = drafts.into_iter().map(|draft| guard(draft, &baseline)).collect();
-    Policy { version, hosts, guarded, baseline, lists: lists.into(), cases: Vec::new() }
+    let guarded: Vec<_> = drafts.into_iter().map(|draft| guard(draft, &baseline)).collect();
+    let origins = origins(&guarded);
+    Policy { version, hosts, guarded, baseline, lists: lists.into(), origins, cases: Vec::new() }
+}
+
+/// Every origin a request may be sent to, decoys included.
+fn origins(guarded: &[Guarded]) -> Box<[Origin]> {
+    let resources = guarded.iter().map(|guarded| &guarded.resource);
+    let of = resources.flat_map(|resource| resource.upstreams.iter().chain(resource.decoy.iter().flat_map(|decoy| &**decoy)));
+    let mut origins: Vec<Origin> = of.cloned().collect();
+    origins.sort();
+    origins.dedup();
+    origins.into()
 }
 
 fn guard(draft: Draft, baseline: &[Requirement]) -> Guarded {

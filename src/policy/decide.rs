@@ -12,7 +12,6 @@ use super::resource::{Mode, Origin, Resource};
 use super::segments::Segments;
 use crate::evidence::{Emergency, Evidence, Request};
 use smallvec::SmallVec;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A compiled set of policy files. Immutable; `Policy::compile` makes one.
@@ -25,6 +24,8 @@ pub struct Policy {
     /// Sorted by id, like all requirements: the order of files and lines must not show in a decision.
     pub(super) baseline: Box<[Requirement]>,
     pub(super) lists: Box<[Arc<str>]>,
+    /// Of all resources, sorted, each once.
+    pub(super) origins: Box<[Origin]>,
     pub(super) cases: Vec<Case>,
 }
 
@@ -127,10 +128,13 @@ impl Policy {
     }
 
     /// Every origin a request may be sent to, decoys included, each once.
-    pub fn origins(&self) -> BTreeSet<&Origin> {
-        self.resources()
-            .flat_map(|resource| resource.upstreams.iter().chain(resource.decoy.iter().flat_map(|decoy| decoy.iter())))
-            .collect()
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// Whether a request may be sent there.
+    pub fn sends_to(&self, origin: &Origin) -> bool {
+        self.origins.binary_search(origin).is_ok()
     }
 
     /// Every requirement: the baseline's, then each resource's with its routes'.

@@ -10,12 +10,8 @@ use super::criteria::list;
 use super::decide::Policy;
 use super::diagnostic::{Diagnostic, has_errors};
 use super::source::{Source, Value};
-use crate::evidence::{
-    Emergency, Evidence, Fact, Fault, Grant, Moment, Network, Place, Posture, Protocol, Quota, Request, Timing, Via,
-};
-use smallvec::SmallVec;
+use crate::evidence::{Emergency, Evidence, Fact, Fault, Grant, Network, Posture, Protocol, Quota, Request};
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// How long what is stated lasts, ms.
@@ -129,50 +125,15 @@ fn quote_bare(text: &str) -> String {
 
 /// The evidence of a request of which nothing is known.
 pub fn nothing() -> Evidence {
-    Evidence {
-        at: Moment(0),
-        emergency: Emergency::Off,
-        request: Request {
-            id: String::new(),
-            protocol: Protocol::Http11,
-            method: Cow::Borrowed("GET"),
-            host: String::new(),
-            path: "/".to_owned(),
-            upgrade: None,
-            malformed: None,
-        },
-        certificate: Fact::Absent,
-        device: Fact::Absent,
-        subject: Fact::Absent,
-        binding: Fact::Absent,
-        network: Arc::new(Network {
-            address: Fact::Absent,
-            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            via: Via::Direct,
-            place: Place {
-                country: Fact::Absent,
-                region: Fact::Absent,
-                city: Fact::Absent,
-                coordinates: Fact::Absent,
-                built: Fact::Absent,
-            },
-            asn: Fact::Absent,
-            lists: Vec::new(),
-        }),
-        timing: Timing {
-            tcp: Fact::Absent,
-            tls: Fact::Absent,
-            device_tcp: Fact::Absent,
-            device_tls: Fact::Absent,
-            relay_gap: Fact::Absent,
-            distance: Fact::Absent,
-            excess: Fact::Absent,
-            nearness: Fact::Absent,
-        },
-        quotas: SmallVec::new(),
-        grants: Fact::Absent,
-        posture: Fact::Absent,
-    }
+    Evidence::absent(Request {
+        id: String::new(),
+        protocol: Protocol::Http11,
+        method: Cow::Borrowed("GET"),
+        host: String::new(),
+        path: "/".to_owned(),
+        upgrade: None,
+        malformed: None,
+    })
 }
 
 #[cfg(test)]

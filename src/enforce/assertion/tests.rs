@@ -1,13 +1,12 @@
 use super::*;
 use crate::evidence::{
-    Certificate, Device, DeviceStatus, Emergency, Fact, Fault, Network, Place, Protocol, Request, Subject, Timing, Via,
+    Certificate, Device, DeviceStatus, Fact, Fault, Protocol, Request, Subject,
 };
 use crate::policy::{Mode, Origin, Outcome, Reason, Resource, Scheme};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
 use smallvec::SmallVec;
-use std::net::{IpAddr, Ipv4Addr};
 
 const NOW: Moment = Moment(1_900_000_000_500);
 const LIFETIME_MS: i64 = 60_000;
@@ -54,51 +53,22 @@ fn certificate() -> Certificate {
 }
 
 fn evidence() -> Evidence {
-    let unknown = Fault::DatabaseMissing;
-    let place = Place {
-        country: Fact::Unavailable(unknown),
-        region: Fact::Unavailable(unknown),
-        city: Fact::Unavailable(unknown),
-        coordinates: Fact::Unavailable(unknown),
-        built: Fact::Unavailable(unknown),
+    let request = Request {
+        id: "01K7Q4W8ZC3M9T2XVB6HNE5RDA".into(),
+        protocol: Protocol::Http11,
+        method: "GET".into(),
+        host: "payroll.corp.example".into(),
+        path: "/".into(),
+        upgrade: None,
+        malformed: None,
     };
     Evidence {
         at: NOW,
-        emergency: Emergency::Off,
-        request: Request {
-            id: "01K7Q4W8ZC3M9T2XVB6HNE5RDA".into(),
-            protocol: Protocol::Http11,
-            method: "GET".into(),
-            host: "payroll.corp.example".into(),
-            path: "/".into(),
-            upgrade: None,
-            malformed: None,
-        },
         certificate: Fact::Known(Arc::new(certificate())),
         device: Fact::Known(Arc::new(device("ann-laptop"))),
         subject: Fact::Known(Arc::new(subject())),
         binding: Fact::Known(Binding::DeviceOnly),
-        network: Arc::new(Network {
-            address: Fact::Absent,
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            via: Via::Direct,
-            place,
-            asn: Fact::Absent,
-            lists: Vec::new(),
-        }),
-        timing: Timing {
-            tcp: Fact::Absent,
-            tls: Fact::Absent,
-            device_tcp: Fact::Absent,
-            device_tls: Fact::Absent,
-            relay_gap: Fact::Absent,
-            distance: Fact::Absent,
-            excess: Fact::Absent,
-            nearness: Fact::Absent,
-        },
-        quotas: SmallVec::new(),
-        grants: Fact::Absent,
-        posture: Fact::Absent,
+        ..Evidence::absent(request)
     }
 }
 

@@ -1,25 +1,20 @@
 //! The relay's state: two lanes, what the gateway itself says to the client, and when it has to.
 
-use super::frames::{self, Frames, Next, Payload};
+pub(super) mod ending;
+mod pings;
+
+use super::frames::{Frames, Next};
 use super::lane::Lane;
 use super::{Closing, Ended, RelaySettings, Summary};
 use crate::evidence::timing::TlsSource;
 use crate::latency::Rtt;
+use pings::Pings;
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
-
-/// The bound on a close in good order.
-pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the second close frame may take after the first.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// So many pings may be unanswered, and none is forgotten sooner: a late answer must not go upstream.
-const PINGS: usize = 4;
-const PING_MEMORY: Duration = Duration::from_secs(60);
 
 pub(super) struct Relay<C, U> {
     client: C,
@@ -30,8 +25,7 @@ pub(super) struct Relay<C, U> {
     /// What the gateway itself says to the client, and how much of it was written.
     inject: Vec<u8>,
     injected: usize,
-    pings: VecDeque<([u8; 8], Option<Instant>)>,
-    next_ping: Option<Instant>,
+    pings: Pings,
     active: Instant,
     /// Since when the client has taken nothing of what waits for it, and how much it had taken until then.
     untaken: Option<(Instant, u64)>,
@@ -66,9 +60,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
             down: Lane::new(Frames::from_upstream()),
             inject: Vec::new(),
             injected: 0,
-            pings: VecDeque::new(),
-            // The first at once: many sockets live shorter than an interval.
-            next_ping: settings.ping_interval.map(|_| now),
+            pings: Pings::new(settings.ping_interval, now),
             active: now,
             untaken: None,
             deadline: None,
@@ -117,7 +109,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
     /// The earliest moment at which `keep_time` has something to do.
     fn next_event(&self) -> Option<Instant> {
         let open = self.phase == Phase::Open;
-        let ping = self.next_ping.filter(|_| open);
+        let ping = self.pings.due().filter(|_| open);
         let idle = self.settings.idle_timeout.filter(|_| open).map(|limit| self.active + limit);
         [ping, idle, self.deaf_at(), self.deadline].into_iter().flatten().min()
     }
@@ -153,46 +145,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
         }
         if self.settings.idle_timeout.is_some_and(|limit| now >= self.active + limit) {
             self.close(Ended::Idle, &Closing { code: 1001, reason: Cow::Borrowed("idle for too long") });
-        } else if let (Some(interval), Some(_)) = (self.settings.ping_interval, self.next_ping) {
-            self.next_ping = Some(now + interval);
-            let mut secret = [0; 8];
-            if self.pings.back().is_some_and(|(_, sent)| sent.is_some_and(|sent| now > sent + PING_MEMORY)) {
-                self.pings.clear();
-            }
-            let room = self.inject.is_empty() && self.pings.len() < PINGS;
-            if room && aws_lc_rs::rand::fill(&mut secret).is_ok() {
-                self.inject.extend_from_slice(&frames::ping(secret));
-                self.pings.push_front((secret, None));
-            }
+        } else if let Some(ping) = self.pings.frame(now, self.inject.is_empty()) {
+            self.inject.extend_from_slice(&ping);
         }
-    }
-
-    /// Ends it in good order: a close frame at the next boundary, and nothing upstream any more.
-    fn close(&mut self, ended: Ended, closing: &Closing) {
-        self.end.get_or_insert((ended, Some(closing.code)));
-        if self.down.closed {
-            // The client has its close frame already.
-            return self.finish(ended, None);
-        }
-        self.farewell = !self.up.closed && self.up.at_boundary();
-        self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
-        self.phase = Phase::Closing;
-        if self.injected == 0 {
-            self.inject.clear();
-        }
-        self.inject.extend_from_slice(&frames::close(closing.code, &closing.reason, None));
-    }
-
-    fn finish(&mut self, ended: Ended, code: Option<u16>) {
-        self.end.get_or_insert((ended, code));
-        if self.phase == Phase::Finished {
-            return;
-        }
-        if self.phase == Phase::Open {
-            self.farewell = !self.up.closed && self.up.at_boundary();
-            self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
-        }
-        self.phase = Phase::Finished;
     }
 
     /// Upstream to client. True when something moved.
@@ -280,9 +235,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
         self.inject = Vec::new();
         self.injected = 0;
         self.down.unflushed = true;
-        if let Some((_, sent @ None)) = self.pings.front_mut() {
-            *sent = Some(began);
-        }
+        self.pings.sent(began);
         if self.phase == Phase::Closing {
             self.phase = Phase::Closed;
         }
@@ -332,7 +285,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
                     self.up.ready += length;
                     self.active = Instant::now();
                 }
-                Next::Pong(length, payload) => match self.answered(&payload) {
+                Next::Pong(length, payload) => match self.pings.answered(&payload) {
                     Some(round_trip) => {
                         self.up.buffer.drain(self.up.ready..self.up.ready + length);
                         sink(round_trip, TlsSource::WebsocketPing);
@@ -357,77 +310,5 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Relay
                 }
             }
         }
-    }
-
-    /// The round trip, if a pong answers one of our pings; each is answered once. Pongs keep their order, and clients may
-    /// answer only the latest ping: older ones are answered with it.
-    fn answered(&mut self, payload: &Payload) -> Option<Rtt> {
-        let place = self.pings.iter().position(|(secret, sent)| sent.is_some() && secret[..] == payload[..])?;
-        let sent = self.pings.drain(place..).next()?.1?;
-        let micros = u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX);
-        Some(Rtt::from_micros(micros.max(1)))
-    }
-
-    fn half_closed(&mut self, ended: Ended, code: Option<u16>) {
-        self.end.get_or_insert((ended, code));
-        self.deadline.get_or_insert_with(|| Instant::now() + ANSWER_TIMEOUT);
-        self.next_ping = None;
-        if self.phase == Phase::Open && self.injected == 0 {
-            // A ping that has not gone out stays here.
-            self.inject.clear();
-        }
-    }
-
-    /// Waits for the client's close frame, so that closing does not reset ours away.
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.down.poll_flush(cx, &mut self.client).is_err() {
-            self.finish(Ended::Client, None);
-            return true;
-        }
-        // Nothing of it goes upstream any more.
-        self.up.buffer.drain(..self.up.ready);
-        self.up.given = 0;
-        self.up.ready = 0;
-        loop {
-            match self.up.frames.next(&self.up.buffer[self.up.ready..]) {
-                Next::Data(length @ 1..) | Next::Ping(length) | Next::Pong(length, _) => self.up.ready += length,
-                Next::Incomplete | Next::Data(_) => break,
-                Next::Close(..) | Next::Violation => {
-                    self.finish(Ended::Client, None);
-                    return true;
-                }
-            }
-        }
-        match self.up.poll_read(cx, &mut self.client) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(1..)) => true,
-            Poll::Ready(_) => {
-                self.finish(Ended::Client, None);
-                true
-            }
-        }
-    }
-
-    /// Shuts both ends down, within the deadline.
-    fn poll_finish(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Summary> {
-        let (ended, code) = self.end.unwrap_or((Ended::Client, None));
-        if std::mem::take(&mut self.farewell) {
-            self.say_farewell(cx);
-        }
-        self.client_shut = self.client_shut || Pin::new(&mut self.client).poll_shutdown(cx).is_ready();
-        self.upstream_shut = self.upstream_shut || Pin::new(&mut self.upstream).poll_shutdown(cx).is_ready();
-        if !(self.client_shut && self.upstream_shut) {
-            timer.as_mut().reset(self.deadline.unwrap_or_else(Instant::now).into());
-            ready!(timer.as_mut().poll(cx));
-        }
-        Poll::Ready(Summary { from_client: self.up.traffic(), from_upstream: self.down.traffic(), ended, code })
-    }
-
-    /// Tells the upstream, if it can be told at once, that nobody is there any more.
-    fn say_farewell(&mut self, cx: &mut Context<'_>) {
-        let mut mask = [0; 4];
-        // A fixed mask would do no harm: the gateway chose every byte.
-        let _ = aws_lc_rs::rand::fill(&mut mask);
-        let _ = Pin::new(&mut self.upstream).poll_write(cx, &frames::close(1001, "", Some(mask)));
     }
 }
