@@ -2,6 +2,7 @@
 
 use super::distinct;
 use super::files::{Files, Kind};
+use crate::enforce::rate::MinRate;
 use crate::gateway::settings::{ClientCertificates, Limits, ListenerSettings, ServerCertificate};
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::{Table, Value};
@@ -140,6 +141,11 @@ pub fn limits(root: &mut Table<'_>) -> Limits {
         ping_interval: table.or("ping-interval", default.ping_interval, Value::positive_duration),
         first_round_trip: table.or("first-round-trip", default.first_round_trip, Value::duration),
         body_timeout: table.or("body-timeout", default.body_timeout, Value::positive_duration),
+        min_rate: MinRate {
+            bytes_per_second: table
+                .or("min-rate", default.min_rate.bytes_per_second, |v| v.integer_in(0..=1_000_000_000)),
+            grace: table.or("min-rate-grace", default.min_rate.grace, Value::positive_duration),
+        },
         header_bytes: table.or("header-size", default.header_bytes, |v| {
             let bytes = v.bytes()?;
             match u32::try_from(bytes) {

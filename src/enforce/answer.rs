@@ -51,6 +51,11 @@ pub fn upstream_fault(
     build(&cause, problem::of(&cause, None), None, request, headers, context)
 }
 
+/// Whether a request speaks gRPC.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    grpc::kind(headers).is_some()
+}
+
 fn build(
     cause: &Cause,
     problem: problem::Problem,

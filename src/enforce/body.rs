@@ -2,6 +2,7 @@
 
 use super::headers::{self, Owned};
 use super::live::{Cut, Registration};
+use super::rate::{Allowance, MinRate};
 use super::upstream::Lease;
 use crate::audit::{End, Flow};
 use crate::policy::Reason;
@@ -25,18 +26,31 @@ pub struct Progress {
     moved: AtomicU64,
     /// The body ended in an error that is not its silence.
     broken: AtomicBool,
+    /// The upstream's answer has begun.
+    answered: AtomicBool,
     /// The audit record's count.
     flow: Arc<Flow>,
 }
 
 impl Progress {
     pub fn new(flow: Arc<Flow>) -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), moved: AtomicU64::new(0), broken: AtomicBool::new(false), flow })
+        Arc::new(Self {
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            flow,
+        })
     }
 
     /// When a piece last passed.
     pub fn last(&self) -> Instant {
         self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// The upstream's answer has begun: a body without a declared length may be one half of a conversation now.
+    pub fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
     }
 
     /// Whether the client broke the body off.
@@ -51,29 +65,52 @@ impl Progress {
     }
 }
 
-/// Ends a body that delivers nothing for too long. Costs nothing while pieces are ready.
+/// Ends a body that delivers nothing, or too little, for too long. Costs nothing while pieces are ready.
 #[derive(Debug)]
-struct Silence {
+pub struct Silence {
     limit: Duration,
     /// When the whole exchange must be over, moving or not.
     end: Option<Instant>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// For a client's body: how slowly it may come.
+    allowance: Option<Allowance>,
+    /// Since when a piece is awaited, and until when it is.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Silence {
     fn new(limit: Duration, end: Option<Instant>) -> Self {
-        Self { limit, end, deadline: None }
+        Self { limit, end, allowance: None, waiting: None }
     }
 
-    fn broken(&mut self) {
-        self.deadline = None;
+    /// For a client's body.
+    pub fn of_client(limit: Duration, rate: MinRate) -> Self {
+        Self { allowance: Some(Allowance::new(rate, limit)), ..Self::new(limit, None) }
+    }
+
+    /// From now on only silence ends it.
+    fn converse(&mut self) {
+        if self.allowance.take().is_some() {
+            self.waiting = None;
+        }
+    }
+
+    fn broken(&mut self, bytes: usize) {
+        let waited = self.waiting.take().map_or(Duration::ZERO, |(since, _)| since.elapsed());
+        if let Some(allowance) = &mut self.allowance {
+            allowance.account(waited, bytes as u64);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (limit, end) = (self.limit, self.end);
-        let deadline = self.deadline.get_or_insert_with(|| {
-            let quiet = Instant::now() + limit;
-            Box::pin(tokio::time::sleep_until(end.map_or(quiet, |end| end.min(quiet))))
+        let limit = match self.allowance.as_ref().and_then(|allowance| allowance.left(0)) {
+            Some(left) => self.limit.min(left),
+            None => self.limit,
+        };
+        let end = self.end;
+        let (_, deadline) = self.waiting.get_or_insert_with(|| {
+            let now = Instant::now();
+            let quiet = now + limit;
+            (now, Box::pin(tokio::time::sleep_until(end.map_or(quiet, |end| end.min(quiet)))))
         });
         deadline.as_mut().poll(cx)
     }
@@ -97,6 +134,8 @@ struct Streaming {
     progress: Arc<Progress>,
     silence: Silence,
     owned: Arc<Owned>,
+    /// Its length was declared: it is no half of a conversation.
+    declared: bool,
 }
 
 impl RequestBody {
@@ -104,8 +143,9 @@ impl RequestBody {
         Self(None)
     }
 
-    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Duration, owned: Arc<Owned>) -> Self {
-        Self(Some(Box::new(Streaming { body, progress, silence: Silence::new(silence, None), owned })))
+    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Silence, owned: Arc<Owned>) -> Self {
+        let declared = body.size_hint().exact().is_some();
+        Self(Some(Box::new(Streaming { body, progress, silence, owned, declared })))
     }
 }
 
@@ -117,8 +157,9 @@ impl Body for RequestBody {
         let Some(streaming) = &mut self.0 else { return Poll::Ready(None) };
         match Pin::new(&mut streaming.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                streaming.silence.broken();
-                streaming.progress.passed(frame.data_ref().map_or(0, Bytes::len));
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                streaming.silence.broken(bytes);
+                streaming.progress.passed(bytes);
                 Poll::Ready(Some(Ok(cleaned(frame, &streaming.owned))))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -126,7 +167,12 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Err(io::Error::other(error))))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => streaming.silence.poll(cx).map(|()| Some(Err(io::ErrorKind::TimedOut.into()))),
+            Poll::Pending => {
+                if !streaming.declared && streaming.progress.answered.load(Ordering::Relaxed) {
+                    streaming.silence.converse();
+                }
+                streaming.silence.poll(cx).map(|()| Some(Err(io::ErrorKind::TimedOut.into())))
+            }
         }
     }
 
@@ -237,7 +283,7 @@ impl Body for ResponseBody {
         }
         match Pin::new(&mut upstream.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                upstream.silence.broken();
+                upstream.silence.broken(0);
                 let frame = cleaned(frame, &upstream.owned);
                 if upstream.body.is_end_stream() {
                     upstream.finished();

@@ -1,6 +1,6 @@
 //! A permitted request on its way: which origin, how long, how often.
 
-use super::body::{Progress, RequestBody, ResponseBody, UpstreamBody};
+use super::body::{Progress, RequestBody, ResponseBody, Silence, UpstreamBody};
 use super::fault::Fault;
 use super::headers::Owned;
 use super::interim::Speaker;
@@ -53,7 +53,7 @@ pub async fn forward(
     passage: Passage,
     body: Incoming,
     progress: Option<Arc<Progress>>,
-    silence: Duration,
+    silence: Silence,
     owned: &Arc<Owned>,
 ) -> Result<Arrived, Failed> {
     let health = pool.shared().health();
@@ -78,6 +78,9 @@ pub async fn forward(
         match exchange(pool, origin, request, progress.as_deref(), owned).await {
             Ok(response) => {
                 health.succeeded(origin);
+                if let Some(progress) = &progress {
+                    progress.answered();
+                }
                 return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
             Err(Unanswered { fault, unsent }) => {

@@ -10,6 +10,7 @@ pub mod headers;
 pub mod health;
 pub mod interim;
 pub mod live;
+pub mod rate;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
@@ -23,7 +24,7 @@ use crate::sources::timing::TlsSamples;
 use answer::AnswerContext;
 use arc_swap::ArcSwap;
 use assertion::{AssertionCache, Signer};
-use body::{Progress, ResponseBody};
+use body::{Progress, ResponseBody, Silence};
 use fault::Fault;
 use forward::{Arrived, Failed, Passage};
 use headers::{ClientValues, Ours, Owned};
@@ -33,6 +34,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use interim::Speaker;
 use live::{Cut, Live, Registration};
+use rate::MinRate;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tunnel::{Handshake, Opened};
@@ -48,6 +50,8 @@ pub struct EnforceSettings {
     pub strip_authorization: bool,
     /// A request body that delivers nothing for this long is cut.
     pub body_timeout: Duration,
+    /// The least that a request body must deliver while it is waited for.
+    pub min_rate: MinRate,
     /// How WebSockets are watched.
     pub relay: RelaySettings,
 }
@@ -182,7 +186,10 @@ impl Enforcer {
             };
         }
         let progress = (!body.is_end_stream()).then(|| Progress::new(entry.flow()));
-        let silence = self.settings.body_timeout;
+        // A stream of messages may have none for a while; gRPC says that it is one.
+        let conversation = body.size_hint().exact().is_none() && answer::is_grpc(&passage.headers);
+        let rate = if conversation { MinRate::NONE } else { self.settings.min_rate };
+        let silence = Silence::of_client(self.settings.body_timeout, rate);
         forward::forward(permit, &self.pool, passage, body, progress, silence, owned).await.map(Passed::Answer)
     }
 

@@ -7,6 +7,7 @@ use super::core::Core;
 use super::drain::{Phase, Signal, reached};
 use super::guard::GuardState;
 use super::listener::Listener;
+use super::patience::Patience;
 use super::proxy_protocol::{self, Proxied};
 use super::serve;
 use super::socket::Socket;
@@ -58,7 +59,8 @@ fn admit(core: &Arc<Core>, listener: &Arc<Listener>, stream: TcpStream, peer: So
     let counted = (!balancer).then_some(peer.ip());
     match worker.shared.admission.admit(counted) {
         Ok(slot) => {
-            let socket = Socket::new(stream, slot, worker.shared.limits.idle_timeout);
+            let limits = &worker.shared.limits;
+            let socket = Socket::new(stream, slot, Patience::new(limits.idle_timeout, limits.min_rate));
             socket.send_at_once();
             let arrived = Arrived { peer, tcp, socket, signal: signal.clone() };
             tokio::spawn(greet(Arc::clone(core), Arc::clone(listener), arrived));

@@ -10,6 +10,7 @@ pub mod guard;
 mod listener;
 mod operations;
 mod pace;
+mod patience;
 pub mod proxy_protocol;
 mod reload;
 mod request;

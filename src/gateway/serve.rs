@@ -74,7 +74,7 @@ pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<
     let tap = FrameTap::new(tls, move |rtt, source| samples.record(rtt, source));
     let served = {
         let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
-        let streams = Streams::new(limits.idle_timeout);
+        let streams = Streams::new(limits.idle_timeout, limits.min_rate);
         conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_streams)

@@ -2,6 +2,7 @@
 
 use crate::audit::AuditSettings;
 use crate::enforce::assertion::AssertionSettings;
+use crate::enforce::rate::MinRate;
 use crate::enforce::upstream::UpstreamSettings;
 use crate::portal::PortalSettings;
 use crate::sources::certificate::TrustSettings;
@@ -70,6 +71,8 @@ pub struct Limits {
     pub first_round_trip: Duration,
     /// A request body that delivers nothing for this long is cut.
     pub body_timeout: Duration,
+    /// The least that a client must take of what waits for it, and give of a body, while it is waited for.
+    pub min_rate: MinRate,
     pub header_bytes: u32,
     pub header_count: usize,
     pub http2_streams: u32,
@@ -88,6 +91,7 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(10),
             first_round_trip: Duration::from_secs(1),
             body_timeout: Duration::from_secs(30),
+            min_rate: MinRate::default(),
             header_bytes: 16 * 1024,
             header_count: 100,
             http2_streams: 100,

@@ -164,6 +164,7 @@ pub(super) fn enforcement(settings: &Settings) -> Result<EnforceSettings, StartF
             .map_err(|_| StartFault::Header(settings.assertion.header.clone()))?,
         strip_authorization: settings.headers.strip_authorization,
         body_timeout: settings.limits.body_timeout,
+        min_rate: settings.limits.min_rate,
         relay: RelaySettings {
             ping_interval: Some(settings.limits.ping_interval),
             idle_timeout: Some(settings.limits.idle_timeout),

@@ -3,15 +3,15 @@
 //! It also knows when its peer has stopped reading, whatever is spoken on it: HTTP/1, HTTP/2, WebSocket.
 
 use super::admission::Slot;
+use super::patience::Patience;
+use crate::sources::transport;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 /// The only strong owner of the stream: when the connection is over, the descriptor is closed and measurements end.
 /// So does its place in the count, whoever has the stream by then: HTTP or a WebSocket.
@@ -20,10 +20,7 @@ pub struct Socket {
     stream: Arc<TcpStream>,
     /// Counted for as long as there is a descriptor, upgraded or not.
     _slot: Slot,
-    /// How long the peer may take not a byte.
-    patience: Duration,
-    /// Armed while a write waits.
-    alarm: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
     /// The first bytes the peer sent, and how many of them came.
     opening: [u8; OPENING],
     came: usize,
@@ -33,8 +30,8 @@ pub struct Socket {
 const OPENING: usize = 12;
 
 impl Socket {
-    pub fn new(stream: TcpStream, slot: Slot, patience: Duration) -> Self {
-        Self { stream: Arc::new(stream), _slot: slot, patience, alarm: None, opening: [0; OPENING], came: 0 }
+    pub fn new(stream: TcpStream, slot: Slot, patience: Patience) -> Self {
+        Self { stream: Arc::new(stream), _slot: slot, patience, opening: [0; OPENING], came: 0 }
     }
 
     /// Without delay a small answer need not wait 40 ms for an acknowledgement.
@@ -119,16 +116,14 @@ impl Socket {
             match self.stream.poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => {
-                    let patience = self.patience;
-                    let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-                    ready!(alarm.as_mut().poll(cx));
+                    ready!(self.patience.poll(cx, || transport::acknowledged(&*self.stream)));
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }
             match io(&self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
-                    self.alarm = None;
+                    self.patience.broken();
                     return Poll::Ready(written);
                 }
             }

@@ -25,6 +25,11 @@ pub fn read(socket: impl AsFd) -> Option<TcpSample> {
     kernel::read(socket.as_fd())
 }
 
+/// How many bytes of the connection the peer has acknowledged: one `getsockopt`. None: nobody knows here.
+pub fn acknowledged(socket: impl AsFd) -> Option<u64> {
+    kernel::acknowledged(socket.as_fd())
+}
+
 /// The round trips of one connection to its TCP peer: the first sample, and the least seen so far.
 #[derive(Debug)]
 pub struct TcpSamples {
@@ -99,6 +104,13 @@ mod kernel {
         tcp_info(socket).map(|(info, length)| believed(&info, length))
     }
 
+    pub fn acknowledged(socket: BorrowedFd<'_>) -> Option<u64> {
+        let (info, length) = tcp_info(socket)?;
+        // Since Linux 4.1.
+        let written = offset_of!(libc::tcp_info, tcpi_bytes_acked) + size_of::<u64>() <= length;
+        written.then_some(info.tcpi_bytes_acked)
+    }
+
     /// An older kernel fills less of the struct: a field counts only when it lies wholly within what was written.
     pub(super) fn believed(info: &libc::tcp_info, length: usize) -> TcpSample {
         let written =
@@ -132,6 +144,10 @@ mod kernel {
     pub fn read(_socket: std::os::fd::BorrowedFd<'_>) -> Option<super::TcpSample> {
         None
     }
+
+    pub fn acknowledged(_socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -161,8 +177,12 @@ mod tests {
         let samples = TcpSamples::accepted(&server, false);
         client.write_all(b"ping").unwrap();
         server.read_exact(&mut [0; 4]).unwrap();
+        let before = acknowledged(&server).unwrap();
         server.write_all(b"pong").unwrap();
         client.read_exact(&mut [0; 4]).unwrap();
+        client.write_all(b"thanks").unwrap();
+        server.read_exact(&mut [0; 6]).unwrap();
+        assert_eq!(acknowledged(&server), Some(before + 4));
 
         let Fact::Known(timing) = samples.measure(&server) else { panic!("no measurement on loopback") };
         assert!(timing.minimum <= timing.first);

@@ -7,6 +7,7 @@ use crate::wire::{listen, refusals, say, still_serves};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
+use rangegate::enforce::rate::MinRate;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -166,6 +167,10 @@ async fn endless() -> (Upstream, Arc<AtomicUsize>) {
     let app = Upstream::http1(move |request: Request<_>| {
         let counter = Arc::clone(&counter);
         async move {
+            if request.method() == Method::POST {
+                let _ = crate::upstream::drain(request.into_body()).await;
+                return ok("all of it");
+            }
             if request.uri().path() == "/fine" {
                 return ok("fine");
             }
@@ -207,6 +212,100 @@ async fn who_does_not_read_does_not_hold_the_upstream() {
     assert_eq!(cut.len(), 2);
     assert!(cut.iter().all(|record| record["end"] != "complete"), "{cut:#?}");
     drop((stream, unread));
+}
+
+/// Every byte comes well within the limits on silence; there are too few of them.
+#[tokio::test]
+async fn who_trickles_is_cut_though_never_silent() {
+    let (app, ended) = endless().await;
+    let gate = Harness::builder()
+        .limits(|limits| limits.min_rate = MinRate { bytes_per_second: 50_000, grace: SHORT })
+        .app(&app)
+        .start()
+        .await;
+    let head = "POST /fine HTTP/1.1\r\nHost: app.corp.example\r\n";
+    for framing in ["Content-Length: 100000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"] {
+        let mut drip = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+        drip.write_all(format!("{head}{framing}").as_bytes()).await.expect("an open stream");
+        let begun = Instant::now();
+        let piece: &[u8] = if framing.starts_with('C') { b"x" } else { b"1\r\nx\r\n" };
+        let (mut read, mut write) = tokio::io::split(drip);
+        let answer = tokio::spawn(async move {
+            let mut answer = Vec::new();
+            let _ = read.read_to_end(&mut answer).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+        while !answer.is_finished() && write.write_all(piece).await.is_ok() && write.flush().await.is_ok() {
+            assert!(begun.elapsed() < LONG, "{framing}: it may go on");
+            tokio::time::sleep(SHORT / 10).await;
+        }
+        assert!(answer.await.expect("no panic").starts_with("HTTP/1.1 408 "), "{framing}");
+    }
+
+    // HTTP/2: a stream that is read a few bytes at a time, on a connection that is well.
+    let tls = gate.dial().alpn(&["h2"]).tls().await.expect("a handshake");
+    let (client, connection) =
+        h2::client::Builder::new().initial_window_size(1000).handshake::<_, Bytes>(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut client = client.ready().await.expect("room for a stream");
+    let (answer, _) = client
+        .send_request(Request::get("https://app.corp.example/").body(()).expect("a request"), true)
+        .expect("a stream");
+    let mut body = answer.await.expect("a head").into_body();
+    let begun = Instant::now();
+    while let Some(Ok(data)) = body.data().await {
+        assert!(begun.elapsed() < LONG, "it may go on");
+        body.flow_control().release_capacity(data.len()).expect("taken");
+        tokio::time::sleep(SHORT / 5).await;
+    }
+    eventually("the upstream to be let go", || ended.load(Ordering::SeqCst) == 1).await;
+    let (answer, _) = client
+        .ready()
+        .await
+        .expect("the connection goes on")
+        .send_request(Request::get("https://app.corp.example/fine").body(()).expect("a request"), true)
+        .expect("a stream");
+    assert_eq!(answer.await.expect("a head").status(), 200);
+}
+
+/// Slowly is not too slowly, and silence costs nothing where there is nothing to say.
+#[tokio::test]
+async fn who_waits_for_the_upstream_spends_nothing() {
+    let app = Upstream::http1(|request: Request<hyper::body::Incoming>| async move {
+        let (sender, body) = channel();
+        tokio::spawn(async move {
+            let mut request = request.into_body();
+            for _ in 0..4 {
+                tokio::time::sleep(SHORT).await;
+                let _ = sender.send(data("event")).await;
+            }
+            // Both ways, as a conversation.
+            while let Some(Ok(frame)) = request.frame().await {
+                if let Ok(bytes) = frame.into_data() {
+                    let _ = sender.send(data(bytes)).await;
+                }
+            }
+        });
+        Response::new(body)
+    })
+    .await;
+    let gate = Harness::builder()
+        .limits(|limits| limits.min_rate = MinRate { bytes_per_second: 1_000_000, grace: SHORT })
+        .app(&app)
+        .start()
+        .await;
+    for version in crate::client::BOTH {
+        let mut client = gate.dial().http(version).await;
+        let (sender, body) = channel();
+        let mut answer = client.send(Request::post("/").body(body).expect("a request")).await.expect("a head").into_body();
+        for _ in 0..4 {
+            let event = answer.frame().await.expect("more").expect("whole").into_data().expect("data");
+            assert_eq!(&event[..], b"event", "{version:?}");
+        }
+        sender.send(data("still there")).await.expect("open");
+        let event = answer.frame().await.expect("more").expect("whole").into_data().expect("data");
+        assert_eq!(&event[..], b"still there", "{version:?}");
+    }
 }
 
 #[tokio::test]
