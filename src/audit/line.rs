@@ -2,7 +2,7 @@
 
 use super::chain::Chain;
 use super::fragments::Fragments;
-use super::record::{Alert, Connection, Control, End, Known, Live, LiveEvent, Record, Refused};
+use super::record::{Alert, Connection, ConnectionFault, Control, End, Known, Live, LiveEvent, Record, Refused};
 use crate::evidence::{Binding, Emergency, Evidence, Fact, Grant, Moment, Posture, Quota, QuotaName, Request, Timing};
 use crate::policy::{Decision, Origin};
 use serde::{Serialize, Serializer};
@@ -102,6 +102,10 @@ pub fn refused(buffer: &mut Vec<u8>, chain: &mut Chain, refused: &Refused) {
         address: refused.address,
         certificate: refused.certificate.as_deref(),
         reason: refused.reason.code(),
+        stream: match refused.reason {
+            ConnectionFault::StreamRefused { stream, error } => Some(StreamPart { id: stream, error }),
+            _ => None,
+        },
     };
     append(buffer, chain, "connection", refused.at, &part);
 }
@@ -203,6 +207,15 @@ struct RefusedPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<&'a str>,
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<StreamPart>,
+}
+
+/// An HTTP/2 stream, and the error code it was reset with.
+#[derive(Serialize)]
+struct StreamPart {
+    id: u32,
+    error: u32,
 }
 
 #[derive(Serialize)]

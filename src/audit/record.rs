@@ -203,7 +203,7 @@ pub enum LiveEvent {
     },
 }
 
-/// A connection that ended before it carried a request.
+/// A connection that ended before it carried a request, or a stream of one that did.
 #[derive(Clone, Debug)]
 pub struct Refused {
     pub at: Moment,
@@ -225,6 +225,9 @@ macro_rules! connection_faults {
             Certificate(Fault),
             /// Bytes that are no request, by the code a request would be refused with.
             Malformed(Malformed),
+            /// An HTTP/2 stream that was reset for what the client did, with the error code of RFC 9113 section 7. The
+            /// connection may go on, and a request on the stream may have its own record.
+            StreamRefused { stream: u32, error: u32 },
         }
 
         impl ConnectionFault {
@@ -233,6 +236,7 @@ macro_rules! connection_faults {
                     $(Self::$name => $code,)+
                     Self::Certificate(fault) => fault.code(),
                     Self::Malformed(malformed) => malformed.code(),
+                    Self::StreamRefused { .. } => "http2-stream-refused",
                 }
             }
         }

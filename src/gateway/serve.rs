@@ -8,7 +8,7 @@ use super::pace::Streams;
 use super::request;
 use super::socket::Socket;
 use crate::audit::ConnectionFault;
-use crate::sources::handshake::FrameTap;
+use crate::sources::handshake::{FrameTap, Noticed};
 use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -71,7 +71,15 @@ async fn farewell(mut signal: Signal) {
 pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<Socket>, mut signal: Signal) {
     let limits = core.shared().limits.clone();
     let samples = Arc::clone(&connection.connected.timing.tls);
-    let tap = FrameTap::new(tls, move |rtt, source| samples.record(rtt, source));
+    let tap = FrameTap::new(tls, {
+        let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
+        move |noticed| match noticed {
+            Noticed::RoundTrip(rtt, source) => samples.record(rtt, source),
+            Noticed::Refused { stream, error } => {
+                core.worker().drop_connection(&connection, ConnectionFault::StreamRefused { stream, error });
+            }
+        }
+    });
     let served = {
         let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
         let streams = Streams::new(limits.idle_timeout, limits.min_rate);

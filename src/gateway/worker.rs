@@ -71,7 +71,7 @@ impl Worker {
         }
     }
 
-    /// Records why a connection was ended that had its handshake behind it.
+    /// Records why a connection, or a stream of it, was ended that had its handshake behind it.
     pub fn drop_connection(&self, connection: &Connection, fault: ConnectionFault) {
         let certificate = connection.connected.presented.fingerprint().map(|print| print.sha256.into());
         self.refuse(&connection.listener.name, connection.facts.peer.ip(), certificate, fault);

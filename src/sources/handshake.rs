@@ -10,6 +10,8 @@
 //! The same eyes count the frames that cost work and bring none, as far as h2 (0.4.20) does not: it bounds
 //! CONTINUATION, empty and small DATA, resets before a stream is accepted and resets it causes itself, but neither
 //! PING, SETTINGS, PRIORITY, WINDOW_UPDATE and unknown frames nor resets of accepted streams.
+//!
+//! And they see the streams that h2 resets by itself, before anybody has heard of a request.
 
 pub mod frames;
 
@@ -22,7 +24,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A server's HTTP/2 connection, from the client's preface on, with its frames watched. `sink` gets the round trips.
+/// What is worth knowing about the frames of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noticed {
+    RoundTrip(Rtt, TlsSource),
+    /// The library reset a stream for what its client did: a malformed request, a broken rule.
+    Refused { stream: u32, error: u32 },
+}
+
+/// A server's HTTP/2 connection, from the client's preface on, with its frames watched. `sink` gets what is noticed.
 #[derive(Debug)]
 pub struct FrameTap<S, F> {
     stream: S,
@@ -34,6 +44,8 @@ pub struct FrameTap<S, F> {
     pings: [Option<Ping>; 3],
     /// The PING of hyper's whose payload is going out, and the one whose acknowledgement is coming in.
     leaving: Option<Passing>,
+    /// A stream whose reset is going out, and its error code as far as it is out.
+    reset: Option<(u32, [u8; 4], usize)>,
     returning: Option<Passing>,
     /// How much of our own PING is out.
     own: usize,
@@ -75,13 +87,17 @@ const OWN_EVERY: Duration = Duration::from_secs(10);
 /// Length 8, PING, no flags, stream 0.
 const PING_HEADER: [u8; 9] = [0, 0, 8, PING, 0, 0, 0, 0, 0];
 
+/// Why the gateway itself ends a stream (RFC 9113 section 7): NO_ERROR behind an early answer, INTERNAL_ERROR for one
+/// that broke off, CANCEL for one that is cut. All others are the library's word on what the client did.
+const OUR_OWN: [u32; 3] = [0, 2, 8];
+
 /// Control frames beyond what requests, data and answers pay for, in one window.
 const CONTROL_FRAMES: u32 = 1_000;
 /// Streams reset by the client beyond those the gateway finished, in one window.
 const RESETS: u32 = 200;
 const WINDOW: Duration = Duration::from_secs(10);
 
-impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
+impl<S, F: FnMut(Noticed)> FrameTap<S, F> {
     pub fn new(stream: S, sink: F) -> Self {
         Self {
             stream,
@@ -91,6 +107,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
             settings: SettingsProbe::Unsent,
             pings: [None; 3],
             leaving: None,
+            reset: None,
             returning: None,
             own: 0,
             own_due: Instant::now(),
@@ -134,7 +151,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
             kind => {
                 if kind == SETTINGS && header.flags & ACK != 0 {
                     if let SettingsProbe::Sent { at, drained: true } = self.settings {
-                        (self.sink)(round_trip(at), TlsSource::Http2Settings);
+                        (self.sink)(Noticed::RoundTrip(round_trip(at), TlsSource::Http2Settings));
                     }
                     self.settings = SettingsProbe::Done;
                 }
@@ -164,7 +181,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
         self.returning = None;
         if let (true, Some(Ping { sent: Some(sent), .. })) = (passing.genuine, ping) {
             self.pings[passing.slot] = None;
-            (self.sink)(round_trip(sent), TlsSource::Http2Ping);
+            (self.sink)(Noticed::RoundTrip(round_trip(sent), TlsSource::Http2Ping));
         }
     }
 
@@ -193,6 +210,10 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
             let mut piece = &piece[..piece.len().min(accepted)];
             accepted -= piece.len();
             while !piece.is_empty() {
+                if self.reset.is_some() {
+                    piece = self.reset_out(piece);
+                    continue;
+                }
                 let (taken, header) = self.outbound.advance(piece);
                 piece = &piece[taken..];
                 if let Some(header) = header {
@@ -216,8 +237,26 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
                 }
             }
             _ if header.is_ping() && header.flags & ACK == 0 => self.begin_ping(),
+            RST_STREAM if header.length == 4 => self.reset = Some((header.stream, [0; 4], 0)),
             _ => {}
         }
+    }
+
+    /// Reads the error code of a reset as it goes out; gives what is behind it.
+    fn reset_out<'b>(&mut self, piece: &'b [u8]) -> &'b [u8] {
+        let Some((stream, code, have)) = &mut self.reset else { return piece };
+        let (now, rest) = piece.split_at(piece.len().min(code.len() - *have));
+        code[*have..*have + now.len()].copy_from_slice(now);
+        *have += now.len();
+        self.outbound.taken(now.len() as u32);
+        if *have == code.len() {
+            let (stream, error) = (*stream, u32::from_be_bytes(*code));
+            self.reset = None;
+            if !OUR_OWN.contains(&error) {
+                (self.sink)(Noticed::Refused { stream, error });
+            }
+        }
+        rest
     }
 
     /// Without a free place or chance the payload goes out as it is, and times nothing.
@@ -238,7 +277,7 @@ impl<S, F: FnMut(Rtt, TlsSource)> FrameTap<S, F> {
     }
 }
 
-impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> FrameTap<S, F> {
+impl<S: AsyncWrite + Unpin, F: FnMut(Noticed) + Unpin> FrameTap<S, F> {
     /// Writes what is left of our own PING. Nothing of hyper's may go out in the middle of it.
     fn poll_own_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(Ping { secret, sent: None, .. }) = self.pings[OWN] else { return Poll::Ready(Ok(())) };
@@ -303,7 +342,7 @@ impl Budget {
     }
 }
 
-impl<S: AsyncRead + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncRead for FrameTap<S, F> {
+impl<S: AsyncRead + Unpin, F: FnMut(Noticed) + Unpin> AsyncRead for FrameTap<S, F> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = out.filled().len();
@@ -320,7 +359,7 @@ impl<S: AsyncRead + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncRead for Frame
     }
 }
 
-impl<S: AsyncWrite + Unpin, F: FnMut(Rtt, TlsSource) + Unpin> AsyncWrite for FrameTap<S, F> {
+impl<S: AsyncWrite + Unpin, F: FnMut(Noticed) + Unpin> AsyncWrite for FrameTap<S, F> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_own_ping(cx))?;
@@ -456,20 +495,27 @@ mod tests {
 
     type Seen = std::rc::Rc<std::cell::RefCell<Vec<TlsSource>>>;
 
+    fn source(noticed: Noticed) -> Option<TlsSource> {
+        match noticed {
+            Noticed::RoundTrip(_, source) => Some(source),
+            Noticed::Refused { .. } => None,
+        }
+    }
+
     struct Side<F> {
         tap: FrameTap<Wire, F>,
         seen: Seen,
     }
 
-    fn side(at_once: usize) -> Side<impl FnMut(Rtt, TlsSource)> {
+    fn side(at_once: usize) -> Side<impl FnMut(Noticed)> {
         let seen = Seen::default();
         let sink = std::rc::Rc::clone(&seen);
         let wire = Wire { incoming: VecDeque::new(), outgoing: Vec::new(), at_once };
-        let tap = FrameTap::new(wire, move |_, source| sink.borrow_mut().push(source));
+        let tap = FrameTap::new(wire, move |noticed| sink.borrow_mut().extend(source(noticed)));
         Side { tap, seen }
     }
 
-    impl<F: FnMut(Rtt, TlsSource) + Unpin> Side<F> {
+    impl<F: FnMut(Noticed) + Unpin> Side<F> {
         fn write(&mut self, mut bytes: &[u8]) {
             let mut cx = Context::from_waker(Waker::noop());
             while !bytes.is_empty() {
@@ -549,6 +595,22 @@ mod tests {
     }
 
     #[test]
+    fn resets_that_nobody_else_knows_of_are_noticed_however_they_are_cut() {
+        let reset = |stream: u8, error: u8| [0, 0, 4, RST_STREAM, 0, 0, 0, 0, stream, 0, 0, 0, error];
+        for at_once in 1..20 {
+            let noticed = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+            let sink = std::rc::Rc::clone(&noticed);
+            let wire = Wire { incoming: VecDeque::new(), outgoing: Vec::new(), at_once };
+            let tap = FrameTap::new(wire, move |seen| sink.borrow_mut().push(seen));
+            let mut side = Side { tap, seen: Seen::default() };
+            let bytes = [reset(3, 1), reset(5, 8), reset(7, 0), reset(9, 7)].concat();
+            side.write(&bytes);
+            let expected = [(3, 1), (9, 7)].map(|(stream, error)| Noticed::Refused { stream, error });
+            assert_eq!((&**noticed.borrow(), &side.tap.stream.outgoing), (&expected[..], &bytes), "{at_once}");
+        }
+    }
+
+    #[test]
     fn two_pings_may_be_out_and_a_third_passes_as_it_is() {
         let mut side = side(1000);
         side.read(PREFACE_BYTES, 1000).unwrap();
@@ -591,8 +653,8 @@ mod tests {
     async fn hyper_is_none_the_wiser() {
         let (client, server) = tokio::io::duplex(1 << 14);
         let (seen, mut sources) = tokio::sync::mpsc::unbounded_channel();
-        let tap = FrameTap::new(server, move |_, source| {
-            let _ = seen.send(source);
+        let tap = FrameTap::new(server, move |noticed| {
+            let _ = seen.send(source(noticed).expect("a round trip"));
         });
         let service =
             hyper::service::service_fn(|_| async { Ok::<_, hyper::Error>(http::Response::new(Empty::<Bytes>::new())) });
@@ -627,8 +689,8 @@ mod tests {
     async fn the_first_flush_carries_a_ping_of_our_own() {
         let (client, server) = tokio::io::duplex(1 << 14);
         let (seen, mut sources) = tokio::sync::mpsc::unbounded_channel();
-        let tap = FrameTap::new(server, move |_, source| {
-            let _ = seen.send(source);
+        let tap = FrameTap::new(server, move |noticed| {
+            let _ = seen.send(source(noticed).expect("a round trip"));
         });
         let service = hyper::service::service_fn(|_| {
             std::future::pending::<Result<http::Response<Empty<Bytes>>, hyper::Error>>()

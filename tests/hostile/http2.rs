@@ -441,12 +441,18 @@ async fn malformed_requests_cost_a_stream_and_never_reach_the_upstream() {
         with(&[("content-length", "+0")]),
         with(&[("content-length", "x")]),
     ];
+    let mut resets = 0;
     for fields in &cases {
         let mut raw = Raw::open(gate.dial()).await;
         let stream = raw.ask(&block(fields)).await;
         let fate = raw.fate(stream).await;
         assert!(matches!(fate, Fate::Reset | Fate::Status(400 | 421 | 501)), "{fields:?}: {fate:?}");
+        resets += usize::from(fate == Fate::Reset);
     }
+    // What the library refuses by itself is written down too.
+    let refused = gate.lines_where(resets, |line| line["reason"] == "http2-stream-refused").await;
+    assert!(refused.iter().all(|line| line["stream"]["id"] == 1 && line["stream"]["error"] == 1), "{refused:#?}");
+    assert_eq!((refused.len(), gate.audit_records(cases.len() - resets).await.len()), (resets, cases.len() - resets));
     assert_eq!(recorder.got(), [""; 0], "it reached the upstream");
     // A connection with a refused stream on it goes on, as far as the fault was the stream's.
     let mut raw = Raw::open(gate.dial()).await;

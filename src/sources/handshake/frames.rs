@@ -15,6 +15,7 @@ pub struct FrameHeader {
     pub length: u32,
     pub kind: u8,
     pub flags: u8,
+    pub stream: u32,
 }
 
 pub const DATA: u8 = 0;
@@ -53,11 +54,12 @@ impl Frames {
         if usize::from(self.have) < self.header.len() {
             return (skipped + take, None);
         }
-        let [a, b, c, kind, flags, ..] = self.header;
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
         let length = u32::from_be_bytes([0, a, b, c]);
+        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
         self.have = 0;
         self.skip = length;
-        (skipped + take, Some(FrameHeader { length, kind, flags }))
+        (skipped + take, Some(FrameHeader { length, kind, flags, stream }))
     }
 
     /// Whether the next byte begins a frame.
