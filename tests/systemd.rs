@@ -58,11 +58,34 @@ fn an_inherited_socket_is_served_and_every_step_is_announced() {
     signal(&served.0, "HUP");
     assert!(told(&manager).contains("RELOADING=1"));
     assert!(told(&manager).contains("READY=1"));
+    let reloaded = r#""event":"reload","detail":"configuration""#;
+    let log = site.path().join("audit.jsonl");
+    holds(&log, reloaded, 1);
+    // Changed without a signal: refused where it is at fault, in force where it is not.
+    let file = site.path().join("rangegate.toml");
+    let config = fs::read_to_string(&file).expect("it is there");
+    fs::write(&file, format!("{config}[limts]\nidle-timeout = \"60s\"\n")).expect("written");
+    holds(&log, "unknown key `limts`", 1);
+    fs::write(&file, format!("{config}[limits]\nidle-timeout = \"60s\"\n")).expect("written");
+    holds(&log, reloaded, 2);
     signal(&served.0, "TERM");
     assert!(told(&manager).contains("STOPPING=1"));
     assert!(served.0.wait().expect("it ends").success());
     let log = fs::read_to_string(site.path().join("audit.jsonl")).expect("a log");
     assert!(log.lines().last().is_some_and(|line| line.contains(r#""event":"stop""#)), "{log}");
+}
+
+/// Waits until the file holds so many of these.
+fn holds(file: &std::path::Path, text: &str, count: usize) {
+    let begun = std::time::Instant::now();
+    loop {
+        let held = fs::read_to_string(file).unwrap_or_default();
+        if held.matches(text).count() >= count {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "no `{text}` in\n{held}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn told(manager: &UnixDatagram) -> String {
