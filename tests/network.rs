@@ -543,10 +543,8 @@ fn the_demo_geography_and_lists_are_read_without_a_fault() {
         asns: vec![geo.join("asns.mmdb")],
         max_age: None,
     });
-    let lists = Lists::load(&[
-        list("hosting", lists.join("hosting.txt")),
-        list("anonymizers", lists.join("anonymizers.txt")),
-    ]);
+    let lists =
+        Lists::load(&[list("hosting", lists.join("hosting.txt")), list("anonymizers", lists.join("anonymizers.txt"))]);
     let networks = Networks::new(geo.into(), lists.into());
     let on_list =
         |address, name| networks.locate(ip("127.0.0.1"), Some(ip(address)), Via::ProxyProtocol, DEMO_NOW).on_list(name);

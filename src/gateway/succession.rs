@@ -70,11 +70,8 @@ impl Shared {
             tokens
         };
         let networks = &sources.networks;
-        let geo = if before.geo == settings.geo {
-            Arc::clone(&networks.geo)
-        } else {
-            Arc::new(Geo::load(&settings.geo))
-        };
+        let geo =
+            if before.geo == settings.geo { Arc::clone(&networks.geo) } else { Arc::new(Geo::load(&settings.geo)) };
         let lists = if before.lists == settings.lists {
             Arc::clone(&networks.lists)
         } else {

@@ -172,7 +172,8 @@ fn assemble(
 /// Every origin a request may be sent to, decoys included.
 fn origins(guarded: &[Guarded]) -> Box<[Origin]> {
     let resources = guarded.iter().map(|guarded| &guarded.resource);
-    let of = resources.flat_map(|resource| resource.upstreams.iter().chain(resource.decoy.iter().flat_map(|decoy| &**decoy)));
+    let of = resources
+        .flat_map(|resource| resource.upstreams.iter().chain(resource.decoy.iter().flat_map(|decoy| &**decoy)));
     let mut origins: Vec<Origin> = of.cloned().collect();
     origins.sort();
     origins.dedup();

@@ -29,7 +29,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub enum Noticed {
     RoundTrip(Rtt, TlsSource),
     /// The library reset a stream for what its client did: a malformed request, a broken rule.
-    Refused { stream: u32, error: u32 },
+    Refused {
+        stream: u32,
+        error: u32,
+    },
 }
 
 /// A server's HTTP/2 connection, from the client's preface on, with its frames watched. `sink` gets what is noticed.

@@ -297,7 +297,8 @@ async fn who_waits_for_the_upstream_spends_nothing() {
     for version in crate::client::BOTH {
         let mut client = gate.dial().http(version).await;
         let (sender, body) = channel();
-        let mut answer = client.send(Request::post("/").body(body).expect("a request")).await.expect("a head").into_body();
+        let mut answer =
+            client.send(Request::post("/").body(body).expect("a request")).await.expect("a head").into_body();
         for _ in 0..4 {
             let event = answer.frame().await.expect("more").expect("whole").into_data().expect("data");
             assert_eq!(&event[..], b"event", "{version:?}");

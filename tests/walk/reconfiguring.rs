@@ -10,7 +10,8 @@ use std::time::Duration;
 
 #[tokio::test]
 async fn upstream_timeouts_and_lists_change_and_not_a_request_fails() {
-    let (old, new) = (Upstream::http1(|_| async { ok("hello") }).await, Upstream::http1(|_| async { ok("hello") }).await);
+    let (old, new) =
+        (Upstream::http1(|_| async { ok("hello") }).await, Upstream::http1(|_| async { ok("hello") }).await);
     let silent = Upstream::http1(|_| std::future::pending()).await;
     let gate = Harness::open(&old).await;
     let load = Load::start(&gate);
@@ -99,7 +100,8 @@ async fn kept_connections_and_open_answers_are_judged_by_the_new_configuration()
         ok("hello")
     })
     .await;
-    let policy = open_to_all("app", "$app").replace("cidr = \"127.0.0.0/8\"", "login = { user = \"ann@corp.example\" }");
+    let policy =
+        open_to_all("app", "$app").replace("cidr = \"127.0.0.0/8\"", "login = { user = \"ann@corp.example\" }");
     let gate = Harness::builder().policy("app", &policy, &[("app", &app)]).start().await;
     let token = format!("Bearer {}", gate.token("ann@corp.example"));
     let mut client = gate.dial().certificate(&PKI.ann).h2().await;

@@ -320,7 +320,11 @@ async fn early_hints_reach_http1_clients_before_the_answer() {
     let answer = read_until(&mut old, "hello").await;
     assert!(!answer.contains(" 103 ") && !answer.contains(" 102 ") && answer.contains(" 200 "), "{answer}");
     for record in gate.audit_records(5).await {
-        assert_eq!((record["response"]["status"].as_u64(), record["end"].as_str()), (Some(200), Some("complete")), "{record:#}");
+        assert_eq!(
+            (record["response"]["status"].as_u64(), record["end"].as_str()),
+            (Some(200), Some("complete")),
+            "{record:#}"
+        );
     }
 }
 

@@ -1,7 +1,5 @@
 use super::*;
-use crate::evidence::{
-    Certificate, Device, DeviceStatus, Fact, Fault, Protocol, Request, Subject,
-};
+use crate::evidence::{Certificate, Device, DeviceStatus, Fact, Fault, Protocol, Request, Subject};
 use crate::policy::{Mode, Origin, Outcome, Reason, Resource, Scheme};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
