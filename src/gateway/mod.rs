@@ -8,6 +8,7 @@ mod drain;
 pub mod guard;
 mod listener;
 mod operations;
+mod outbox;
 mod pace;
 pub mod proxy_protocol;
 mod reload;

@@ -60,16 +60,16 @@ impl Streams {
 
 impl Pacer {
     pub fn pace<B>(self, body: B, busy: Busy) -> Paced<B> {
-        Paced { body, turns: self.0, _busy: busy }
+        Paced { body: Box::new(body), turns: self.0, _busy: busy }
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+impl<F: Future<Output = ()> + Unpin + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let turns = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         match turns {
             Some(turns) => {
-                tokio::spawn(Bounded { stream: Box::pin(stream), turns, patience: self.patience, alarm: None })
+                tokio::spawn(Bounded { stream, turns, patience: self.patience, alarm: None })
             }
             // The bytes of a tunnel, which watches itself.
             None => tokio::spawn(stream),
@@ -79,18 +79,18 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 
 /// A stream that is dropped, and thereby reset, when its client has taken nothing for too long.
 struct Bounded<F> {
-    stream: Pin<Box<F>>,
+    stream: F,
     turns: Arc<Turns>,
     patience: Duration,
     alarm: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
-impl<F: Future<Output = ()>> Future for Bounded<F> {
+impl<F: Future<Output = ()> + Unpin> Future for Bounded<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.stream.as_mut().poll(cx).is_ready() {
+        if Pin::new(&mut this.stream).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         let Some(turn) = this.turns.waiting() else {
@@ -107,7 +107,8 @@ impl<F: Future<Output = ()>> Future for Bounded<F> {
 
 /// An answer on its way; while there is any of it, the connection is not idle.
 pub struct Paced<B> {
-    body: B,
+    /// Hyper moves a stream several times before it lies in its task, with room for the answer's body.
+    body: Box<B>,
     turns: Arc<Turns>,
     _busy: Busy,
 }
@@ -119,7 +120,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         this.turns.ours();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut *this.body).poll_frame(cx));
         this.turns.clients();
         Poll::Ready(frame)
     }

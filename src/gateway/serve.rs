@@ -3,16 +3,19 @@
 use super::connection::Connection;
 use super::drain::{FAREWELL, Phase, Signal, reached};
 use super::guard::{Guard, GuardState, HeadBounds};
+use super::outbox;
 use super::pace::Streams;
 use super::request;
 use super::socket::Socket;
 use super::worker::Worker;
 use crate::audit::ConnectionFault;
+use crate::enforce::headers::RANGEGATE_REQUEST_ID;
 use crate::sources::handshake::FrameTap;
 use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -71,6 +74,8 @@ pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStr
     let limits = &worker.shared.limits;
     let samples = Arc::clone(&connection.connected.timing.tls);
     let tap = FrameTap::new(tls, move |rtt, source| samples.record(rtt, source));
+    // Around the tap: it sees what is written when it leaves, and times it from then on.
+    let (stream, outlet) = outbox::gather(tap);
     let served = {
         let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
         let streams = Streams::new(limits.idle_timeout);
@@ -85,14 +90,20 @@ pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStr
             .keep_alive_interval(limits.ping_interval)
             .keep_alive_timeout(limits.header_timeout)
             .serve_connection(
-                TokioIo::new(tap),
+                TokioIo::new(stream),
                 service_fn(move |incoming| {
                     let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
                     let (pacer, busy) = (streams.begin(), connection.busy());
-                    async move {
-                        let answer = request::walk(&worker, &connection, incoming).await;
+                    // Boxed: it is large, is moved several times on its way into its task, and is freed when the
+                    // answer's head is known, however long the body flows.
+                    Box::pin(async move {
+                        let mut answer = request::walk(&worker, &connection, incoming).await;
+                        // Never the same twice: in HPACK's table it would only drive out what is.
+                        if let Some(id) = answer.headers_mut().get_mut(RANGEGATE_REQUEST_ID) {
+                            id.set_sensitive(true);
+                        }
                         Ok::<_, Infallible>(answer.map(|body| pacer.pace(body, busy)))
-                    }
+                    })
                 }),
             )
     };
@@ -103,7 +114,7 @@ pub async fn http2(worker: Arc<Worker>, connection: Arc<Connection>, tls: TlsStr
     let mut cut_off = pin!(farewell(signal.clone()));
     let ended = loop {
         tokio::select! {
-            ended = served.as_mut() => break ended,
+            ended = poll_fn(|cx| outlet.poll_turn(served.as_mut(), cx)) => break ended,
             () = reached(&mut signal, Phase::Draining), if !draining => {
                 draining = true;
                 served.as_mut().graceful_shutdown();
