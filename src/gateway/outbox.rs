@@ -192,9 +192,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::timing::TlsSource;
+    use crate::sources::handshake::FrameTap;
     use bytes::Bytes;
     use http_body_util::Full;
-    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
     use proptest::prelude::*;
     use std::collections::VecDeque;
     use std::convert::Infallible;
@@ -202,6 +204,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Waker;
+    use std::time::Duration;
     use tokio::io::DuplexStream;
     use tokio::sync::Semaphore;
 
@@ -274,6 +277,42 @@ mod tests {
                 assert_eq!(length, 1024);
             }
             assert_eq!(writes.load(Ordering::Relaxed) - before, 1, "{answers}");
+        }
+        drop(send);
+        driving.await.unwrap().unwrap();
+        serving.await.unwrap().unwrap();
+    }
+
+    /// As the gateway stacks them: hyper's own keep-alives are found among what was gathered, and timed when they leave.
+    #[tokio::test]
+    async fn settings_and_pings_are_timed_behind_it() {
+        let (client, server) = tokio::io::duplex(1 << 14);
+        let (seen, mut sources) = tokio::sync::mpsc::unbounded_channel();
+        let tap = FrameTap::new(server, move |_, source| {
+            let _ = seen.send(source);
+        });
+        let (stream, outlet) = gather(tap);
+        let serving = tokio::spawn(async move {
+            let service = hyper::service::service_fn(|_| async {
+                Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(vec![b'a'; 1024]))))
+            });
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_millis(5));
+            let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            poll_fn(|cx| outlet.poll_turn(served.as_mut(), cx)).await
+        });
+        let (mut send, connection) = h2::client::handshake(client).await.unwrap();
+        let driving = tokio::spawn(connection);
+        let (mut settings, mut pings) = (0, 0);
+        // Ours behind SETTINGS, then hyper's.
+        while settings < 1 || pings < 4 {
+            let request = http::Request::get("https://a.example/").body(()).unwrap();
+            send.send_request(request, true).unwrap().0.await.unwrap();
+            match sources.recv().await.unwrap() {
+                TlsSource::Http2Settings => settings += 1,
+                TlsSource::Http2Ping => pings += 1,
+                other => panic!("{other:?}"),
+            }
         }
         drop(send);
         driving.await.unwrap().unwrap();

@@ -68,9 +68,7 @@ impl<F: Future<Output = ()> + Unpin + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let turns = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         match turns {
-            Some(turns) => {
-                tokio::spawn(Bounded { stream, turns, patience: self.patience, alarm: None })
-            }
+            Some(turns) => tokio::spawn(Bounded { stream, turns, patience: self.patience, alarm: None }),
             // The bytes of a tunnel, which watches itself.
             None => tokio::spawn(stream),
         };
