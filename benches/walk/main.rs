@@ -71,14 +71,16 @@ struct Row {
 }
 
 const HTTP1: Shape = Shape::Http1 { connections: 16 };
-const HTTP2: Shape = Shape::Http2 { connections: 10, streams: 10 };
+const HTTP2: Shape = Shape::Http2 { connections: 50, streams: 10 };
+const HTTP2_FEW: Shape = Shape::Http2 { connections: 10, streams: 10 };
 const HANDSHAKE: Shape = Shape::Handshake { at_a_time: 4 };
 
 const ROWS: &[Row] = &[
     Row { group: Group::H1, what: "HTTP/1.1, 16 connections", shape: HTTP1, caller: Caller::Device, target: 1.0 },
     Row { group: Group::H1, what: "  with a bearer token", shape: HTTP1, caller: Caller::Person, target: 1.0 },
-    Row { group: Group::H2, what: "HTTP/2, 10 × 10 streams", shape: HTTP2, caller: Caller::Device, target: 1.0 },
+    Row { group: Group::H2, what: "HTTP/2, 50 × 10 streams", shape: HTTP2, caller: Caller::Device, target: 1.0 },
     Row { group: Group::H2, what: "  with a bearer token", shape: HTTP2, caller: Caller::Person, target: 1.0 },
+    Row { group: Group::H2, what: "HTTP/2, 10 × 10 streams", shape: HTTP2_FEW, caller: Caller::Device, target: 1.0 },
     Row {
         group: Group::Handshake,
         what: "new connection + 1 request",

@@ -82,7 +82,7 @@ pub async fn gateway(name: &str, fixture: &Fixture, upstream: SocketAddr) -> Res
     access_log {log} gate buffer=64k flush=1s;
     upstream service {{
         server {upstream};
-        keepalive 256;
+        keepalive 512;
         keepalive_requests 1000000000;
     }}
     server {{

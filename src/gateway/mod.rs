@@ -9,6 +9,7 @@ mod drain;
 pub mod guard;
 mod listener;
 mod operations;
+mod outbox;
 mod pace;
 mod patience;
 pub mod proxy_protocol;

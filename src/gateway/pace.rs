@@ -74,18 +74,18 @@ impl Streams {
 
 impl Pacer {
     pub fn pace<B>(self, body: B, busy: Busy) -> Paced<B> {
-        Paced { body: Parts { body, rest: Bytes::new() }, turns: self.0, _busy: busy }
+        Paced { body: Box::new(Parts { body, rest: Bytes::new() }), turns: self.0, _busy: busy }
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+impl<F: Future<Output = ()> + Unpin + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let turns = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         match turns {
             Some(turns) => {
                 let allowance = Allowance::new(self.rate, self.patience);
                 let watch = Watch { turns, patience: self.patience, allowance, accounted: 0, alarm: None };
-                tokio::spawn(Bounded { stream: Box::pin(stream), watch })
+                tokio::spawn(Bounded { stream, watch })
             }
             // The bytes of a tunnel, which watches itself.
             None => tokio::spawn(stream),
@@ -95,7 +95,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 
 /// A stream that is dropped, and thereby reset, when its client has taken nothing, or too little, for too long.
 struct Bounded<F> {
-    stream: Pin<Box<F>>,
+    stream: F,
     watch: Watch,
 }
 
@@ -115,12 +115,12 @@ struct Alarm {
     ring: Pin<Box<Sleep>>,
 }
 
-impl<F: Future<Output = ()>> Future for Bounded<F> {
+impl<F: Future<Output = ()> + Unpin> Future for Bounded<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.stream.as_mut().poll(cx).is_ready() {
+        if Pin::new(&mut this.stream).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         this.watch.poll(cx)
@@ -154,7 +154,8 @@ impl Watch {
 
 /// An answer on its way; while there is any of it, the connection is not idle.
 pub struct Paced<B> {
-    body: Parts<B>,
+    /// Hyper moves a stream several times before it lies in its task, with room for the answer's body.
+    body: Box<Parts<B>>,
     turns: Arc<Turns>,
     _busy: Busy,
 }
@@ -166,7 +167,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         this.turns.ours();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut *this.body).poll_frame(cx));
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         this.turns.clients(data.map_or(0, Bytes::len) as u64);
         Poll::Ready(frame)

@@ -4,15 +4,18 @@ use super::connection::Connection;
 use super::core::Core;
 use super::drain::{FAREWELL, Phase, Signal, reached};
 use super::guard::{Guard, GuardState, HeadBounds};
+use super::outbox;
 use super::pace::Streams;
 use super::request;
 use super::socket::Socket;
 use crate::audit::ConnectionFault;
+use crate::enforce::headers::RANGEGATE_REQUEST_ID;
 use crate::sources::handshake::{FrameTap, Noticed};
 use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -80,6 +83,8 @@ pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<
             }
         }
     });
+    // Around the tap: it sees what is written when it leaves, and times it from then on.
+    let (stream, outlet) = outbox::gather(tap);
     let served = {
         let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
         let streams = Streams::new(limits.idle_timeout, limits.min_rate);
@@ -94,14 +99,20 @@ pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<
             .keep_alive_interval(limits.ping_interval)
             .keep_alive_timeout(limits.header_timeout)
             .serve_connection(
-                TokioIo::new(tap),
+                TokioIo::new(stream),
                 service_fn(move |incoming| {
                     let (worker, connection) = (core.worker(), Arc::clone(&connection));
                     let (pacer, busy) = (streams.begin(), connection.busy());
-                    async move {
-                        let answer = request::walk(&worker, &connection, incoming).await;
+                    // Boxed: it is large, is moved several times on its way into its task, and is freed when the
+                    // answer's head is known, however long the body flows.
+                    Box::pin(async move {
+                        let mut answer = request::walk(&worker, &connection, incoming).await;
+                        // Never the same twice: in HPACK's table it would only drive out what is.
+                        if let Some(id) = answer.headers_mut().get_mut(RANGEGATE_REQUEST_ID) {
+                            id.set_sensitive(true);
+                        }
                         Ok::<_, Infallible>(answer.map(|body| pacer.pace(body, busy)))
-                    }
+                    })
                 }),
             )
     };
@@ -112,7 +123,7 @@ pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<
     let mut cut_off = pin!(farewell(signal.clone()));
     let ended = loop {
         tokio::select! {
-            ended = served.as_mut() => break ended,
+            ended = poll_fn(|cx| outlet.poll_turn(served.as_mut(), cx)) => break ended,
             () = reached(&mut signal, Phase::Draining), if !draining => {
                 draining = true;
                 served.as_mut().graceful_shutdown();
