@@ -9,7 +9,7 @@ use super::file::{LogFile, OpenError, Opened};
 use super::fragments::Fragments;
 use super::record::{Control, ControlEvent};
 use super::sink::{Line, Sink};
-use super::{AuditSettings, Metrics, line};
+use super::{AuditSettings, Metrics, closing, line};
 use crate::evidence::Moment;
 use std::io;
 use std::sync::Arc;
@@ -198,7 +198,7 @@ impl Writer {
                 if let Some(alert) = &record.alert {
                     line::alert(buffer, chain, alert);
                 }
-                line::request(buffer, chain, &mut self.fragments, record);
+                closing::request(buffer, chain, &mut self.fragments, record);
             }
             Line::Live(live) => line::live(buffer, chain, live),
             Line::Refused(refused) => line::refused(buffer, chain, refused),
