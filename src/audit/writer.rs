@@ -1,8 +1,9 @@
 //! The writer thread: takes messages from the queue, counts them, and keeps the file whole.
 //!
 //! It sleeps without a timer while nothing happens. The first message wakes it; it then waits a moment
-//! for company, so that a busy gateway pays for one wake-up and one write per batch. What cannot be
-//! written stays in the buffer, already chained, and goes out first when the file can be written again.
+//! for company, so that a gateway pays for one wake-up and one write per batch. While messages keep
+//! coming nobody wakes it: it comes to look. What cannot be written stays in the buffer, already
+//! chained, and goes out first when the file can be written again.
 
 use super::chain::Chain;
 use super::file::{LogFile, OpenError, Opened};
@@ -24,6 +25,8 @@ pub type Clock = Box<dyn Fn() -> Moment + Send>;
 
 /// How long the writer waits for company after the first message of a batch.
 const GATHER: Duration = Duration::from_millis(5);
+/// After so many messages in one batch, more are sure to come.
+const BUSY: usize = 4;
 /// How long it waits before it tries again to write what could not be written.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often it looks whether somebody moved the file away.
@@ -51,6 +54,8 @@ pub struct Writer {
     places: usize,
     /// When the first of them was sent.
     oldest: Option<Instant>,
+    /// Messages taken from the queue since the writer last slept.
+    taken: usize,
     /// A message taken from the queue that is not in the buffer yet.
     held: Option<Line>,
     /// As it was when the turn, or the file, began: a clock is not asked for every line.
@@ -95,6 +100,7 @@ impl Writer {
             buffer: Vec::with_capacity(CHUNK),
             places: 0,
             oldest: None,
+            taken: 0,
             held: None,
             now,
             rotate_at,
@@ -160,6 +166,7 @@ impl Writer {
             }
             self.count(&line);
             self.places += 1;
+            self.taken += 1;
             if self.buffer.len() >= CHUNK {
                 self.show_lag();
                 self.flush()?;
@@ -348,6 +355,9 @@ impl Writer {
 
     /// Sleeps until there is a message or something to sync, then gathers.
     fn sleep(&mut self) {
+        if std::mem::take(&mut self.taken) >= BUSY {
+            return thread::park_timeout(GATHER);
+        }
         self.sink.asleep.store(true, Ordering::Relaxed);
         // With the sender's fence: either this sees the message, or the sender sees it asleep.
         fence(Ordering::SeqCst);
