@@ -90,7 +90,7 @@ fn holds(line: &Value, record: &Record) -> Result<(), TestCaseError> {
 struct Rest {
     decided: bool,
     live: bool,
-    exchange: Option<(Option<Origin>, Option<u16>, Duration, u8, Option<&'static str>)>,
+    exchange: Option<Exchange>,
     status: Option<u16>,
     to_decision: Option<Duration>,
     total: Duration,
@@ -107,13 +107,7 @@ impl Rest {
                 true => Known::Decided(Arc::new(Decided { evidence, decision })),
                 false => Known::Asked(evidence.request),
             },
-            exchange: self.exchange.map(|(origin, status, head, attempts, fault)| Exchange {
-                origin,
-                status,
-                head,
-                attempts,
-                fault,
-            }),
+            exchange: self.exchange,
             status: self.status,
             to_decision: self.to_decision,
             total: self.total,
@@ -131,7 +125,8 @@ impl Rest {
 
 fn rest() -> impl Strategy<Value = Rest> {
     let ends = vec![End::Complete, End::ClientGone, End::UpstreamError, End::Timeout, End::Panic, End::Cut("drain")];
-    let exchange = (of(origin()), of(any::<u16>()), any::<Duration>(), any::<u8>(), of(Just("connect-timeout")));
+    let exchange = (of(origin()), of(any::<u16>()), any::<Duration>(), any::<u8>(), of(Just("connect-timeout")))
+        .prop_map(|(origin, status, head, attempts, fault)| Exchange { origin, status, head, attempts, fault });
     let (status, times) = (of(any::<u16>()), (of(any::<Duration>()), any::<Duration>()));
     (prop::bool::weighted(0.9), any::<bool>(), of(exchange), status, times, any::<(u64, u64)>(), select(ends)).prop_map(
         |(decided, live, exchange, status, (to_decision, total), bytes, end)| Rest {
