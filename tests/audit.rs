@@ -169,7 +169,7 @@ fn a_record_says_what_happened() {
 
     let line = bench.lines().into_iter().find(|line| line["id"] == "r1").expect("the record");
     for (pointer, expected) in [
-        ("/schema", Value::from(1)),
+        ("/schema", Value::from(2)),
         ("/kind", "request".into()),
         ("/time", "2026-07-25T17:20:00.123Z".into()),
         ("/connection/listener", "public".into()),
@@ -179,7 +179,7 @@ fn a_record_says_what_happened() {
         ("/decision/policy", "0123456789abcdef".into()),
         ("/decision/resource", "payroll".into()),
         ("/decision/outcome", "forward".into()),
-        ("/decision/findings/0/reason", "all-met".into()),
+        ("/decision/findings/0/met", "all-met".into()),
         ("/upstream/origin", "https://10.0.4.7:8443".into()),
         ("/upstream/status", 201.into()),
         ("/upstream/attempts", 2.into()),

@@ -126,7 +126,7 @@ fn the_lines_it_prints_work_when_pasted_and_ctrl_c_cleans_up() {
     let problem: Value = serde_json::from_str(&paste("Ann approves a pay run")).expect("problem+json");
     assert_eq!((&problem["status"], &problem["outcome"]), (&403.into(), &"require-grant".into()), "{problem}");
     let log = paste("The audit log");
-    assert!(log.starts_with(r#"{"schema":1,"#) && log.contains(r#""outcome":"#), "{log}");
+    assert!(log.starts_with(r#"{"schema":2,"#) && log.contains(r#""outcome":"#), "{log}");
     assert!(log.contains("whole: ") && log.contains("0 of "), "{log}");
     let explained = paste("What a policy makes");
     assert!(explained.contains("outcome   "), "{explained}");

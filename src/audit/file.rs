@@ -4,45 +4,28 @@
 //! the end are missed), `audit.000000000001.jsonl` and so on (rotated files, named by their first line's
 //! number, which no clock can disturb) and `audit.jsonl.torn` (what a crash left of unfinished lines).
 
-use super::chain::{Chain, Link, Sealed};
-use crate::evidence::Moment;
-use crate::store::policy_files::in_words;
-use serde::{Deserialize, Serialize};
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+pub mod head;
+mod names;
+mod open;
 
-/// Why the log could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("the audit log `{}` cannot be {doing}: {}", path.display(), in_words(error))]
-    Io { path: PathBuf, doing: &'static str, error: io::Error },
-    #[error(
-        "the audit log `{}` is in use by another gateway\n  help: give each gateway a log of its own",
-        path.display()
-    )]
-    InUse { path: PathBuf },
-    #[error(
-        "the audit log's head `{}` cannot be made out\n  help: run `rangegate audit verify`, then move the head away",
-        path.display()
-    )]
-    Head { path: PathBuf },
-}
+pub use names::rotated;
+pub use open::{OpenError, Opened};
+
+use super::chain::{Chain, Sealed};
+use super::line::TIME;
+use crate::evidence::Moment;
+use names::marked;
+use open::options;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 /// No line is longer. What is longer was not written by a gateway.
 pub const LONGEST_LINE: u64 = 1 << 20;
 
-/// The head file's content, one JSON object padded with spaces to `HEAD_BYTES`.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head<'a> {
-    seq: u64,
-    hash: &'a str,
-}
-
-const HEAD_BYTES: usize = 128;
+/// A file begins with a line that the writer made itself; those are much shorter.
+const FIRST_LINE: usize = 64 << 10;
 
 /// The file being written.
 #[derive(Debug)]
@@ -58,54 +41,7 @@ pub struct LogFile {
     first_seq: u64,
 }
 
-/// A log opened for writing, with the chain it continues.
-#[derive(Debug)]
-pub struct Opened {
-    pub log: LogFile,
-    pub chain: Chain,
-    /// What was found wrong, in sentences; each becomes a line of the log.
-    pub repairs: Vec<String>,
-}
-
 impl LogFile {
-    /// Opens or creates the log at `path` and repairs what a crash left.
-    ///
-    /// # Errors
-    /// When a file cannot be opened, read or repaired, or another process holds the log.
-    pub fn open(path: &Path) -> Result<Opened, OpenError> {
-        let at = |path: &Path, doing| {
-            let path = path.to_owned();
-            move |error| OpenError::Io { path, doing, error }
-        };
-        let head_path = head_path(path);
-        let head = options().open(&head_path).map_err(at(&head_path, "opened"))?;
-        match head.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(at(&head_path, "locked")(error)),
-        }
-        let remembered = read_head(&head_path).map_err(at(&head_path, "read"))?;
-        let remembered = remembered.map_err(|()| OpenError::Head { path: head_path })?;
-
-        let file = options().append(true).open(path).map_err(at(path, "opened"))?;
-        let mut log = Self { path: path.to_owned(), file, head, committed: 0, ragged: false, first_seq: 0 };
-        let mut repairs = Vec::new();
-        let tail = log.settle_tail(&mut repairs).map_err(at(path, "repaired"))?;
-        let chain = match tail {
-            Tail::Empty => remembered.unwrap_or(Chain::EMPTY),
-            Tail::Lines { last, lines } => resume(last, &lines, remembered, &mut repairs),
-            Tail::Foreign => {
-                let aside = log.set_aside("damaged").map_err(at(path, "set aside"))?;
-                let (path, aside) = (path.display(), aside.display());
-                repairs.push(format!("`{path}` did not end in an intact line and is now `{aside}`"));
-                remembered.unwrap_or(Chain::EMPTY)
-            }
-        };
-        log.first_seq = log.read_first_seq().unwrap_or_else(|| chain.next());
-        log.write_head(&chain).map_err(at(path, "written"))?;
-        Ok(Opened { log, chain, repairs })
-    }
-
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -121,9 +57,10 @@ impl LogFile {
 
     /// When the file's first line was written.
     pub fn first_moment(&self) -> Option<Moment> {
-        let start = self.read_start()?;
-        let (_, rest) = start.split_once(r#""time":""#)?;
-        let time: jiff::Timestamp = rest.split_once('"')?.0.parse().ok()?;
+        let line = self.first_line()?;
+        let at = line.windows(TIME.len()).rposition(|window| window == TIME.as_bytes())?;
+        let time = line.get(at + TIME.len()..)?.split(|byte| *byte == b'"').next()?;
+        let time: jiff::Timestamp = std::str::from_utf8(time).ok()?.parse().ok()?;
         Some(Moment(time.as_millisecond()))
     }
 
@@ -142,7 +79,7 @@ impl LogFile {
         }
         self.committed += lines.len() as u64;
         // The lines stand. A head that lags is what a crash leaves too, so it is no reason to fail.
-        if let Err(error) = self.write_head(chain) {
+        if let Err(error) = head::write(&self.head, chain) {
             tracing::warn!(%error, path = %self.path.display(), "the audit log's head was not written");
         }
         Ok(())
@@ -205,64 +142,17 @@ impl LogFile {
         Ok(())
     }
 
-    fn write_head(&self, chain: &Chain) -> io::Result<()> {
-        let mut text = serde_json::to_vec(&Head { seq: chain.seq, hash: chain.last.as_str() })?;
-        text.resize(HEAD_BYTES - 1, b' ');
-        text.push(b'\n');
-        self.head.write_all_at(&text, 0)
-    }
-
-    /// Finds the last whole line; moves an unfinished one to the `.torn` file.
-    fn settle_tail(&mut self, repairs: &mut Vec<String>) -> io::Result<Tail> {
-        let length = self.file.metadata()?.len();
-        let from = length.saturating_sub(2 * LONGEST_LINE);
-        let mut end = Vec::new();
-        self.file.seek(SeekFrom::Start(from))?;
-        (&self.file).take(2 * LONGEST_LINE).read_to_end(&mut end)?;
-        let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let (lines, torn) = end.split_at(whole);
-        if whole == 0 && from > 0 {
-            return Ok(Tail::Foreign);
-        }
-        self.committed = from + whole as u64;
-        if last_line(torn).is_some() {
-            // Only its newline is missing.
-            self.file.write_all(b"\n")?;
-            self.committed = length + 1;
-            repairs.push(format!("the last line of `{}` lacked its end", self.path.display()));
-            let last = last_line(torn);
-            return Ok(last.map_or(Tail::Foreign, |last| Tail::Lines { last, lines: end }));
-        }
-        if !torn.is_empty() {
-            let aside = suffixed(&self.path, ".torn");
-            let mut store = options().append(true).open(&aside)?;
-            store.write_all(torn)?;
-            store.write_all(b"\n")?;
-            store.sync_data()?;
-            self.file.set_len(self.committed)?;
-            repairs.push(format!(
-                "{} bytes of an unfinished line were moved from `{}` to `{}`",
-                torn.len(),
-                self.path.display(),
-                aside.display()
-            ));
-        }
-        if lines.is_empty() {
-            return Ok(Tail::Empty);
-        }
-        let last = lines.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().and_then(last_line);
-        end.truncate(whole);
-        Ok(last.map_or(Tail::Foreign, |last| Tail::Lines { last, lines: end }))
-    }
-
     fn read_first_seq(&self) -> Option<u64> {
-        seq(self.read_start()?.as_bytes())
+        Some(Sealed::parse(&self.first_line()?)?.seq)
     }
 
-    fn read_start(&self) -> Option<String> {
-        let mut start = [0; 128];
+    /// Without its newline.
+    fn first_line(&self) -> Option<Vec<u8>> {
+        let mut start = vec![0; FIRST_LINE];
         let read = self.file.read_at(&mut start, 0).ok()?;
-        Some(String::from_utf8_lossy(start.get(..read)?).into_owned())
+        start.truncate(read);
+        start.truncate(start.iter().position(|byte| *byte == b'\n')?);
+        Some(start)
     }
 
     fn set_aside(&mut self, word: &str) -> io::Result<PathBuf> {
@@ -297,122 +187,4 @@ impl Drop for LogFile {
         // In so many words: a process forked meanwhile still has the handle open until it becomes another.
         let _ = self.head.unlock();
     }
-}
-
-enum Tail {
-    Empty,
-    /// The end of the chain as the file has it, and the last lines.
-    Lines {
-        last: Chain,
-        lines: Vec<u8>,
-    },
-    /// Something no gateway wrote.
-    Foreign,
-}
-
-/// Where the chain goes on: after the file's last line, unless the head knows better. What the head
-/// remembers and the file lacks stays a visible break in the chain.
-fn resume(last: Chain, lines: &[u8], head: Option<Chain>, repairs: &mut Vec<String>) -> Chain {
-    let Some(head) = head else {
-        repairs.push("the head was missing: lines cut from the end would not have been noticed".to_owned());
-        return last;
-    };
-    if head.seq > last.seq {
-        repairs.push(format!("lines {} to {} are missing from the end", last.next(), head.seq));
-        return head;
-    }
-    // A crash between the lines and the head leaves the head behind, but never at another hash.
-    let remembered = lines.split(|byte| *byte == b'\n').rfind(|line| seq(line) == Some(head.seq));
-    if remembered.and_then(Sealed::parse).is_some_and(|line| line.hash != head.last) {
-        repairs.push(format!("line {} is not the one that was written", head.seq));
-        return Chain { seq: last.seq, last: head.last };
-    }
-    last
-}
-
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    // Readable by the group, so that a log shipper need not be root; by nobody else.
-    options.read(true).write(true).create(true).truncate(false).mode(0o640);
-    options
-}
-
-/// The end of the chain as the intact line `line` has it.
-pub(super) fn last_line(line: &[u8]) -> Option<Chain> {
-    let sealed = Sealed::parse(line)?;
-    sealed.intact().then_some(Chain { seq: seq(line)?, last: sealed.hash })
-}
-
-/// The number of a line, from its beginning.
-pub(super) fn seq(line: &[u8]) -> Option<u64> {
-    const KEY: &[u8] = b"\"seq\":";
-    let start = line.get(..line.len().min(128))?;
-    let at = start.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
-    let digits = line.get(at..)?;
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
-    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
-}
-
-/// Where the head of the log at `path` stands.
-pub fn head_path(path: &Path) -> PathBuf {
-    path.with_extension("head")
-}
-
-/// What the head file remembers. None: there is no head, or it is new. The inner error: it cannot be made out.
-///
-/// # Errors
-/// Of the file system, other than that there is no such file.
-pub fn read_head(path: &Path) -> io::Result<Result<Option<Chain>, ()>> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
-        Err(error) => return Err(error),
-    };
-    if text.is_empty() {
-        return Ok(Ok(None));
-    }
-    let head = serde_json::from_slice::<Head<'_>>(text.get(..HEAD_BYTES).unwrap_or(&text)).ok();
-    let chain = head.and_then(|head| Some(Chain { seq: head.seq, last: Link::parse(head.hash.as_bytes())? }));
-    Ok(chain.map(Some).ok_or(()))
-}
-
-/// The rotated files of the log at `path`, oldest first, each with its first line's number.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (stem, extension) = (path.file_stem(), path.extension());
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?.path();
-        let inner = entry.file_stem().map(Path::new);
-        let mark = inner.and_then(Path::extension).and_then(OsStr::to_str);
-        if entry.extension() == extension
-            && inner.and_then(Path::file_stem) == stem
-            && let Some(seq) = mark.and_then(|mark| mark.split('-').next()).and_then(|digits| digits.parse().ok())
-        {
-            found.push((seq, entry));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// `audit.jsonl` with the mark `000000000001` is `audit.000000000001.jsonl`.
-fn marked(path: &Path, mark: &str) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or(OsStr::new("audit")).to_owned();
-    name.push(".");
-    name.push(mark);
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
-}
-
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

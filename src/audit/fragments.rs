@@ -1,80 +1,84 @@
-//! JSON that many records share, kept ready: what is known of a connection, certificate, device, person and network.
+//! What the closing records of one connection begin with, kept ready: the connection, and the evidence that seldom
+//! changes on it.
 //!
-//! These are behind `Arc`s that live as long as a connection or a token does, so the same value is written again and
-//! again. An entry keeps its `Arc`, so that no other value can come to stand at its address.
+//! Certificate, device, person and network are behind `Arc`s that live as long as a connection or a token does. While
+//! they are the same, so is their text, and so is the state of the hash behind it.
 
-use super::line::Visible;
+use super::chain::Prefix;
+use super::line::begin;
+use super::pen::Pen;
 use super::record::Connection;
-use crate::evidence::{Certificate, Device, Fact, Network, Subject};
+use super::slots::Slots;
+use crate::evidence::{Binding, Certificate, Device, Evidence, Fact, Grant, Network, Posture, Subject};
 use serde::Serialize;
-use serde_json::value::RawValue;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Values kept of each kind; a gateway with more connections than this writes some of them anew.
-const KEPT: usize = 1024;
-
 #[derive(Default)]
-pub struct Fragments {
-    pub connections: Shelf<Connection>,
-    pub certificates: Shelf<Certificate>,
-    pub devices: Shelf<Device>,
-    pub subjects: Shelf<Subject>,
-    pub networks: Shelf<Network>,
-}
+pub struct Fragments(Slots<Connection, (Known, Prefix)>);
 
-/// The texts of one kind, by the address of their values.
-pub struct Shelf<T>(HashMap<usize, (Arc<T>, Box<RawValue>)>);
-
-impl<T> Default for Shelf<T> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<T: Serialize> Shelf<T> {
-    /// The value's JSON.
-    pub fn text(&mut self, value: &Arc<T>) -> &RawValue {
-        let address = Arc::as_ptr(value).addr();
-        if self.0.len() >= KEPT && !self.0.contains_key(&address) {
-            self.0.clear();
+impl Fragments {
+    /// The line up to the last field of `Known`.
+    pub fn prefix(&mut self, connection: &Arc<Connection>, evidence: &Evidence) -> &Prefix {
+        let kept = self.0.of(connection, || Known::of(evidence).begin(connection));
+        if !kept.0.is_of(evidence) {
+            *kept = Known::of(evidence).begin(connection);
         }
-        &self.0.entry(address).or_insert_with(|| (Arc::clone(value), raw(&**value))).1
-    }
-
-    /// The fact with its value's JSON.
-    pub fn fact<'s>(&'s mut self, fact: &Fact<Arc<T>>) -> Fact<&'s RawValue> {
-        fact.as_ref().map(|value| self.text(value))
+        &kept.1
     }
 }
 
-fn raw(value: &impl Serialize) -> Box<RawValue> {
-    let mut text = Vec::with_capacity(512);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Visible);
-    value.serialize(&mut serializer).expect("plain values, and memory takes all");
-    let text = String::from_utf8(text).expect("JSON is UTF-8");
-    RawValue::from_string(text).expect("it was written as JSON")
+/// The part of the evidence that stays.
+#[derive(Serialize)]
+struct Known {
+    certificate: Fact<Arc<Certificate>>,
+    device: Fact<Arc<Device>>,
+    subject: Fact<Arc<Subject>>,
+    binding: Fact<Binding>,
+    network: Arc<Network>,
+    grants: Fact<Arc<[Grant]>>,
+    posture: Fact<Posture>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::evidence::DeviceStatus;
-
-    fn device(id: &str) -> Arc<Device> {
-        Arc::new(Device { id: id.into(), owner: None, class: "corporate".into(), status: DeviceStatus::Active })
-    }
-
-    #[test]
-    fn a_value_keeps_its_own_text_however_many_come_and_go() {
-        let mut shelf = Shelf::default();
-        let kept = device("kept");
-        for number in 0..3 * KEPT {
-            // Dropped at once: its address would be free for the next, did the shelf not hold it.
-            let passing = device(&format!("passing-{number}"));
-            assert_eq!(shelf.text(&passing).get(), raw(&*passing).get());
-            assert_eq!(shelf.text(&kept).get(), raw(&*kept).get());
-            assert!(shelf.0.len() <= KEPT);
+impl Known {
+    fn of(evidence: &Evidence) -> Self {
+        Self {
+            certificate: evidence.certificate.clone(),
+            device: evidence.device.clone(),
+            subject: evidence.subject.clone(),
+            binding: evidence.binding.clone(),
+            network: Arc::clone(&evidence.network),
+            grants: evidence.grants.clone(),
+            posture: evidence.posture.clone(),
         }
+    }
+
+    fn begin(self, connection: &Connection) -> (Self, Prefix) {
+        let mut text = Vec::with_capacity(1024);
+        let mut pen = Pen(&mut text);
+        begin(&mut pen, "request");
+        pen.raw(r#","connection":"#).value(connection).raw(r#","evidence":"#).value(&self);
+        // The rest of the evidence follows.
+        text.pop();
+        (self, Prefix::new(text))
+    }
+
+    fn is_of(&self, evidence: &Evidence) -> bool {
+        same(&self.certificate, &evidence.certificate)
+            && same(&self.device, &evidence.device)
+            && same(&self.subject, &evidence.subject)
+            && self.binding == evidence.binding
+            && Arc::ptr_eq(&self.network, &evidence.network)
+            && same(&self.grants, &evidence.grants)
+            && self.posture == evidence.posture
+    }
+}
+
+/// Whether two facts are the same by address.
+fn same<T: ?Sized>(a: &Fact<Arc<T>>, b: &Fact<Arc<T>>) -> bool {
+    match (a, b) {
+        (Fact::Known(a), Fact::Known(b)) => Arc::ptr_eq(a, b),
+        (Fact::Absent, Fact::Absent) => true,
+        (Fact::Invalid(a), Fact::Invalid(b)) | (Fact::Unavailable(a), Fact::Unavailable(b)) => a == b,
+        _ => false,
     }
 }

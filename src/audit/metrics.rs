@@ -3,7 +3,11 @@
 //! The request path touches none of this. Labels are bounded: reasons, outcomes and ends are closed
 //! vocabularies, resources are the policy's, and beyond `MOST_RESOURCES` they share one name.
 
-use super::record::{Alert, End, Live, LiveEvent, Record, Refused};
+mod fold;
+
+pub(super) use fold::Fold;
+
+use super::record::{Alert, Live, LiveEvent, Refused};
 use crate::evidence::Moment;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -207,42 +211,6 @@ impl Metrics {
     /// Says when a database was built; its age is reckoned when the metrics are read.
     pub fn database(&self, name: &str, built: Moment) {
         self.databases.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), built);
-    }
-
-    pub(super) fn request(&self, record: &Record) {
-        let decision = record.known.decision();
-        let resource = self.resource(decision.and_then(|decision| decision.resource.as_ref()).map(|it| &it.id));
-        let (outcome, reason) = decision.map_or(("none", "undecided"), |it| (it.outcome.code(), it.reason.code()));
-        if record.live {
-            self.streams.dec();
-        }
-        self.ends.get_or_create(&EndLabels { end: record.end.code() }).inc();
-        if let End::Cut(reason) = record.end {
-            self.cuts.get_or_create(&ReasonLabel { reason }).inc();
-        }
-        if let Some(to_decision) = record.to_decision {
-            self.decision.observe(to_decision.as_secs_f64());
-        }
-        for (direction, bytes) in [("in", record.received), ("out", record.sent)] {
-            if bytes > 0 {
-                let resource = Arc::clone(&resource);
-                self.bytes.get_or_create(&BytesLabels { resource, direction }).inc_by(bytes);
-            }
-        }
-        if let Some(exchange) = &record.exchange {
-            let label = ResourceLabel { resource: Arc::clone(&resource) };
-            self.upstream.get_or_create(&label).observe(exchange.head.as_secs_f64());
-        }
-        if let Some(evidence) = record.known.evidence() {
-            let tcp = evidence.timing.tcp.known().map(|tcp| tcp.minimum);
-            let tls = evidence.timing.tls.known().map(|tls| tls.minimum);
-            for (height, rtt) in [("tcp", tcp), ("tls", tls)] {
-                if let Some(rtt) = rtt {
-                    self.rtt.get_or_create(&HeightLabel { height }).observe(f64::from(rtt.as_micros()) / 1e6);
-                }
-            }
-        }
-        self.requests.get_or_create(&RequestLabels { resource, outcome, reason }).inc();
     }
 
     pub(super) fn live(&self, live: &Live) {

@@ -11,16 +11,22 @@
 //! written, records wait in memory and new requests are denied (or forwarded, by setting).
 
 pub mod body;
+pub mod calendar;
 pub mod chain;
+mod closing;
 pub mod entry;
+mod facts;
 pub mod file;
 mod fragments;
 pub mod line;
 pub mod metrics;
+mod pen;
 pub mod record;
 pub mod replay;
 pub mod sink;
+mod slots;
 pub mod verify;
+pub mod visible;
 mod writer;
 
 pub use body::{AuditedBody, CountedBody};

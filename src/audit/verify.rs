@@ -5,7 +5,7 @@
 //! in a `file-closed` line or as far as the head says.
 
 use super::chain::{Chain, Link, Sealed};
-use super::file::{self, LONGEST_LINE};
+use super::file::{LONGEST_LINE, head};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -37,7 +37,7 @@ impl Log {
             }
         }
         if log.head.is_none() {
-            log.head = log.files.last().map(|last| file::head_path(last)).filter(|head| head.exists());
+            log.head = log.files.last().map(|last| head::path(last)).filter(|head| head.exists());
         }
         Ok(log)
     }
@@ -146,7 +146,6 @@ struct Line<'a> {
     schema: u32,
     #[serde(borrow)]
     kind: Cow<'a, str>,
-    seq: u64,
     #[serde(default, borrow)]
     event: Option<Cow<'a, str>>,
 }
@@ -154,7 +153,7 @@ struct Line<'a> {
 impl Run {
     fn read_head(&mut self, path: Option<&Path>) -> Result<(), (PathBuf, io::Error)> {
         let Some(path) = path else { return Ok(()) };
-        match file::read_head(path).map_err(|error| (path.to_owned(), error))? {
+        match head::read(path).map_err(|error| (path.to_owned(), error))? {
             Ok(head) => self.head = head,
             Err(()) => {
                 self.place = Some(Place { file: path.to_owned(), line: 0 });
@@ -196,26 +195,26 @@ impl Run {
         };
         let line = match serde_json::from_slice::<Line<'_>>(text) {
             Ok(line) if sealed.intact() => line,
-            _ => return self.changed(text, &sealed),
+            _ => return self.changed(&sealed),
         };
         if line.schema != u32::from(super::line::SCHEMA) {
-            self.note(format!("line {} has schema {}, which this version does not know", line.seq, line.schema));
+            self.note(format!("line {} has schema {}, which this version does not know", sealed.seq, line.schema));
         }
         let event = if line.kind == "control" { line.event.as_deref() } else { None };
         self.closed = event == Some("file-closed");
-        self.follows(&line, &sealed, first && event == Some("file-opened"));
-        self.report.first.get_or_insert(line.seq);
-        self.report.last = Some(line.seq);
-        if self.head.is_some_and(|head| head.seq == line.seq) {
+        self.follows(&sealed, first && event == Some("file-opened"));
+        self.report.first.get_or_insert(sealed.seq);
+        self.report.last = Some(sealed.seq);
+        if self.head.is_some_and(|head| head.seq == sealed.seq) {
             self.at_head = Some(sealed.hash);
         }
-        self.chain = Some(Chain { seq: line.seq, last: sealed.hash });
+        self.chain = Some(Chain { seq: sealed.seq, last: sealed.hash });
     }
 
     /// Holds an intact line against the one before it.
-    fn follows(&mut self, line: &Line<'_>, sealed: &Sealed<'_>, opens: bool) {
-        let Some(chain) = self.chain else { return self.begins(line, sealed, opens) };
-        let (seq, next) = (line.seq, chain.next());
+    fn follows(&mut self, sealed: &Sealed<'_>, opens: bool) {
+        let Some(chain) = self.chain else { return self.begins(sealed, opens) };
+        let (seq, next) = (sealed.seq, chain.next());
         if seq > next {
             let gap = lines_are(next, seq - 1);
             self.fault(FaultKind::Missing, format!("{gap} missing before line {seq}"));
@@ -227,8 +226,8 @@ impl Run {
         }
     }
 
-    fn begins(&mut self, line: &Line<'_>, sealed: &Sealed<'_>, opens: bool) {
-        let seq = line.seq;
+    fn begins(&mut self, sealed: &Sealed<'_>, opens: bool) {
+        let seq = sealed.seq;
         let genesis = sealed.prev == Link::GENESIS;
         if !opens || (seq == 1) != genesis {
             self.fault(FaultKind::Missing, format!("the log begins in the middle, with line {seq}"));
@@ -237,18 +236,16 @@ impl Run {
         }
     }
 
-    fn changed(&mut self, text: &[u8], sealed: &Sealed<'_>) {
+    fn changed(&mut self, sealed: &Sealed<'_>) {
         self.fault(FaultKind::Changed, "the line is not as it was written".to_owned());
         self.closed = false;
         // Its own hash is what the next line was written after; its number is believed only where
         // there is no better.
-        let seq = self.chain.map(|chain| chain.next()).or_else(|| file::seq(text));
-        if let Some(seq) = seq {
-            self.report.first.get_or_insert(seq);
-            self.chain = Some(Chain { seq, last: sealed.hash });
-            if self.head.is_some_and(|head| head.seq == seq) {
-                self.at_head = Some(sealed.hash);
-            }
+        let seq = self.chain.map_or(sealed.seq, |chain| chain.next());
+        self.report.first.get_or_insert(seq);
+        self.chain = Some(Chain { seq, last: sealed.hash });
+        if self.head.is_some_and(|head| head.seq == seq) {
+            self.at_head = Some(sealed.hash);
         }
     }
 
@@ -267,7 +264,7 @@ impl Run {
             Some(_) => {}
             None if self.closed => {}
             None => {
-                let head = file::head_path(last);
+                let head = head::path(last);
                 self.fault(
                     FaultKind::HeadMissing,
                     format!("lines may be missing from the end: there is no `{}`", head.display()),

@@ -1,15 +1,17 @@
 //! The writer thread: takes messages from the queue, counts them, and keeps the file whole.
 //!
 //! It sleeps without a timer while nothing happens. The first message wakes it; it then waits a moment
-//! for company, so that a busy gateway pays for one wake-up and one write per batch. What cannot be
-//! written stays in the buffer, already chained, and goes out first when the file can be written again.
+//! for company, so that a gateway pays for one wake-up and one write per batch. While messages keep
+//! coming nobody wakes it: it comes to look. What cannot be written stays in the buffer, already
+//! chained, and goes out first when the file can be written again.
 
 use super::chain::Chain;
 use super::file::{LogFile, OpenError, Opened};
 use super::fragments::Fragments;
+use super::metrics::Fold;
 use super::record::{Control, ControlEvent};
 use super::sink::{Line, Sink};
-use super::{AuditSettings, Metrics, line};
+use super::{AuditSettings, Metrics, closing, line};
 use crate::evidence::Moment;
 use std::io;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub type Clock = Box<dyn Fn() -> Moment + Send>;
 
 /// How long the writer waits for company after the first message of a batch.
 const GATHER: Duration = Duration::from_millis(5);
+/// After so many messages in one batch, more are sure to come.
+const BUSY: usize = 4;
 /// How long it waits before it tries again to write what could not be written.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often it looks whether somebody moved the file away.
@@ -43,14 +47,19 @@ pub struct Writer {
     log: LogFile,
     chain: Chain,
     fragments: Fragments,
+    fold: Fold,
     /// Whole lines, chained, not yet in the file.
     buffer: Vec<u8>,
     /// The places their messages hold.
     places: usize,
     /// When the first of them was sent.
     oldest: Option<Instant>,
+    /// Messages taken from the queue since the writer last slept.
+    taken: usize,
     /// A message taken from the queue that is not in the buffer yet.
     held: Option<Line>,
+    /// As it was when the turn, or the file, began: a clock is not asked for every line.
+    now: Instant,
     /// When this file is to be rotated by age.
     rotate_at: Option<Instant>,
     /// Not before this, because the last rotation failed.
@@ -77,6 +86,7 @@ impl Writer {
         let age = log.first_moment().map_or(0, |first| clock().since(first));
         let now = Instant::now();
         let rotate_at = now.checked_add(settings.rotate_after.saturating_sub(Duration::from_millis(age)));
+        let fold = Fold::new(Arc::clone(&metrics));
         let mut writer = Self {
             settings,
             sink,
@@ -86,10 +96,13 @@ impl Writer {
             log,
             chain,
             fragments: Fragments::default(),
+            fold,
             buffer: Vec::with_capacity(CHUNK),
             places: 0,
             oldest: None,
+            taken: 0,
             held: None,
+            now,
             rotate_at,
             not_before: None,
             closing: false,
@@ -144,6 +157,7 @@ impl Writer {
 
     /// Writes everything that waits. After an error it is kept.
     fn turn(&mut self) -> Result<(), Unwritten> {
+        self.now = Instant::now();
         self.look()?;
         while let Some(line) = self.held.take().or_else(|| self.receiver.try_recv().ok()) {
             if let Err(unwritten) = self.append(&line) {
@@ -152,6 +166,7 @@ impl Writer {
             }
             self.count(&line);
             self.places += 1;
+            self.taken += 1;
             if self.buffer.len() >= CHUNK {
                 self.show_lag();
                 self.flush()?;
@@ -170,7 +185,7 @@ impl Writer {
         }
         self.oldest.get_or_insert_with(|| match line {
             Line::Request(record) => record.closed(),
-            _ => Instant::now(),
+            _ => self.now,
         });
         let (start, before) = (self.buffer.len(), self.chain);
         self.encode(line);
@@ -187,7 +202,7 @@ impl Writer {
     fn rotation_due(&self, start: usize) -> bool {
         let large = self.log.len() + self.buffer.len() as u64 + CLOSING > self.settings.rotate_bytes
             && self.log.len() + start as u64 > CLOSING;
-        let past = |at: Option<Instant>| at.is_some_and(|at| Instant::now() >= at);
+        let past = |at: Option<Instant>| at.is_some_and(|at| self.now >= at);
         (large || past(self.rotate_at)) && self.not_before.is_none_or(|at| past(Some(at)))
     }
 
@@ -198,7 +213,7 @@ impl Writer {
                 if let Some(alert) = &record.alert {
                     line::alert(buffer, chain, alert);
                 }
-                line::request(buffer, chain, &mut self.fragments, record);
+                closing::request(buffer, chain, &mut self.fragments, record);
             }
             Line::Live(live) => line::live(buffer, chain, live),
             Line::Refused(refused) => line::refused(buffer, chain, refused),
@@ -207,13 +222,13 @@ impl Writer {
         }
     }
 
-    fn count(&self, message: &Line) {
+    fn count(&mut self, message: &Line) {
         match message {
             Line::Request(record) => {
                 if let Some(alert) = &record.alert {
                     self.metrics.alert(alert);
                 }
-                self.metrics.request(record);
+                self.fold.request(record);
             }
             Line::Live(live) => self.metrics.live(live),
             Line::Refused(refused) => self.metrics.refused(refused),
@@ -228,9 +243,10 @@ impl Writer {
                 return Err(self.fail(&error));
             }
             self.buffer.clear();
+            self.now = Instant::now();
             self.sink.places.fetch_sub(std::mem::take(&mut self.places), Ordering::Relaxed);
             self.oldest = None;
-            self.unsynced.get_or_insert_with(Instant::now);
+            self.unsynced.get_or_insert(self.now);
         }
         if let Some((since, error)) = self.failing.take() {
             let text = format!("the log could not be written for {} ms: {error}", since.elapsed().as_millis());
@@ -283,16 +299,17 @@ impl Writer {
     }
 
     fn begin_file(&mut self, detail: String) {
-        self.rotate_at = Instant::now().checked_add(self.settings.rotate_after);
+        self.now = Instant::now();
+        self.rotate_at = self.now.checked_add(self.settings.rotate_after);
         self.note(ControlEvent::FileOpened, detail);
     }
 
     /// Looks now and then whether the path still names the file being written.
     fn look(&mut self) -> Result<(), Unwritten> {
-        if self.failing.is_none() && self.looked.elapsed() < LOOK {
+        if self.failing.is_none() && self.now.saturating_duration_since(self.looked) < LOOK {
             return Ok(());
         }
-        self.looked = Instant::now();
+        self.looked = self.now;
         if !self.log.disturbed() {
             return Ok(());
         }
@@ -338,6 +355,9 @@ impl Writer {
 
     /// Sleeps until there is a message or something to sync, then gathers.
     fn sleep(&mut self) {
+        if std::mem::take(&mut self.taken) >= BUSY {
+            return thread::park_timeout(GATHER);
+        }
         self.sink.asleep.store(true, Ordering::Relaxed);
         // With the sender's fence: either this sees the message, or the sender sees it asleep.
         fence(Ordering::SeqCst);

@@ -2,8 +2,8 @@
 
 use super::policy::{ListArgs, load};
 use super::{Exit, Terminal};
-use crate::audit::line::printable;
 use crate::audit::replay::{Change, Group, Replay};
+use crate::audit::visible::printable;
 use crate::store::policy_files::in_words;
 use clap::Args;
 use std::fs::File;

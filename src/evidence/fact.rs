@@ -1,10 +1,13 @@
 //! The four answers a source can give. They are never folded into fewer.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What one source says of one thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// In JSON a known fact is its value, an absent one is `null`, and the others say why: `{"invalid":"token-expired"}`,
+/// `{"unavailable":"database-stale"}`. No value that is known serializes to one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact<T> {
     /// Measured or verified.
     Known(T),
@@ -49,6 +52,38 @@ impl<T> Fact<T> {
             Self::Invalid(fault) => Fact::Invalid(*fault),
             Self::Unavailable(fault) => Fact::Unavailable(*fault),
         }
+    }
+}
+
+impl<T: Serialize> Serialize for Fact<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (what, fault) = match self {
+            Self::Known(value) => return value.serialize(serializer),
+            Self::Absent => return serializer.serialize_none(),
+            Self::Invalid(fault) => ("invalid", fault),
+            Self::Unavailable(fault) => ("unavailable", fault),
+        };
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(what, fault)?;
+        map.end()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fact<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a value, null, or why there is none")]
+        enum Written<T> {
+            Invalid { invalid: Fault },
+            Unavailable { unavailable: Fault },
+            Known(T),
+        }
+        Ok(match Option::deserialize(deserializer)? {
+            None => Self::Absent,
+            Some(Written::Invalid { invalid }) => Self::Invalid(invalid),
+            Some(Written::Unavailable { unavailable }) => Self::Unavailable(unavailable),
+            Some(Written::Known(value)) => Self::Known(value),
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod device;
 pub mod fact;
 pub mod grant;
+mod named;
 pub mod network;
 pub mod quota;
 pub mod request;
@@ -60,11 +61,19 @@ pub enum Emergency {
     Deny,
 }
 
+impl Emergency {
+    /// Whether the policy decides.
+    pub const fn is_off(&self) -> bool {
+        matches!(self, Self::Off)
+    }
+}
+
 /// What is known about one request at one moment, and how well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// When the evidence was gathered; the only time a decision knows.
     pub at: Moment,
+    #[serde(default, skip_serializing_if = "Emergency::is_off")]
     pub emergency: Emergency,
     pub request: Request,
     pub certificate: Fact<Arc<Certificate>>,
@@ -74,6 +83,7 @@ pub struct Evidence {
     pub network: Arc<Network>,
     pub timing: Timing,
     /// One entry per rate limit of the addressed resource.
+    #[serde(with = "named")]
     pub quotas: SmallVec<[(QuotaName, Fact<Quota>); 2]>,
     pub grants: Fact<Arc<[Grant]>>,
     pub posture: Fact<Posture>,

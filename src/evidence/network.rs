@@ -50,6 +50,7 @@ pub struct Network {
     pub place: Place,
     pub asn: Fact<Asn>,
     /// For each configured list (`hosting`, `anonymous`): is the address or its ASN on it? Sorted by name.
+    #[serde(with = "super::named")]
     pub lists: Vec<(Arc<str>, Fact<bool>)>,
 }
 

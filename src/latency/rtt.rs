@@ -39,8 +39,12 @@ impl Rtt {
 /// One decimal below 100 ms, none above: `0.3 ms`, `38.4 ms`, `187 ms`.
 impl fmt::Display for Rtt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.as_millis_f64();
-        if ms < 100.0 { write!(f, "{ms:.1} ms") } else { write!(f, "{ms:.0} ms") }
+        // In whole numbers, because findings say it at every request.
+        let tenths = self.0.saturating_add(50) / 100;
+        match tenths {
+            0..1000 => write!(f, "{}.{} ms", tenths / 10, tenths % 10),
+            _ => write!(f, "{} ms", self.0.saturating_add(500) / 1000),
+        }
     }
 }
 
@@ -51,7 +55,14 @@ mod tests {
 
     #[test]
     fn shown_as_people_read_it() {
-        for (micros, text) in [(300, "0.3 ms"), (38_400, "38.4 ms"), (187_123, "187 ms"), (0, "0.0 ms")] {
+        for (micros, text) in [
+            (300, "0.3 ms"),
+            (38_400, "38.4 ms"),
+            (187_123, "187 ms"),
+            (0, "0.0 ms"),
+            (99_949, "99.9 ms"),
+            (99_950, "100 ms"),
+        ] {
             assert_eq!(Rtt::from_micros(micros).to_string(), text);
         }
     }

@@ -355,8 +355,7 @@ mod tests {
         assert_eq!(json["resource"], "app");
         assert_eq!(json["policy"], **policy.version());
         let finding = serde_json::json!({
-            "scope": "resource", "requirement": "at-home", "verdict": "unmet",
-            "reason": "country-outside", "demand": "deny", "seen": "KP",
+            "resource": "at-home", "unmet": "country-outside", "demand": "deny", "seen": "KP",
         });
         assert_eq!(json["findings"][1], finding);
     }

@@ -11,7 +11,8 @@ use super::reason::Reason;
 use super::resource::{Origin, Resource};
 use super::seen::Seen;
 use crate::evidence::Evidence;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -24,6 +25,17 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// As written in audit records.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Unmet => "unmet",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Where a requirement stands: a narrower scope can only tighten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +43,17 @@ pub enum Scope {
     Baseline,
     Resource,
     Route,
+}
+
+impl Scope {
+    /// As written in audit records.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Resource => "resource",
+            Self::Route => "route",
+        }
+    }
 }
 
 /// What would satisfy an unmet requirement, for the page and the challenge.
@@ -53,7 +76,10 @@ pub enum Remedy {
 }
 
 /// What one requirement found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+///
+/// In JSON the scope names the requirement and the verdict names its reason, and what a met requirement need not say is
+/// left out: `{"baseline":"near","met":"rtt-below","seen":"38.4 ms"}`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     pub scope: Scope,
     pub requirement: Arc<str>,
@@ -63,10 +89,26 @@ pub struct Finding {
     /// What the requirement demands: `Forward` when met.
     pub demand: Outcome,
     /// The value that criterion saw.
-    #[serde(skip_serializing_if = "Seen::is_nothing")]
     pub seen: Seen,
-    #[serde(skip_serializing_if = "is_none")]
     pub remedy: Remedy,
+}
+
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(self.scope.code(), &self.requirement)?;
+        map.serialize_entry(self.verdict.code(), &self.reason)?;
+        if self.demand != Outcome::Forward {
+            map.serialize_entry("demand", &self.demand)?;
+        }
+        if !self.seen.is_nothing() {
+            map.serialize_entry("seen", &self.seen)?;
+        }
+        if !is_none(&self.remedy) {
+            map.serialize_entry("remedy", &self.remedy)?;
+        }
+        map.end()
+    }
 }
 
 fn is_none(remedy: &Remedy) -> bool {

@@ -595,5 +595,5 @@ pub async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 
 /// For comparisons in tests: the moment as the audit log writes it.
 pub fn stamp(moment: Moment) -> String {
-    String::from_utf8(rangegate::audit::line::rfc3339(moment).to_vec()).expect("ascii")
+    String::from_utf8(rangegate::audit::calendar::rfc3339(moment).to_vec()).expect("ascii")
 }

@@ -101,7 +101,7 @@ async fn programs_get_each_outcome_in_their_own_words() {
         assert_eq!(record["decision"]["outcome"], *outcome, "{record:#}");
         assert_eq!(record["response"]["status"], *status, "{record:#}");
         assert_eq!(record["end"], "complete", "{record:#}");
-        assert_eq!(record["evidence"]["device"]["known"]["id"], "eve-laptop", "{record:#}");
+        assert_eq!(record["evidence"]["device"]["id"], "eve-laptop", "{record:#}");
         assert_eq!(record["upstream"].is_null(), *status != 200, "{record:#}");
     }
     let alerts = gate.lines_of("alert", 2).await;

@@ -65,10 +65,14 @@ impl Played {
         let mut reason: Reason = part(&record, "/decision/reason")?;
         let findings: Vec<Value> = part(&record, "/decision/findings")?;
         let decided = findings.iter().find(|finding| {
-            text(finding, "/verdict") != "met"
-                && text(finding, "/demand") == would.code()
-                && text(finding, "/reason") == reason.code()
+            text(finding, "/demand") == would.code()
+                && ["/unmet", "/unknown"].iter().any(|verdict| text(finding, verdict) == reason.code())
         });
+        let requirement = decided.and_then(|finding| {
+            let scopes = ["/baseline", "/resource", "/route"].map(|scope| text(finding, scope));
+            scopes.into_iter().find(|requirement| !requirement.is_empty())
+        });
+        let requirement = requirement.unwrap_or_default().to_owned();
         if let Some(cut) = text(&record, "/end").strip_prefix("cut:") {
             reason = serde_json::from_value(cut.into())?;
         }
@@ -76,7 +80,7 @@ impl Played {
             status,
             evidence: part(&record, "/evidence")?,
             outcome,
-            requirement: decided.map(|finding| text(finding, "/requirement").to_owned()).unwrap_or_default(),
+            requirement,
             reason,
             seen: decided.map(|finding| text(finding, "/seen").to_owned()).unwrap_or_default(),
             cut_after,

@@ -32,19 +32,22 @@ pub fn abridged(played: &Played, terminal: &mut Terminal) {
     let at = |pointer: &str| record.pointer(pointer).cloned().unwrap_or_default();
     let start =
         |pointer: &str| at(pointer).as_str().map(|hash| hash.chars().take(12).collect::<String>()).unwrap_or_default();
-    let [tcp, tls, gap] = ["tcp/known/minimum", "tls/known/minimum", "relay_gap/known"]
-        .map(|part| at(&format!("/evidence/timing/{part}")));
+    let [tcp, tls, gap] =
+        ["tcp/minimum", "tls/minimum", "relay_gap"].map(|part| at(&format!("/evidence/timing/{part}")));
     terminal.line("The relay's line in it, abridged (times in microseconds):");
     terminal.line(&format!(
-        r#"  {{"seq":{},"id":{},…"timing":{{"tcp":{{…"minimum":{tcp}…}},"tls":{{…"minimum":{tls}…}},…"relay_gap":{{"known":{gap}}},…"#,
-        at("/seq"),
-        at("/id"),
+        r#"  {{…"timing":{{"tcp":{{…"minimum":{tcp}…}},"tls":{{…"minimum":{tls}…}},…"relay_gap":{gap},…}},…"#
     ));
     terminal.line(&format!(
-        r#"   "decision":{{…"resource":{},"outcome":{},…"reason":{},…}},…"prev":"{}…","hash":"{}…"}}"#,
+        r#"   "decision":{{…"resource":{},"outcome":{},…"reason":{},…}},…"#,
         at("/decision/resource"),
         at("/decision/outcome"),
         at("/decision/reason"),
+    ));
+    terminal.line(&format!(
+        r#"   "id":{},…"seq":{},"prev":"{}…","hash":"{}…"}}"#,
+        at("/id"),
+        at("/seq"),
         start("/prev"),
         start("/hash"),
     ));
