@@ -268,7 +268,7 @@ fn nothing_hostile_leaves_its_line() {
     let bench = Bench::new();
     let audit = bench.start();
     let mut evidence = evidence("hostile", "GET");
-    evidence.request.path = hostile.to_owned();
+    Arc::make_mut(&mut evidence.request).path = hostile.to_owned();
     let mut entry = audit.open(&connection(), &evidence.request, NOW);
     let _ = entry.record(evidence, decision(Outcome::Forward));
     drop(entry);
@@ -977,8 +977,8 @@ fn connection() -> Arc<Connection> {
     })
 }
 
-fn request(id: &str, method: &'static str) -> Request {
-    Request {
+fn request(id: &str, method: &'static str) -> Arc<Request> {
+    Arc::new(Request {
         id: id.to_owned(),
         protocol: Protocol::Http2,
         method: method.into(),
@@ -986,7 +986,7 @@ fn request(id: &str, method: &'static str) -> Request {
         path: "/runs/7".to_owned(),
         upgrade: None,
         malformed: None,
-    }
+    })
 }
 
 fn origin() -> Origin {

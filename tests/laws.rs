@@ -597,7 +597,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         Evidence {
             at: Moment(at),
             emergency,
-            request: Request { malformed, ..request(host, path, method) },
+            request: Arc::new(Request { malformed, ..(*request(host, path, method)).clone() }),
             network: Arc::new(network),
             timing,
             quotas: [(QuotaName::from("any"), quota)].into_iter().collect(),
@@ -608,8 +608,9 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     })
 }
 
-fn request(host: &str, path: &str, method: &'static str) -> Request {
-    Request { host: host.to_owned(), path: path.to_owned(), method: Cow::Borrowed(method), ..given::nothing().request }
+fn request(host: &str, path: &str, method: &'static str) -> Arc<Request> {
+    let nothing = (*given::nothing().request).clone();
+    Arc::new(Request { host: host.to_owned(), path: path.to_owned(), method: Cow::Borrowed(method), ..nothing })
 }
 
 // ---- losing facts ----

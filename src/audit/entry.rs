@@ -19,12 +19,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn open(sink: Arc<Sink>, connection: Arc<Connection>, request: &Request, now: Moment) -> Self {
+    pub(super) fn open(sink: Arc<Sink>, connection: Arc<Connection>, request: Arc<Request>, now: Moment) -> Self {
         let slot = sink.reserve();
         let record = Record {
             at: now,
             connection,
-            known: Known::Asked(request.clone()),
+            known: Known::Asked(request),
             exchange: None,
             status: None,
             to_decision: None,

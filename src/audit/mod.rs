@@ -89,8 +89,8 @@ impl Audit {
     }
 
     /// Begins the record of one request. From here on something will be written.
-    pub fn open(&self, connection: &Arc<Connection>, request: &Request, now: Moment) -> Entry {
-        Entry::open(Arc::clone(&self.sink), Arc::clone(connection), request, now)
+    pub fn open(&self, connection: &Arc<Connection>, request: &Arc<Request>, now: Moment) -> Entry {
+        Entry::open(Arc::clone(&self.sink), Arc::clone(connection), Arc::clone(request), now)
     }
 
     /// Whether a request that opens now could be recorded; what `/readyz` asks.

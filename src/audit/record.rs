@@ -152,7 +152,7 @@ impl Record {
 #[derive(Debug)]
 pub enum Known {
     /// The request ended while its evidence was still being gathered.
-    Asked(Request),
+    Asked(Arc<Request>),
     Decided(Arc<Decided>),
 }
 

@@ -11,6 +11,7 @@ mod keys;
 pub use cache::AssertionCache;
 pub use keys::AssertionError;
 
+use super::headers;
 use crate::evidence::{Binding, Evidence, Moment};
 use crate::policy::Decision;
 use base64::Engine as _;
@@ -35,6 +36,14 @@ pub struct AssertionSettings {
     pub lifetime: Duration,
     /// PKCS#8 PEM of an ECDSA P-256 key. None: a key made at start, gone at stop.
     pub key: Option<PathBuf>,
+}
+
+/// Who asks, in the values of three fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub assertion: HeaderValue,
+    pub user: Option<HeaderValue>,
+    pub device: Option<HeaderValue>,
 }
 
 /// How many retired keys stay published, so that what they signed can be verified until it expires.
@@ -97,26 +106,24 @@ impl Signer {
         self.jwks.clone()
     }
 
-    /// The header's value: the assertion made earlier for the same premises, or a new one.
+    /// What the upstream is told: as earlier for the same premises, or anew.
     ///
-    /// It never outlives the token or the certificate it rests on.
-    pub fn assertion(
-        &self,
-        cache: &mut AssertionCache,
-        evidence: &Evidence,
-        decision: &Decision,
-        now: Moment,
-    ) -> HeaderValue {
+    /// An assertion never outlives the token or the certificate it rests on.
+    pub fn assertion(&self, cache: &mut AssertionCache, evidence: &Evidence, decision: &Decision, now: Moment) -> Told {
         let premises = Premises::of(self.generation, evidence, decision);
         let slot = cache.slot(&premises);
-        if let Some(value) = cache.find(slot, &premises, now) {
-            return value;
+        if let Some(told) = cache.find(slot, &premises, now) {
+            return told;
         }
         let expires = self.expiry(&premises, now);
-        let value = self.sign(&premises, now, expires);
+        let told = Told {
+            assertion: self.sign(&premises, now, expires),
+            user: premises.subject.map(|subject| headers::text(&subject.user)),
+            device: premises.device.map(|device| headers::text(&device.id)),
+        };
         let reusable_until = expires.min(now.plus_millis(self.lifetime_ms / 2));
-        cache.keep(slot, &premises, value.clone(), now, reusable_until);
-        value
+        cache.keep(slot, &premises, told.clone(), now, reusable_until);
+        told
     }
 
     fn expiry(&self, premises: &Premises<'_>, now: Moment) -> Moment {

@@ -1,7 +1,8 @@
 //! Bodies on their way through: counted, watched for silence, never buffered.
 
+use super::alarm::Alarm;
 use super::headers::{self, Owned};
-use super::live::{Cut, Registration};
+use super::live::Registration;
 use super::rate::{Allowance, MinRate};
 use super::upstream::Lease;
 use crate::audit::{End, Flow};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 /// How far a request body has come; read by the header deadline.
 #[derive(Debug)]
@@ -74,17 +75,19 @@ pub struct Silence {
     /// For a client's body: how slowly it may come.
     allowance: Option<Allowance>,
     /// Since when a piece is awaited, and until when it is.
-    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+    waiting: Option<(Instant, Instant)>,
+    alarm: Alarm,
 }
 
 impl Silence {
-    fn new(limit: Duration, end: Option<Instant>) -> Self {
-        Self { limit, end, allowance: None, waiting: None }
+    /// `limit` bounds the wait for each piece; `end` the whole.
+    pub fn new(limit: Duration, end: Option<Instant>, alarm: Alarm) -> Self {
+        Self { limit, end, allowance: None, waiting: None, alarm }
     }
 
     /// For a client's body.
-    pub fn of_client(limit: Duration, rate: MinRate) -> Self {
-        Self { allowance: Some(Allowance::new(rate, limit)), ..Self::new(limit, None) }
+    pub fn of_client(limit: Duration, rate: MinRate, alarm: Alarm) -> Self {
+        Self { allowance: Some(Allowance::new(rate, limit)), ..Self::new(limit, None, alarm) }
     }
 
     /// From now on only silence ends it.
@@ -107,12 +110,12 @@ impl Silence {
             None => self.limit,
         };
         let end = self.end;
-        let (_, deadline) = self.waiting.get_or_insert_with(|| {
+        let (_, deadline) = *self.waiting.get_or_insert_with(|| {
             let now = Instant::now();
             let quiet = now + limit;
-            (now, Box::pin(tokio::time::sleep_until(end.map_or(quiet, |end| end.min(quiet)))))
+            (now, end.map_or(quiet, |end| end.min(quiet)))
         });
-        deadline.as_mut().poll(cx)
+        self.alarm.poll(deadline, cx)
     }
 }
 
@@ -206,7 +209,7 @@ pub struct UpstreamBody {
     lease: Option<Lease>,
     owned: Arc<Owned>,
     /// While it flows it may be cut.
-    open: Option<(Registration, Cut)>,
+    open: Option<Registration>,
 }
 
 /// The gateway ended the body; the client sees it broken off.
@@ -225,15 +228,9 @@ pub fn blame(error: &io::Error) -> End {
 }
 
 impl UpstreamBody {
-    /// `silence` bounds the wait for each piece; `end` the whole; the lease is given back at the last byte.
-    pub fn new(
-        body: Incoming,
-        silence: Duration,
-        end: Option<Instant>,
-        lease: Option<Lease>,
-        owned: Arc<Owned>,
-    ) -> Self {
-        let mut this = Self { body, silence: Silence::new(silence, end), lease, owned, open: None };
+    /// The lease is given back at the last byte.
+    pub fn new(body: Incoming, silence: Silence, lease: Option<Lease>, owned: Arc<Owned>) -> Self {
+        let mut this = Self { body, silence, lease, owned, open: None };
         if this.body.is_end_stream() {
             this.finished();
         }
@@ -248,22 +245,26 @@ impl UpstreamBody {
     }
 
     /// Ready when the exchange is to be cut.
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let Some((_, cut)) = &mut self.open else { return Poll::Pending };
-        match Pin::new(cut).poll(cx) {
-            Poll::Ready(Ok(reason)) => Poll::Ready(io::Error::other(CutShort(reason))),
-            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+    fn poll_cut(&self, cx: &Context<'_>) -> Poll<io::Error> {
+        let Some(open) = &self.open else { return Poll::Pending };
+        open.poll_cut(cx).map(|reason| io::Error::other(CutShort(reason)))
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.lease {
+            Some(lease) => lease.wire.poll_piece(&mut self.body, cx),
+            None => Pin::new(&mut self.body).poll_frame(cx),
         }
     }
 }
 
 impl ResponseBody {
     /// Keeps the exchange in the registry of what is open until the body has ended.
-    pub fn watch(&mut self, registration: Registration, cut: Cut) {
+    pub fn watch(&mut self, registration: Registration) {
         if let Self::Upstream(upstream) = self
             && !upstream.body.is_end_stream()
         {
-            upstream.open = Some((registration, cut));
+            upstream.open = Some(registration);
         }
     }
 }
@@ -281,7 +282,7 @@ impl Body for ResponseBody {
             upstream.open = None;
             return Poll::Ready(Some(Err(cut)));
         }
-        match Pin::new(&mut upstream.body).poll_frame(cx) {
+        match upstream.poll_piece(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 upstream.silence.broken(0);
                 let frame = cleaned(frame, &upstream.owned);

@@ -2,7 +2,9 @@
 
 use super::body::RequestBody;
 use super::fault::Fault;
+use super::plain::Plain;
 use super::upstream::UpstreamSettings;
+use super::wire::Wire;
 use crate::policy::{Origin, Scheme};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -52,7 +54,7 @@ pub enum Offer {
 
 #[derive(Debug)]
 pub enum Dialled {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Wire),
     Http2(http2::SendRequest<RequestBody>),
 }
 
@@ -102,7 +104,7 @@ fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, ClientFa
     if found.is_empty() { Err(ClientFault::Empty(path.clone())) } else { Ok(found) }
 }
 
-/// Opens a connection within the connect timeout and sets it running on this core.
+/// Opens a connection within the connect timeout. HTTP/2 runs on this core from then on.
 pub async fn dial(origin: &Origin, client: &Client, offer: Offer) -> Result<Dialled, Fault> {
     tokio::time::timeout(client.settings.connect_timeout, connect(origin, client, offer))
         .await
@@ -112,6 +114,7 @@ pub async fn dial(origin: &Origin, client: &Client, offer: Offer) -> Result<Dial
 async fn connect(origin: &Origin, client: &Client, offer: Offer) -> Result<Dialled, Fault> {
     let tcp = TcpStream::connect((&*origin.host, origin.port)).await.map_err(|_| Fault::Connect)?;
     tcp.set_nodelay(true).map_err(|_| Fault::Connect)?;
+    let tcp = Plain(tcp);
     match origin.scheme {
         Scheme::Http => handshake_http1(tcp).await,
         Scheme::H2c => handshake_http2(tcp).await,
@@ -135,17 +138,13 @@ async fn handshake_http1<IO>(io: IO) -> Result<Dialled, Fault>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // At most a hundred fields: hyper's own bound, whose table it keeps on the stack.
     let (sender, connection) = http1::Builder::new()
-        .max_headers(128)
         .max_header_size(64 * 1024)
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| Fault::of(&error))?;
-    tokio::spawn(async move {
-        // Its errors reach whoever sent the request; an idle connection's end concerns nobody.
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(Dialled::Http1(sender))
+    Ok(Dialled::Http1(Wire::new(sender, connection.with_upgrades())))
 }
 
 async fn handshake_http2<IO>(io: IO) -> Result<Dialled, Fault>

@@ -1,18 +1,22 @@
 //! A permitted request on its way: which origin, how long, how often.
 
+use super::alarm::Alarm;
 use super::body::{Progress, RequestBody, ResponseBody, Silence, UpstreamBody};
 use super::fault::Fault;
 use super::headers::Owned;
 use super::interim::Speaker;
+use super::rate::MinRate;
 use super::upstream::{Answer, Pool, Unanswered};
 use crate::policy::{Origin, Permit};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// A request's head, ready for the upstream: canonical target, headers already ours.
 #[derive(Clone, Debug)]
@@ -23,6 +27,12 @@ pub struct Passage {
     /// With `Host` set to the canonical host.
     pub headers: HeaderMap,
     pub interim: Option<Speaker>,
+}
+
+/// A request's body: how far it has come, how long it may be silent, and how slowly it may come.
+pub enum Outgoing {
+    None,
+    Some { body: Incoming, progress: Arc<Progress>, limit: Duration, rate: MinRate },
 }
 
 /// What came of it.
@@ -51,14 +61,13 @@ pub async fn forward(
     permit: &Permit,
     pool: &Pool,
     passage: Passage,
-    body: Incoming,
-    progress: Option<Arc<Progress>>,
-    silence: Silence,
+    body: Outgoing,
     owned: &Arc<Owned>,
+    now: std::time::Instant,
 ) -> Result<Arrived, Failed> {
     let health = pool.shared().health();
-    let mut origins = health.order(permit.origins(), std::time::Instant::now());
-    let bodyless = progress.is_none();
+    let mut origins = health.order(permit.origins(), now);
+    let bodyless = matches!(body, Outgoing::None);
     let replay = (bodyless && passage.method.is_idempotent()).then(|| {
         // A kept connection may close while the request is on it: one more try at the only origin.
         if let [only] = origins[..] {
@@ -66,16 +75,19 @@ pub async fn forward(
         }
         passage.clone()
     });
-    let body = match &progress {
-        None => RequestBody::empty(),
-        Some(progress) => RequestBody::streaming(body, Arc::clone(progress), silence, Arc::clone(owned)),
+    let (body, progress) = match body {
+        Outgoing::None => (RequestBody::empty(), None),
+        Outgoing::Some { body, progress, limit, rate } => {
+            let silence = Silence::of_client(limit, rate, pool.alarm());
+            (RequestBody::streaming(body, Arc::clone(&progress), silence, Arc::clone(owned)), Some(progress))
+        }
     };
     let mut next = Some(passage.request(body));
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
     let tries: SmallVec<[&Origin; 4]> = origins;
     for (origin, attempts) in tries.into_iter().zip(1..) {
         let Some(request) = next.take() else { break };
-        match exchange(pool, origin, request, progress.as_deref(), owned).await {
+        match exchange(pool, origin, request, progress.as_deref(), owned, now).await {
             Ok(response) => {
                 health.succeeded(origin);
                 if let Some(progress) = &progress {
@@ -109,11 +121,13 @@ async fn exchange(
     request: Request<RequestBody>,
     progress: Option<&Progress>,
     owned: &Arc<Owned>,
+    now: std::time::Instant,
 ) -> Result<Response<ResponseBody>, Unanswered> {
     let endpoint = pool.endpoint(origin);
     let settings = &endpoint.client.settings;
     let end = settings.total_timeout.map(|total| Instant::now() + total);
-    let sent = within_silence(settings.header_timeout, end, progress, endpoint.send(request)).await;
+    let mut alarm = pool.alarm();
+    let sent = within_silence(settings.header_timeout, end, progress, &mut alarm, endpoint.send(request, now)).await;
     let Answer { response, lease } = sent.unwrap_or_else(|fault| Err(Unanswered { fault, unsent: None }))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Unanswered { fault: Fault::Protocol, unsent: None });
@@ -121,8 +135,8 @@ async fn exchange(
     if !has_one_end(&response) {
         return Err(Unanswered { fault: Fault::Garbage, unsent: None });
     }
-    let idle = settings.idle_timeout;
-    Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, end, lease, Arc::clone(owned)))))
+    let silence = Silence::new(settings.idle_timeout, end, alarm);
+    Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, silence, lease, Arc::clone(owned)))))
 }
 
 /// Whether there is one way to tell where the answer's body ends. Hyper takes chunks where there is a length too, and
@@ -147,23 +161,28 @@ async fn within_silence<T>(
     limit: Duration,
     end: Option<Instant>,
     progress: Option<&Progress>,
+    alarm: &mut Alarm,
     sending: impl Future<Output = T>,
 ) -> Result<T, Fault> {
     let mut sending = pin!(sending);
     let mut quiet_until = Instant::now() + limit;
-    loop {
-        let deadline = end.map_or(quiet_until, |end| end.min(quiet_until));
-        if let Ok(answer) = timeout_at(deadline, sending.as_mut()).await {
-            return Ok(answer);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
         }
-        if end.is_some_and(|end| end <= Instant::now()) {
-            return Err(Fault::TotalTimeout);
+        loop {
+            let deadline = end.map_or(quiet_until, |end| end.min(quiet_until));
+            ready!(alarm.poll(deadline, cx));
+            if end.is_some_and(|end| end <= Instant::now()) {
+                return Poll::Ready(Err(Fault::TotalTimeout));
+            }
+            match progress.map(|progress| progress.last() + limit) {
+                Some(later) if later > quiet_until => quiet_until = later,
+                _ => return Poll::Ready(Err(Fault::HeaderTimeout)),
+            }
         }
-        match progress.map(|progress| progress.last() + limit) {
-            Some(later) if later > quiet_until => quiet_until = later,
-            _ => return Err(Fault::HeaderTimeout),
-        }
-    }
+    })
+    .await
 }
 
 impl Passage {

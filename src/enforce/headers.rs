@@ -3,25 +3,38 @@
 //! The order matters: what `Connection` names goes first, so that nobody can name the gateway's fields away; then
 //! whatever from outside looks like the gateway's word; only then are its own set.
 
+use super::assertion::Told;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
 /// Header names that only the gateway may send upstream: the built-in ones and the configured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Owned {
     extra: Vec<String>,
+    /// Which two first characters occur: most names need no further look.
+    beginnings: [u32; 32],
+}
+
+impl Default for Owned {
+    fn default() -> Self {
+        Self { extra: Vec::new(), beginnings: BEGINNINGS }
+    }
 }
 
 impl Owned {
     /// `extra`: the assertion header and whatever else upstreams trust, in any spelling.
     pub fn new<'a>(extra: impl IntoIterator<Item = &'a str>) -> Self {
-        Self {
-            extra: extra
-                .into_iter()
-                .map(|name| fold(name.as_bytes()).iter().map(|b| char::from(*b)).collect())
-                .collect(),
+        let mut owned = Self::default();
+        for name in extra {
+            let folded = fold(name.as_bytes());
+            match folded[..] {
+                [b'-', ..] | [] | [_] => owned.beginnings = [u32::MAX; 32],
+                [first, second, ..] => owned.beginnings[usize::from(first & 31)] |= low_bits(second),
+            }
+            owned.extra.push(folded.iter().map(|b| char::from(*b)).collect());
         }
+        owned
     }
 
     /// Whether a field of this name from outside would pass for the gateway's.
@@ -30,10 +43,10 @@ impl Owned {
     /// and `X-Forwarded-For` are one variable.
     pub fn covers(&self, name: &str) -> bool {
         let may_be_listed = match name.as_bytes() {
-            [first, second, ..] => BEGINNINGS[usize::from(first & 31)] >> (second & 31) & 1 == 1,
-            _ => false,
+            [first, second, ..] => self.beginnings[usize::from(first & 31)] >> (second & 31) & 1 == 1,
+            _ => self.beginnings[0] == u32::MAX,
         };
-        if !may_be_listed && self.extra.is_empty() {
+        if !may_be_listed {
             return false;
         }
         let folded = fold(name.as_bytes());
@@ -45,19 +58,23 @@ impl Owned {
     }
 }
 
-/// Which two first characters occur in `OWNED`, by their low five bits: most names need no further look. Any sign
-/// stands where a hyphen does, so a second hyphen stands for all.
+/// Which two first characters occur in `OWNED`, by their low five bits. Any sign stands where a hyphen does, so a
+/// second hyphen stands for all.
 const BEGINNINGS: [u32; 32] = {
     let mut table = [0; 32];
     let mut at = 0;
     while at < OWNED.len() {
         let (Family::Name(name) | Family::Prefix(name)) = &OWNED[at];
         let name = name.as_bytes();
-        table[(name[0] & 31) as usize] |= if name[1] == b'-' { SIGNS } else { 1 << (name[1] & 31) };
+        table[(name[0] & 31) as usize] |= low_bits(name[1]);
         at += 1;
     }
     table
 };
+
+const fn low_bits(second: u8) -> u32 {
+    if second == b'-' { SIGNS } else { 1 << (second & 31) }
+}
 
 /// The low five bits of every sign that a field name may hold.
 const SIGNS: u32 = {
@@ -139,13 +156,12 @@ fn fold(name: &[u8]) -> SmallVec<[u8; 64]> {
 pub struct Ours<'a> {
     pub owned: &'a Owned,
     /// None: the address is not known, and nothing is said of it.
-    pub client: Option<&'a ClientValues>,
+    pub client: Option<ClientValues>,
     /// The canonical host, with the port if the client wrote one.
     pub host: HeaderValue,
-    pub user: Option<HeaderValue>,
-    pub device: Option<HeaderValue>,
     pub request_id: HeaderValue,
-    pub assertion: Option<(HeaderName, HeaderValue)>,
+    /// Who asks, and the name of the field for the assertion. None: the upstream is not told.
+    pub assertion: Option<(HeaderName, Told)>,
     /// The upstream is not to see the client's token.
     pub strip_authorization: bool,
     /// The request asks for a WebSocket over HTTP/1.1.
@@ -187,12 +203,12 @@ pub fn text(of: &str) -> HeaderValue {
 }
 
 /// Makes a client's fields fit for the upstream, and sets the gateway's.
-pub fn request(headers: &mut HeaderMap, ours: &Ours<'_>) {
+pub fn request(headers: &mut HeaderMap, ours: Ours<'_>) {
+    headers.reserve(FIELDS);
     let trailers = headers.get_all(header::TE).iter().any(|te| {
         te.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
     remove_connection(headers, |name| ours.owned.covers(name) || name == "http2-settings");
-    headers.remove(header::HOST);
     if ours.strip_authorization {
         headers.remove(header::AUTHORIZATION);
     }
@@ -206,29 +222,29 @@ pub fn request(headers: &mut HeaderMap, ours: &Ours<'_>) {
     }
     headers.insert(header::HOST, ours.host.clone());
     if let Some(client) = ours.client {
-        headers.insert(X_FORWARDED_FOR, client.plain.clone());
-        headers.insert(header::FORWARDED, client.forwarded.clone());
+        headers.insert(X_FORWARDED_FOR, client.plain);
+        headers.insert(header::FORWARDED, client.forwarded);
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    headers.insert(X_FORWARDED_HOST, ours.host.clone());
-    headers.insert(RANGEGATE_REQUEST_ID, ours.request_id.clone());
-    if let Some(user) = &ours.user {
-        headers.insert(RANGEGATE_USER, user.clone());
-    }
-    if let Some(device) = &ours.device {
-        headers.insert(RANGEGATE_DEVICE, device.clone());
-    }
-    if let Some((name, value)) = &ours.assertion {
-        headers.insert(name, value.clone());
+    headers.insert(X_FORWARDED_HOST, ours.host);
+    headers.insert(RANGEGATE_REQUEST_ID, ours.request_id);
+    if let Some((name, Told { assertion, user, device })) = ours.assertion {
+        if let Some(user) = user {
+            headers.insert(RANGEGATE_USER, user);
+        }
+        if let Some(device) = device {
+            headers.insert(RANGEGATE_DEVICE, device);
+        }
+        headers.insert(name, assertion);
     }
 }
 
 /// Makes an upstream's fields fit for the client. A 101 gets its `Connection` and `Upgrade` back from whoever sends it.
-pub fn response(headers: &mut HeaderMap, request_id: &HeaderValue) {
+pub fn response(headers: &mut HeaderMap, request_id: HeaderValue) {
     remove_connection(headers, |name| name.starts_with("rangegate-"));
     // It would lead clients to a way in that is not the gateway's.
     headers.remove(header::ALT_SVC);
-    headers.insert(RANGEGATE_REQUEST_ID, request_id.clone());
+    headers.insert(RANGEGATE_REQUEST_ID, request_id);
 }
 
 /// Makes the fields of an interim answer fit for the client, as `response` does. It has no content (RFC 9110 section 15.2).
@@ -270,6 +286,9 @@ pub fn forbidden_in_trailers(name: &str) -> bool {
     ) || name.starts_with("if-")
 }
 
+/// As many as `request` sets at most.
+const FIELDS: usize = 12;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -296,25 +315,30 @@ fn remove_connection(headers: &mut HeaderMap, mut unwanted: impl FnMut(&str) -> 
         }
         headers.remove(header::CONNECTION);
     }
-    let mut going = |name: &HeaderName| is_hop_by_hop(name.as_str()) || unwanted(name.as_str());
-    let found: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| going(name)).cloned().collect();
-    for name in found {
+    let mut going: SmallVec<[HeaderName; 8]> = SmallVec::new();
+    for name in headers.keys() {
+        if is_hop_by_hop(name.as_str()) || unwanted(name.as_str()) {
+            going.push(name.clone());
+        }
+    }
+    for name in going {
         headers.remove(name);
     }
 }
 
 fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-authentication-info"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+    // By length first: most names are told apart by it.
+    match name.len() {
+        2 => name == "te",
+        7 => name == "upgrade",
+        10 => name == "keep-alive",
+        16 => name == "proxy-connection",
+        17 => name == "transfer-encoding",
+        18 => name == "proxy-authenticate",
+        19 => name == "proxy-authorization",
+        25 => name == "proxy-authentication-info",
+        _ => false,
+    }
 }
 
 /// HTTP/2 splits cookies for its compression; HTTP/1 has one line (RFC 9113 section 8.2.3).
@@ -349,17 +373,20 @@ mod tests {
     fn forward(lines: &[(&str, &str)]) -> HeaderMap {
         let owned = Owned::new(["Acme-Assertion"]);
         let client = ClientValues::new("2001:db8::1".parse().unwrap());
+        let told = Told {
+            assertion: text("signed"),
+            user: Some(text("ann@corp.example")),
+            device: Some(text("ann's läptop")),
+        };
         let mut headers = map(lines);
         request(
             &mut headers,
-            &Ours {
+            Ours {
                 owned: &owned,
-                client: Some(&client),
+                client: Some(client),
                 host: text("payroll.corp.example"),
-                user: Some(text("ann@corp.example")),
-                device: Some(text("ann's läptop")),
                 request_id: text("01J"),
-                assertion: Some((HeaderName::from_static("acme-assertion"), text("signed"))),
+                assertion: Some((HeaderName::from_static("acme-assertion"), told)),
                 strip_authorization: false,
                 websocket: false,
             },
@@ -455,7 +482,7 @@ mod tests {
             ("set-cookie", "a=1"),
             ("set-cookie", "b=2"),
         ]);
-        response(&mut headers, &text("01J"));
+        response(&mut headers, text("01J"));
         assert_eq!(headers.len(), 4);
         assert_eq!(values(&headers, "rangegate-request-id"), ["01J"]);
         assert_eq!(values(&headers, "set-cookie"), ["a=1", "b=2"]);

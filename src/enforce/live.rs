@@ -7,9 +7,9 @@
 use crate::evidence::{Evidence, Moment};
 use crate::policy::{Decided, Reason};
 use crate::sources::gather::Connected;
-use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::oneshot;
+use std::task::{Context, Poll, Waker};
 
 /// One core's open exchanges. Its mutex is never contended: the registry belongs to one runtime thread.
 #[derive(Default)]
@@ -17,35 +17,42 @@ pub struct Live {
     entries: Mutex<Entries>,
 }
 
+/// As many places as there were ever exchanges open at once.
 #[derive(Default)]
 struct Entries {
-    next: u64,
-    open: HashMap<u64, Open>,
+    places: Vec<Option<Open>>,
+    free: Vec<usize>,
 }
 
 struct Open {
     decided: Arc<Decided>,
     connected: Arc<Connected>,
-    cut: Option<oneshot::Sender<Reason>>,
+    cut: Option<Reason>,
+    /// Whoever is to hear of the cut.
+    waiting: Option<Waker>,
 }
 
-/// Keeps an exchange in the registry; dropped when it is over.
+/// Keeps an exchange in the registry, and tells when it is to be cut; dropped when it is over.
 pub struct Registration {
     live: Arc<Live>,
-    key: u64,
+    place: usize,
 }
 
-/// Resolves when the exchange is to be cut, with the reason.
-pub type Cut = oneshot::Receiver<Reason>;
-
 impl Live {
-    pub fn register(self: &Arc<Self>, decided: Arc<Decided>, connected: Arc<Connected>) -> (Registration, Cut) {
-        let (cut, when_cut) = oneshot::channel();
+    pub fn register(self: &Arc<Self>, decided: Arc<Decided>, connected: Arc<Connected>) -> Registration {
+        let open = Some(Open { decided, connected, cut: None, waiting: None });
         let mut entries = self.lock();
-        let key = entries.next;
-        entries.next += 1;
-        entries.open.insert(key, Open { decided, connected, cut: Some(cut) });
-        (Registration { live: Arc::clone(self), key }, when_cut)
+        let place = match entries.free.pop() {
+            Some(place) => {
+                entries.places[place] = open;
+                place
+            }
+            None => {
+                entries.places.push(open);
+                entries.places.len() - 1
+            }
+        };
+        Registration { live: Arc::clone(self), place }
     }
 
     /// Decides every open exchange again; returns how many were looked at and how many were cut.
@@ -54,15 +61,18 @@ impl Live {
     pub fn redecide(&self, mut judge: impl FnMut(&Decided, &Connected) -> Option<Reason>) -> (usize, usize) {
         let mut cut = 0;
         let mut entries = self.lock();
-        for open in entries.open.values_mut() {
-            if open.cut.is_some()
+        for open in entries.places.iter_mut().flatten() {
+            if open.cut.is_none()
                 && let Some(reason) = judge(&open.decided, &open.connected)
-                && let Some(sender) = open.cut.take()
             {
-                cut += usize::from(sender.send(reason).is_ok());
+                cut += 1;
+                open.cut = Some(reason);
+                if let Some(waiting) = open.waiting.take() {
+                    waiting.wake();
+                }
             }
         }
-        (entries.open.len(), cut)
+        (entries.len(), cut)
     }
 
     /// As `redecide`, but only exchanges that relied on a token or certificate no longer valid at `now`.
@@ -75,11 +85,11 @@ impl Live {
 
     /// Shows every open exchange.
     pub fn each(&self, mut show: impl FnMut(&Decided, &Connected)) {
-        self.lock().open.values().for_each(|open| show(&open.decided, &open.connected));
+        self.lock().places.iter().flatten().for_each(|open| show(&open.decided, &open.connected));
     }
 
     pub fn len(&self) -> usize {
-        self.lock().open.len()
+        self.lock().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -91,6 +101,12 @@ impl Live {
     }
 }
 
+impl Entries {
+    fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+}
+
 /// When the first thing the permission relied on ends.
 fn relies_until(evidence: &Evidence) -> Moment {
     let token = evidence.subject.known().map(|subject| subject.expires);
@@ -99,14 +115,39 @@ fn relies_until(evidence: &Evidence) -> Moment {
     token.into_iter().chain(certificate).chain(grants).min().unwrap_or(Moment(i64::MAX))
 }
 
+impl Registration {
+    /// Ready when the exchange is to be cut, with the reason; from then on always.
+    pub fn poll_cut(&self, cx: &Context<'_>) -> Poll<Reason> {
+        let mut entries = self.live.lock();
+        let Some(Some(open)) = entries.places.get_mut(self.place) else { return Poll::Pending };
+        if let Some(reason) = open.cut {
+            return Poll::Ready(reason);
+        }
+        match &mut open.waiting {
+            Some(waiting) => waiting.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the exchange is to be cut.
+    pub async fn cut(&self) -> Reason {
+        poll_fn(|cx| self.poll_cut(cx)).await
+    }
+}
+
 impl std::fmt::Debug for Registration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registration").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Registration").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.live.lock().open.remove(&self.key);
+        let mut entries = self.live.lock();
+        let over = entries.places.get_mut(self.place).and_then(Option::take);
+        entries.free.push(self.place);
+        drop(entries);
+        drop(over);
     }
 }

@@ -1,5 +1,6 @@
 //! The decision, carried out: one `match` on the ruling.
 
+pub mod alarm;
 pub mod answer;
 pub mod assertion;
 pub mod body;
@@ -10,10 +11,12 @@ pub mod headers;
 pub mod health;
 pub mod interim;
 pub mod live;
+mod plain;
 pub mod rate;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
+pub mod wire;
 
 use crate::audit::{End, Entry, Exchange};
 use crate::evidence::Moment;
@@ -24,16 +27,16 @@ use crate::sources::timing::TlsSamples;
 use answer::AnswerContext;
 use arc_swap::ArcSwap;
 use assertion::{AssertionCache, Signer};
-use body::{Progress, ResponseBody, Silence};
+use body::{Progress, ResponseBody};
 use fault::Fault;
-use forward::{Arrived, Failed, Passage};
+use forward::{Arrived, Failed, Outgoing, Passage};
 use headers::{ClientValues, Ours, Owned};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use interim::Speaker;
-use live::{Cut, Live, Registration};
+use live::{Live, Registration};
 use rate::MinRate;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -73,6 +76,8 @@ pub struct Inbound {
     pub headers: HeaderMap,
     /// The canonical host with the port the client wrote.
     pub host: HeaderValue,
+    /// The request's id.
+    pub id: HeaderValue,
     /// None: the client's address is not known.
     pub client: Option<ClientValues>,
     pub body: Incoming,
@@ -126,29 +131,29 @@ impl Enforcer {
         if let [Origin { scheme: Scheme::Builtin, .. }] = permit.origins()[..] {
             return own(self.assertion_keys());
         }
-        let (registration, mut cut) = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected));
+        let registration = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected));
         let accept = Accept::of(&inbound.headers);
+        let id = inbound.id.clone();
         self.dress(&mut inbound, decided, identity, now);
         let began = Instant::now();
         let passed = tokio::select! {
             biased;
-            passed = self.send(&permit, inbound, entry) => passed,
-            reason = &mut cut => {
-                let reason = reason.unwrap_or(Reason::NothingAddressed);
+            passed = self.send(&permit, inbound, entry, began) => passed,
+            reason = registration.cut() => {
                 entry.cut(reason.code());
                 return self.cut_short(decided, accept, reason);
             }
         };
         match passed {
             Ok(Passed::Answer(mut arrived)) => {
-                entry.upstream(exchange(&arrived.origin, &arrived, began));
-                headers::response(arrived.response.headers_mut(), &request_id(decided));
+                entry.upstream(exchange(&arrived, began));
+                headers::response(arrived.response.headers_mut(), id);
                 // What the upstream speaks is its own affair.
                 *arrived.response.version_mut() = Version::HTTP_11;
-                arrived.response.body_mut().watch(registration, cut);
+                arrived.response.body_mut().watch(registration);
                 arrived.response
             }
-            Ok(Passed::Tunnel(tunnel)) => self.tunnel(tunnel, decided, entry, (registration, cut), began, now),
+            Ok(Passed::Tunnel(tunnel)) => self.tunnel(tunnel, id, entry, registration, began, now),
             Err(failed) => {
                 entry.upstream(Exchange {
                     origin: failed.origin,
@@ -171,13 +176,14 @@ impl Enforcer {
         }
     }
 
-    async fn send(&self, permit: &Permit, inbound: Inbound, entry: &mut Entry) -> Result<Passed, Failed> {
+    async fn send(&self, permit: &Permit, inbound: Inbound, entry: &mut Entry, now: Instant) -> Result<Passed, Failed> {
         let Inbound { method, target, headers, body, interim, handshake, connected, .. } = inbound;
         let passage = Passage { method, target: target.into(), headers, interim };
         let owned = &self.settings.owned;
         if let Some(handshake) = handshake {
             let extended_connect = handshake.extended_connect;
-            return match tunnel::open(permit, &self.pool, passage, handshake, owned).await? {
+            // Boxed: what is rare must not make every request's future larger.
+            return match Box::pin(tunnel::open(permit, &self.pool, passage, handshake, owned)).await? {
                 Opened::Refused(arrived) => Ok(Passed::Answer(arrived)),
                 Opened::Tunnel(tunnel) => {
                     let samples = Arc::clone(&connected.timing.tls);
@@ -186,40 +192,39 @@ impl Enforcer {
             };
         }
         let progress = (!body.is_end_stream()).then(|| Progress::new(entry.flow()));
-        // A stream of messages may have none for a while; gRPC says that it is one.
-        let conversation = body.size_hint().exact().is_none() && answer::is_grpc(&passage.headers);
-        let rate = if conversation { MinRate::NONE } else { self.settings.min_rate };
-        let silence = Silence::of_client(self.settings.body_timeout, rate);
-        forward::forward(permit, &self.pool, passage, body, progress, silence, owned).await.map(Passed::Answer)
+        let body = match progress {
+            None => Outgoing::None,
+            Some(progress) => {
+                // A stream of messages may have none for a while; gRPC says that it is one.
+                let conversation = body.size_hint().exact().is_none() && answer::is_grpc(&passage.headers);
+                let rate = if conversation { MinRate::NONE } else { self.settings.min_rate };
+                Outgoing::Some { body, progress, limit: self.settings.body_timeout, rate }
+            }
+        };
+        forward::forward(permit, &self.pool, passage, body, owned, now).await.map(Passed::Answer)
     }
 
     /// The client's headers made fit for the upstream, and ours put on.
     fn dress(&self, inbound: &mut Inbound, decided: &Decided, identity: Identity, now: Moment) {
         let settings = &*self.settings;
         let evidence = &decided.evidence;
-        let told = identity == Identity::Told;
-        let assertion = told.then(|| {
+        let told = (identity == Identity::Told).then(|| {
             let mut cache = self.assertions.lock().unwrap_or_else(PoisonError::into_inner);
-            let value = self.signer.load().assertion(&mut cache, evidence, &decided.decision, now);
-            (settings.assertion_header.clone(), value)
+            self.signer.load().assertion(&mut cache, evidence, &decided.decision, now)
         });
-        let user = evidence.subject.known().filter(|_| told).map(|subject| headers::text(&subject.user));
-        let device = evidence.device.known().filter(|_| told).map(|device| headers::text(&device.id));
-        if !told {
+        if told.is_none() {
             // A decoy is not trusted with what would open the real one.
             inbound.headers.remove(http::header::COOKIE);
         }
         headers::request(
             &mut inbound.headers,
-            &Ours {
+            Ours {
                 owned: &settings.owned,
-                client: inbound.client.as_ref(),
+                client: inbound.client.take(),
                 host: inbound.host.clone(),
-                user,
-                device,
-                request_id: request_id(decided),
-                assertion,
-                strip_authorization: settings.strip_authorization || !told,
+                request_id: inbound.id.clone(),
+                strip_authorization: settings.strip_authorization || told.is_none(),
+                assertion: told.map(|told| (settings.assertion_header.clone(), told)),
                 websocket: inbound.handshake.is_some(),
             },
         );
@@ -228,9 +233,9 @@ impl Enforcer {
     fn tunnel(
         &self,
         Tunnel { mut tunnel, extended_connect, samples }: Tunnel,
-        decided: &Arc<Decided>,
+        id: HeaderValue,
         entry: &mut Entry,
-        open: (Registration, Cut),
+        open: Registration,
         began: Instant,
         now: Moment,
     ) -> Response<ResponseBody> {
@@ -242,7 +247,7 @@ impl Enforcer {
             attempts: tunnel.attempts,
             fault: None,
         });
-        headers::response(tunnel.response.headers_mut(), &request_id(decided));
+        headers::response(tunnel.response.headers_mut(), id);
         tunnel::switch(tunnel.response.headers_mut(), extended_connect);
         let record = entry.upgraded(status, now);
         let sides = (tunnel.client, tunnel.upstream);
@@ -302,13 +307,9 @@ fn own(response: Response<Full<bytes::Bytes>>) -> Response<ResponseBody> {
     response.map(ResponseBody::Own)
 }
 
-fn request_id(decided: &Decided) -> HeaderValue {
-    HeaderValue::try_from(&decided.evidence.request.id).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-fn exchange(origin: &Origin, arrived: &Arrived, began: Instant) -> Exchange {
+fn exchange(arrived: &Arrived, began: Instant) -> Exchange {
     Exchange {
-        origin: Some(origin.clone()),
+        origin: Some(arrived.origin.clone()),
         status: Some(arrived.response.status().as_u16()),
         head: began.elapsed(),
         attempts: arrived.attempts,

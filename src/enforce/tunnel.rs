@@ -3,11 +3,11 @@
 //! Not one byte of the new protocol goes upstream before the upstream's 101; a refused upgrade is an ordinary
 //! response and HTTP goes on.
 
-use super::body::{RequestBody, ResponseBody, UpstreamBody};
+use super::body::{RequestBody, ResponseBody, Silence, UpstreamBody};
 use super::fault::Fault;
 use super::forward::{Arrived, Failed, Passage, has_one_end};
 use super::headers::Owned;
-use super::live::{Cut, Registration};
+use super::live::Registration;
 use super::upstream::{Pool, Unanswered};
 use super::websocket::{self, Closing, Ended, RelaySettings};
 use crate::audit::{End, LiveEntry};
@@ -85,8 +85,14 @@ pub async fn open(
             Ok(response) => {
                 health.succeeded(origin);
                 let idle = settings.idle_timeout;
-                let response = response
-                    .map(|body| ResponseBody::Upstream(UpstreamBody::new(body, idle, None, None, Arc::clone(owned))));
+                let response = response.map(|body| {
+                    ResponseBody::Upstream(UpstreamBody::new(
+                        body,
+                        Silence::new(idle, None, pool.alarm()),
+                        None,
+                        Arc::clone(owned),
+                    ))
+                });
                 return Ok(Opened::Refused(Arrived { origin: origin.clone(), response, attempts }));
             }
             Err(Unanswered { fault, unsent }) => {
@@ -105,19 +111,14 @@ pub async fn relay(
     settings: RelaySettings,
     samples: Arc<TlsSamples>,
     mut record: LiveEntry,
-    open: (Registration, Cut),
+    open: Registration,
 ) {
-    let (_registration, cut) = open;
     // Fails when the client is gone before our answer reached it; the record then says so by being dropped.
     let Ok((client, upstream)) = tokio::try_join!(sides.0, sides.1) else { return };
     let closing = async {
-        match cut.await {
-            Ok(why) => {
-                record.cutting(why.code());
-                if why == Reason::Draining { Closing::going_away() } else { Closing::policy(why.code()) }
-            }
-            Err(_) => std::future::pending().await,
-        }
+        let why = open.cut().await;
+        record.cutting(why.code());
+        if why == Reason::Draining { Closing::going_away() } else { Closing::policy(why.code()) }
     };
     let sink = |rtt, source| samples.record(rtt, source);
     let summary = websocket::relay(TokioIo::new(client), TokioIo::new(upstream), settings, closing, sink).await;

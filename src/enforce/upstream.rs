@@ -1,15 +1,17 @@
 //! Connections to upstreams: pooled per core, with health, failover and deadlines.
 
+use super::alarm::{Alarm, Alarms};
 use super::body::RequestBody;
 use super::dial::{self, Dialled};
 use super::fault::Fault;
 use super::forward::{to_absolute_form, to_origin_form};
 use super::health::Health;
+use super::wire::Wire;
 use crate::policy::{Origin, Scheme};
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -98,7 +100,15 @@ impl Upstreams {
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Upstreams>,
-    endpoints: Mutex<HashMap<Origin, Arc<Endpoint>>>,
+    endpoints: Mutex<Endpoints>,
+    alarms: Alarms,
+}
+
+#[derive(Debug, Default)]
+struct Endpoints {
+    by_origin: HashMap<Origin, Arc<Endpoint>>,
+    /// The one asked for last: few gateways have so many that comparing would not pay.
+    last: Option<Arc<Endpoint>>,
 }
 
 /// One origin as one core knows it.
@@ -113,39 +123,48 @@ pub struct Endpoint {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    wire: Wire,
     since: Instant,
 }
 
 impl Pool {
     pub fn new(shared: Arc<Upstreams>) -> Self {
-        Self { shared, endpoints: Mutex::default() }
+        Self { shared, endpoints: Mutex::default(), alarms: Alarms::default() }
     }
 
     pub fn shared(&self) -> &Upstreams {
         &self.shared
     }
 
+    /// For the deadlines of one exchange.
+    pub fn alarm(&self) -> Alarm {
+        self.alarms.take()
+    }
+
     pub fn endpoint(&self, origin: &Origin) -> Arc<Endpoint> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = endpoints.get(origin) {
-            return Arc::clone(endpoint);
+        if let Some(last) = endpoints.last.as_ref().filter(|last| last.origin == *origin) {
+            return Arc::clone(last);
         }
-        let endpoint = Arc::new(Endpoint {
-            origin: origin.clone(),
-            client: self.shared.client(origin),
-            idle: Mutex::default(),
-            multiplexed: Mutex::default(),
+        let endpoint = endpoints.by_origin.entry(origin.clone()).or_insert_with(|| {
+            Arc::new(Endpoint {
+                origin: origin.clone(),
+                client: self.shared.client(origin),
+                idle: Mutex::default(),
+                multiplexed: Mutex::default(),
+            })
         });
-        endpoints.insert(origin.clone(), Arc::clone(&endpoint));
+        let endpoint = Arc::clone(endpoint);
+        endpoints.last = Some(Arc::clone(&endpoint));
         endpoint
     }
 
     /// Drops origins that `used` no longer names, and connections that idled too long.
     pub fn retain(&self, used: impl Fn(&Origin) -> bool, now: Instant) {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        endpoints.retain(|origin, endpoint| {
-            endpoint.lock_idle().retain(|idle| idle.is_usable(now));
+        endpoints.last = None;
+        endpoints.by_origin.retain(|origin, endpoint| {
+            endpoint.lock_idle().retain_mut(|idle| idle.wire.rest() && idle.is_usable(now));
             used(origin)
         });
     }
@@ -153,7 +172,7 @@ impl Pool {
 
 impl Idle {
     fn is_usable(&self, now: Instant) -> bool {
-        !self.sender.is_closed() && now.duration_since(self.since) < IDLE_FOR
+        !self.wire.is_closed() && now.duration_since(self.since) < IDLE_FOR
     }
 }
 
@@ -176,15 +195,21 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Lease {
     endpoint: Arc<Endpoint>,
-    sender: http1::SendRequest<RequestBody>,
+    pub wire: Wire,
 }
 
 impl Lease {
     /// The response was read to its end: the connection may serve another request.
-    pub fn give_back(self) {
+    pub fn give_back(mut self) {
+        if !self.wire.rest() {
+            return;
+        }
+        if !self.wire.is_ready() {
+            self.wire.detach();
+        }
         let mut idle = self.endpoint.lock_idle();
-        if !self.sender.is_closed() && idle.len() < self.endpoint.client.settings.pool {
-            idle.push(Idle { sender: self.sender, since: Instant::now() });
+        if idle.len() < self.endpoint.client.settings.pool {
+            idle.push(Idle { wire: self.wire, since: Instant::now() });
         }
     }
 }
@@ -195,28 +220,33 @@ impl Endpoint {
     }
 
     /// Sends on an idle connection, or on a new one. A stale idle connection costs nothing but a try.
-    pub async fn send(self: &Arc<Self>, mut request: Request<RequestBody>) -> Result<Answer, Unanswered> {
+    pub async fn send(self: &Arc<Self>, mut request: Request<RequestBody>, now: Instant) -> Result<Answer, Unanswered> {
         if self.origin.scheme == Scheme::H2c {
-            return self.send_multiplexed(request).await;
+            return Box::pin(self.send_multiplexed(request)).await;
         }
         to_origin_form(&mut request);
         announce(&mut request);
-        while let Some(mut sender) = self.checkout() {
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.answer(response, sender)),
+        while let Some(mut wire) = self.checkout(now) {
+            match wire.send(request).await {
+                Ok(response) => return Ok(self.answer(response, wire)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(Unanswered::lost(Fault::of(error.error()))),
                 },
             }
         }
+        // Boxed: what is rare must not make every request's future larger.
+        Box::pin(self.send_anew(request)).await
+    }
+
+    async fn send_anew(self: &Arc<Self>, request: Request<RequestBody>) -> Result<Answer, Unanswered> {
         if self.multiplexed().is_some() {
             return self.send_multiplexed(request).await;
         }
         match dial::dial(&self.origin, &self.client, dial::Offer::Any).await {
             Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
-            Ok(Dialled::Http1(mut sender)) => match sender.try_send_request(request).await {
-                Ok(response) => Ok(self.answer(response, sender)),
+            Ok(Dialled::Http1(mut wire)) => match wire.send(request).await {
+                Ok(response) => Ok(self.answer(response, wire)),
                 Err(mut error) => {
                     Err(Unanswered { fault: Fault::of(error.error()), unsent: error.take_message().map(Box::new) })
                 }
@@ -232,27 +262,26 @@ impl Endpoint {
     pub async fn send_alone(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
         match dial::dial(&self.origin, &self.client, dial::Offer::Http1).await {
             Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
-            Ok(Dialled::Http1(mut sender)) => {
-                sender.send_request(request).await.map_err(|error| Unanswered::lost(Fault::of(&error)))
+            Ok(Dialled::Http1(mut wire)) => {
+                wire.detach();
+                wire.send(request).await.map_err(|error| Unanswered::lost(Fault::of(error.error())))
             }
             Ok(Dialled::Http2(_)) => Err(Unanswered::lost(Fault::Protocol)),
         }
     }
 
-    fn answer(self: &Arc<Self>, response: Response<Incoming>, sender: http1::SendRequest<RequestBody>) -> Answer {
-        Answer { response, lease: Some(Lease { endpoint: Arc::clone(self), sender }) }
+    fn answer(self: &Arc<Self>, response: Response<Incoming>, wire: Wire) -> Answer {
+        Answer { response, lease: Some(Lease { endpoint: Arc::clone(self), wire }) }
     }
 
-    fn checkout(&self) -> Option<http1::SendRequest<RequestBody>> {
-        let now = Instant::now();
+    fn checkout(&self, now: Instant) -> Option<Wire> {
         let mut idle = self.lock_idle();
         // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not ready has still to
         // notice its answer's end, or sends the body of an exchange answered early; it keeps its place.
-        while let Some(at) = idle.iter().rposition(|candidate| candidate.sender.is_ready() || !candidate.is_usable(now))
-        {
+        while let Some(at) = idle.iter().rposition(|candidate| candidate.wire.is_ready() || !candidate.is_usable(now)) {
             let candidate = idle.remove(at);
             if candidate.is_usable(now) {
-                return Some(candidate.sender);
+                return Some(candidate.wire);
             }
         }
         None

@@ -75,7 +75,8 @@ pub struct Evidence {
     pub at: Moment,
     #[serde(default, skip_serializing_if = "Emergency::is_off")]
     pub emergency: Emergency,
-    pub request: Request,
+    /// Shared with the audit's record, which has it before anything is looked up.
+    pub request: Arc<Request>,
     pub certificate: Fact<Arc<Certificate>>,
     pub device: Fact<Arc<Device>>,
     pub subject: Fact<Arc<Subject>>,
@@ -102,7 +103,7 @@ impl Evidence {
         Self {
             at: Moment(0),
             emergency: Emergency::Off,
-            request,
+            request: Arc::new(request),
             certificate: Fact::Absent,
             device: Fact::Absent,
             subject: Fact::Absent,

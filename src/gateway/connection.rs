@@ -11,7 +11,7 @@ use crate::enforce::headers::ClientValues;
 use crate::enforce::interim::Turn;
 use crate::evidence::{Moment, Protocol, Via};
 use crate::sources::certificate::Presented;
-use crate::sources::gather::{Connected, Sources};
+use crate::sources::gather::{Connected, Registered, Sources};
 use crate::sources::place::Located;
 use crate::sources::timing::ConnectionTiming;
 use crate::sources::transport::TcpSamples;
@@ -86,6 +86,7 @@ impl Connection {
                 pings: http2,
                 awaited: AtomicBool::new(false),
                 socket,
+                registered: Registered::default(),
             }),
             client_values: match client.via {
                 Via::Forwarder => None,

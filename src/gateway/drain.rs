@@ -1,5 +1,8 @@
 //! Stopping without breaking anything: no new connections, open ones finish, a deadline ends the rest.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -50,6 +53,27 @@ impl Default for Drain {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Runs `work` until it ends, or to nothing when the gateway has reached `phase` before.
+///
+/// To be awaited by a task as it is, not within others: the signal is asked once, and again only when it has moved,
+/// so that a wake-up for the work costs nothing here.
+pub async fn unless<F: Future>(mut work: Pin<&mut F>, signal: &mut Signal, phase: Phase) -> Option<F::Output> {
+    let moved = signal.clone();
+    let mut asked = false;
+    let mut reached = pin!(reached(signal, phase));
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        if asked && !moved.has_changed().unwrap_or(true) {
+            return Poll::Pending;
+        }
+        asked = true;
+        reached.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Resolves when the gateway has reached `phase`, at once if it already has.

@@ -22,6 +22,7 @@ pub mod settings;
 mod shared;
 mod socket;
 mod succession;
+mod timer;
 mod tls;
 mod worker;
 

@@ -5,10 +5,10 @@ use super::connection::Connection;
 use super::sanitize::{Client, Head, sanitize};
 use super::worker::Worker;
 use crate::audit::AuditedBody;
+use crate::enforce::Inbound;
 use crate::enforce::body::{self, ResponseBody};
 use crate::enforce::interim::Turn;
 use crate::enforce::tunnel::Handshake;
-use crate::enforce::{Inbound, headers};
 use crate::evidence;
 use crate::sources::gather::Asked;
 use http::{HeaderValue, Method};
@@ -24,15 +24,16 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let now = clock::now();
     let (parts, body) = request.into_parts();
     let extended_connect = parts.method == Method::CONNECT;
-    let head = sanitize(worker.next_id(now), parts, &connection.arrival(&worker.shared.limits));
+    let id = worker.next_id(now);
+    let head = sanitize(id.text, parts, &connection.arrival(&worker.shared.limits));
     let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let policy = worker.shared.policies.current();
     let sources = &worker.shared.sources;
     // May be spoken in until the answer is handed over.
     let turn = connection.interim(head.request.protocol);
-    let (request, client, mut inbound) = split(head, body, connection, extended_connect);
+    let (request, client, mut inbound) = split(head, id.value, body, connection, extended_connect);
     inbound.interim = turn.as_ref().map(Turn::speaker);
-    let asked = Asked { request, headers: &inbound.headers, client: &client.address, via: client.via };
+    let asked = Asked { request: &request, headers: &inbound.headers, client: &client.address, via: client.via };
     let evidence = sources.gather(&worker.tokens, &connection.connected, asked, &policy, now).await;
     let decision = policy.decide(&evidence);
     let decided = entry.record(evidence, decision);
@@ -45,11 +46,12 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
 /// What the sources ask about, and what the enforcer sends on.
 fn split(
     head: Head,
+    id: HeaderValue,
     body: Incoming,
     connection: &Connection,
     extended_connect: bool,
-) -> (evidence::Request, Client, Inbound) {
-    let Head { request, method, target, port, headers, client, mut extensions, .. } = head;
+) -> (Arc<evidence::Request>, Client, Inbound) {
+    let Head { request, method, target, host, headers, client, mut extensions, .. } = head;
     let handshake = request.upgrade.and_then(|_| {
         let client = extensions.remove::<OnUpgrade>()?;
         Some(Handshake { client, extended_connect })
@@ -58,7 +60,8 @@ fn split(
         method,
         target,
         headers,
-        host: host(&request.host, port),
+        host,
+        id,
         client: connection.client_values(&client),
         body,
         interim: None,
@@ -66,11 +69,4 @@ fn split(
         connected: Arc::clone(&connection.connected),
     };
     (request, client, inbound)
-}
-
-fn host(name: &str, port: Option<u16>) -> HeaderValue {
-    match port {
-        Some(port) => headers::text(&format!("{name}:{port}")),
-        None => headers::text(name),
-    }
 }

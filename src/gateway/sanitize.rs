@@ -17,9 +17,10 @@ pub mod id;
 pub mod path;
 
 pub use client::Client;
-pub use id::RequestIds;
+pub use id::{RequestId, RequestIds};
 
 use super::proxy_protocol::Proxied;
+use crate::enforce::headers;
 use crate::evidence::{Malformed, Protocol, Request, Upgrade};
 use base64::Engine as _;
 use host::Authority;
@@ -29,6 +30,7 @@ use http::{Extensions, Method, Version, request::Parts};
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What is known about the connection and this head before the request itself is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -48,15 +50,15 @@ pub struct Arrival<'a> {
 /// A request's head as it will be forwarded, should it be.
 #[derive(Debug)]
 pub struct Head {
-    pub request: Request,
+    pub request: Arc<Request>,
     /// `GET` for an extended CONNECT.
     pub method: Method,
     /// The canonical path and the query as it came. `/` when malformed.
     pub target: PathAndQuery,
-    /// The port the client wrote behind the host.
-    pub port: Option<u16>,
+    /// The canonical host with the port the client wrote.
+    pub host: HeaderValue,
     pub version: Version,
-    /// As received, but for `Host`; `enforce/headers.rs` makes them fit for the upstream.
+    /// As received; `enforce/headers.rs` makes them fit for the upstream.
     pub headers: HeaderMap,
     pub client: Client,
     /// Hyper's own: the upgrade in waiting is in here.
@@ -64,7 +66,7 @@ pub struct Head {
 }
 
 /// Reads a request's head once. `id` is the request's id (`RequestIds`).
-pub fn sanitize(id: String, mut parts: Parts, arrival: &Arrival<'_>) -> Head {
+pub fn sanitize(id: String, parts: Parts, arrival: &Arrival<'_>) -> Head {
     let client = client::client_address(arrival.peer, arrival.proxied, arrival.forwarders, &parts.headers);
     let (reading, malformed) = match arrival.violation {
         Some(violation) => (read(&parts, arrival).ok(), Some(violation)),
@@ -73,19 +75,27 @@ pub fn sanitize(id: String, mut parts: Parts, arrival: &Arrival<'_>) -> Head {
             Err(malformed) => (None, Some(malformed)),
         },
     };
-    parts.headers.remove(header::HOST);
     let protocol = match parts.version {
         Version::HTTP_2 => Protocol::Http2,
         Version::HTTP_11 => Protocol::Http11,
         _ => Protocol::Http10,
     };
     let Reading { authority, path, target, upgrade } = reading.unwrap_or_default();
+    let host = host_value(&authority, parts.headers.get(header::HOST));
     let method = if upgrade.is_some() { Method::GET } else { parts.method };
     Head {
-        request: Request { id, protocol, method: method_text(&method), host: authority.host, path, upgrade, malformed },
+        request: Arc::new(Request {
+            id,
+            protocol,
+            method: method_text(&method),
+            host: authority.host,
+            path,
+            upgrade,
+            malformed,
+        }),
         method,
         target,
-        port: authority.port,
+        host,
         version: parts.version,
         headers: parts.headers,
         client,
@@ -118,12 +128,7 @@ fn read(parts: &Parts, arrival: &Arrival<'_>) -> Result<Reading, Malformed> {
     }
     let authority = read_host(parts)?;
     let path = path::canonical(parts.uri.path())?;
-    let target = match parts.uri.query() {
-        Some(query) if !path::query_is_clean(query) => return Err(Malformed::PathEncoding),
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path.as_str()),
-    };
-    let target = target.map_err(|_| Malformed::PathEncoding)?;
+    let target = read_target(parts, &path)?;
     let addressed = match arrival.sni {
         Some(name) => name == authority.host,
         None => authority.is_address(),
@@ -132,6 +137,38 @@ fn read(parts: &Parts, arrival: &Arrival<'_>) -> Result<Reading, Malformed> {
         return Err(Malformed::Misdirected);
     }
     Ok(Reading { authority, path, target, upgrade })
+}
+
+/// The canonical path with the query as it came: usually what was received, which need not be written again.
+fn read_target(parts: &Parts, path: &str) -> Result<PathAndQuery, Malformed> {
+    let query = parts.uri.query();
+    if !query.is_none_or(path::query_is_clean) {
+        return Err(Malformed::PathEncoding);
+    }
+    let received = parts.uri.path_and_query().filter(|target| target.path() == path);
+    let target = match (received, query) {
+        (Some(received), _) if received.as_str().starts_with('/') => return Ok(received.clone()),
+        (_, Some(query)) => PathAndQuery::try_from(format!("{path}?{query}")),
+        (_, None) => PathAndQuery::try_from(path),
+    };
+    target.map_err(|_| Malformed::PathEncoding)
+}
+
+/// The canonical host for the upstream's `Host`, which is what was received if that was canonical.
+fn host_value(authority: &Authority, received: Option<&HeaderValue>) -> HeaderValue {
+    let Authority { host, port } = authority;
+    match (received, port) {
+        (Some(received), None) if received.as_bytes() == host.as_bytes() => received.clone(),
+        (Some(received), Some(port)) if names(received.as_bytes(), host, *port) => received.clone(),
+        (_, Some(port)) => headers::text(&format!("{host}:{port}")),
+        (_, None) => headers::text(host),
+    }
+}
+
+/// Whether `written` is `host:port`, the port without leading zeros.
+fn names(written: &[u8], host: &str, port: u16) -> bool {
+    let rest = written.strip_prefix(host.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
+    rest.is_some_and(|digits| !digits.starts_with(b"0") && digits.len() == port.ilog10() as usize + 1)
 }
 
 fn check_size(headers: &HeaderMap, arrival: &Arrival<'_>) -> Result<(), Malformed> {
@@ -281,10 +318,9 @@ mod tests {
         let head = h1("GET", "/runs/%37?x=%2f../", &[HOST]);
         assert_eq!(head.request.malformed, None);
         assert_eq!(head.request.host, "payroll.corp.example");
-        assert_eq!(head.port, Some(8443));
+        assert_eq!(head.host, "payroll.corp.example:8443");
         assert_eq!(head.request.path, "/runs/7");
         assert_eq!(head.target.as_str(), "/runs/7?x=%2f../");
-        assert!(!head.headers.contains_key("host"));
         assert_eq!(head.client.address, Fact::Known("192.0.2.1".parse().unwrap()));
         assert!(matches!(head.request.method, Cow::Borrowed("GET")));
         let head = h1("M-SEARCH", "https://payroll.corp.example:8443/a", &[HOST]);

@@ -2,12 +2,13 @@
 
 use super::connection::Connection;
 use super::core::Core;
-use super::drain::{FAREWELL, Phase, Signal, reached};
+use super::drain::{FAREWELL, Phase, Signal, reached, unless};
 use super::guard::{Guard, GuardState, HeadBounds};
 use super::outbox;
 use super::pace::Streams;
 use super::request;
 use super::socket::Socket;
+use super::timer::Lazy;
 use crate::audit::ConnectionFault;
 use crate::enforce::headers::RANGEGATE_REQUEST_ID;
 use crate::sources::handshake::{FrameTap, Noticed};
@@ -20,6 +21,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio_rustls::server::TlsStream;
+
+/// Hyper's own bound on a head's fields, with a table on the stack. For any other it allocates one for each head; the
+/// guard has counted the fields by then.
+const OWN_MAX_HEADERS: usize = 100;
 
 pub async fn http1(
     core: Arc<Core>,
@@ -35,12 +40,14 @@ pub async fn http1(
     let guard = Guard::new(tls, state, bounds);
     let served = {
         let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
-        conn::http1::Builder::new()
-            .timer(TokioTimer::new())
+        let mut http = conn::http1::Builder::new();
+        if limits.header_count > OWN_MAX_HEADERS {
+            http.max_headers(limits.header_count);
+        }
+        http.timer(Lazy::new(&core.worker().enforcer.pool))
             // Bounds the silence between two requests; the guard bounds a head once its first byte came, and the
             // time before the first.
             .header_read_timeout(limits.idle_timeout)
-            .max_headers(limits.header_count)
             .max_buf_size(64 * 1024)
             .serve_connection(
                 TokioIo::new(guard),
@@ -52,9 +59,9 @@ pub async fn http1(
             .with_upgrades()
     };
     let mut served = pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = reached(&mut signal, Phase::Draining) => {
+    let ended = match unless(served.as_mut(), &mut signal, Phase::Draining).await {
+        Some(ended) => ended,
+        None => {
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = served.as_mut() => ended,

@@ -83,7 +83,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_io(cx, |stream| stream.try_write_vectored(bufs))
+        match bufs {
+            // Usually a record or two in one piece, which the plain call sends for less.
+            [one] => self.poll_write(cx, one),
+            several => self.get_mut().poll_io(cx, |stream| stream.try_write_vectored(several)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

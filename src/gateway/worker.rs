@@ -3,7 +3,7 @@
 use super::clock;
 use super::connection::Connection;
 use super::guard::GuardState;
-use super::sanitize::RequestIds;
+use super::sanitize::{RequestId, RequestIds};
 use super::shared::Shared;
 use crate::audit::{ConnectionFault, Refused};
 use crate::enforce::Enforcer;
@@ -44,7 +44,7 @@ impl Worker {
         Self { shared, enforcer, tokens: TokenCache::new(TOKENS), live, ids: Mutex::new(RequestIds::new(seed())) }
     }
 
-    pub fn next_id(&self, now: Moment) -> String {
+    pub fn next_id(&self, now: Moment) -> RequestId {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now)
     }
 

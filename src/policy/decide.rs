@@ -295,7 +295,7 @@ mod tests {
         for emergency in [Emergency::Off, Emergency::Observe, Emergency::Deny] {
             let mut evidence = evidence(&policy, "GET https://app.example/", "");
             evidence.emergency = emergency;
-            evidence.request.malformed = Some(Malformed::AmbiguousFraming);
+            Arc::make_mut(&mut evidence.request).malformed = Some(Malformed::AmbiguousFraming);
             let decision = policy.decide(&evidence);
             assert_eq!(decision.reason, Reason::Malformed(Malformed::AmbiguousFraming));
             assert!(decision.resource.is_none() && decision.findings.is_empty());

@@ -60,7 +60,7 @@ impl Given {
         evidence.network = Arc::new(network);
         let limits = policy.needs(&request).limits;
         evidence.quotas = limits.iter().map(|limit| (Arc::clone(&limit.name), self.quota.clone())).collect();
-        evidence.request = request;
+        evidence.request = Arc::new(request);
         evidence
     }
 

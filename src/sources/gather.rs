@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -46,6 +46,30 @@ pub struct Connected {
     pub awaited: AtomicBool,
     /// Gone when the connection is.
     pub socket: Weak<TcpStream>,
+    /// The device, as it was found last.
+    pub registered: Registered,
+}
+
+/// What a connection remembers of its certificate's device: the lookup is by several digests and names.
+#[derive(Default)]
+pub struct Registered(Mutex<Option<(u64, Arc<Certificate>, Fact<Arc<Device>>)>>);
+
+impl Registered {
+    /// The device of `certificate`, looked up again when the registry has changed, or the certificate's facts.
+    fn get(&self, devices: &Devices, certificate: &Arc<Certificate>) -> Fact<Arc<Device>> {
+        // Read before the lookup: a change in between makes this out of date, not the next one.
+        let generation = devices.generation();
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, of, device)) = &*remembered
+            && *at == generation
+            && Arc::ptr_eq(of, certificate)
+        {
+            return device.clone();
+        }
+        let device = devices.find(certificate);
+        *remembered = Some((generation, Arc::clone(certificate), device.clone()));
+        device
+    }
 }
 
 impl Connected {
@@ -57,7 +81,7 @@ impl Connected {
 
 /// The parts of a request that sources read.
 pub struct Asked<'a> {
-    pub request: Request,
+    pub request: &'a Arc<Request>,
     pub headers: &'a HeaderMap,
     /// The client's address, as forwarders name it at this request.
     pub client: &'a Fact<IpAddr>,
@@ -75,13 +99,13 @@ impl Sources {
         now: Moment,
     ) -> Evidence {
         let certificate = connected.certificate(now);
-        let device = certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
+        let device = certificate.as_ref().and_then(|certificate| connected.registered.get(&self.devices, certificate));
         let claimed = self.tokens.subject(cache, asked.headers, now).await;
         // The binding is of what was claimed, so that a stolen token shows as one.
         let binding = binding::binding(&certificate, &device, &claimed);
         let subject = binding::confirmed(claimed, &certificate);
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
-        let needs = policy.needs(&asked.request);
+        let needs = policy.needs(asked.request);
         if needs.tls_round_trip {
             self.await_round_trip(connected, asked.via).await;
         }
@@ -95,7 +119,7 @@ impl Sources {
         Evidence {
             at: now,
             emergency: self.emergency.position(),
-            request: asked.request,
+            request: Arc::clone(asked.request),
             certificate,
             device,
             subject,

@@ -1,8 +1,8 @@
 //! What a worker has signed and may say again.
 
+use super::Told;
 use crate::evidence::{Binding, Certificate, Device, Evidence, Moment, Subject};
 use crate::policy::Decision;
-use http::HeaderValue;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ struct Entry {
     binding: Option<Binding>,
     resource: Arc<str>,
     policy: Arc<str>,
-    value: HeaderValue,
+    told: Told,
     signed: Moment,
     reusable_until: Moment,
 }
@@ -86,18 +86,18 @@ impl AssertionCache {
         hasher.finish()
     }
 
-    pub(super) fn find(&self, slot: u64, premises: &Premises<'_>, now: Moment) -> Option<HeaderValue> {
+    pub(super) fn find(&self, slot: u64, premises: &Premises<'_>, now: Moment) -> Option<Told> {
         let entry = self.entries.get(&slot)?;
         // A clock that stepped back would find assertions from the future: signed anew.
         let fresh = entry.signed <= now && now < entry.reusable_until;
-        (fresh && entry.rests_on(premises)).then(|| entry.value.clone())
+        (fresh && entry.rests_on(premises)).then(|| entry.told.clone())
     }
 
     pub(super) fn keep(
         &mut self,
         slot: u64,
         premises: &Premises<'_>,
-        value: HeaderValue,
+        told: Told,
         signed: Moment,
         reusable_until: Moment,
     ) {
@@ -121,7 +121,7 @@ impl AssertionCache {
                 binding: premises.binding,
                 resource: Arc::clone(premises.resource),
                 policy: Arc::clone(premises.policy),
-                value,
+                told,
                 signed,
                 reusable_until,
             },

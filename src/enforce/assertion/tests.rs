@@ -108,7 +108,7 @@ fn signer() -> Signer {
 #[test]
 fn an_upstream_verifies_it_by_the_published_keys() {
     let signer = signer();
-    let value = signer.assertion(&mut AssertionCache::new(8), &evidence(), &decision("payroll", "00ff"), NOW);
+    let value = signer.assertion(&mut AssertionCache::new(8), &evidence(), &decision("payroll", "00ff"), NOW).assertion;
     assert!(value.is_sensitive());
     let claims = verify(&value, &signer.jwks()).unwrap();
     let expected = serde_json::json!({
@@ -124,7 +124,7 @@ fn an_upstream_verifies_it_by_the_published_keys() {
 #[test]
 fn it_does_not_verify_by_another_signers_keys_nor_when_changed() {
     let (signer, other) = (signer(), signer());
-    let value = signer.assertion(&mut AssertionCache::new(8), &evidence(), &decision("payroll", "00ff"), NOW);
+    let value = signer.assertion(&mut AssertionCache::new(8), &evidence(), &decision("payroll", "00ff"), NOW).assertion;
     assert_eq!(verify(&value, &other.jwks()).unwrap_err(), "unknown key");
     let text = value.to_str().unwrap();
     let (claims, signature) = text.rsplit_once('.').unwrap();
@@ -139,7 +139,7 @@ fn nobody_known_means_nobody_named() {
     evidence.subject = Fact::Invalid(Fault::TokenForged);
     evidence.device = Fact::Absent;
     evidence.binding = Fact::Absent;
-    let value = signer.assertion(&mut AssertionCache::new(8), &evidence, &decision("payroll", "00ff"), NOW);
+    let value = signer.assertion(&mut AssertionCache::new(8), &evidence, &decision("payroll", "00ff"), NOW).assertion;
     let claims = verify(&value, &signer.jwks()).unwrap();
     for claim in ["sub", "user", "groups", "idp", "acr", "auth_time", "device", "binding"] {
         assert!(claims.get(claim).is_none(), "{claim}");
@@ -150,7 +150,8 @@ fn nobody_known_means_nobody_named() {
 fn it_outlives_neither_token_nor_certificate() {
     let signer = signer();
     let exp = |evidence: &Evidence, now| {
-        let value = signer.assertion(&mut AssertionCache::new(8), evidence, &decision("payroll", "00ff"), now);
+        let value =
+            signer.assertion(&mut AssertionCache::new(8), evidence, &decision("payroll", "00ff"), now).assertion;
         verify(&value, &signer.jwks()).unwrap()["exp"].as_i64().unwrap()
     };
     let mut token = evidence();
@@ -184,7 +185,7 @@ fn it_is_not_said_again_once_the_token_is_over() {
     assert_eq!(signer.assertion(&mut cache, &evidence, &decision, NOW.plus_millis(4_999)), first);
     let late = signer.assertion(&mut cache, &evidence, &decision, NOW.plus_millis(5_000));
     assert_ne!(late, first);
-    assert_eq!(verify(&late, &signer.jwks()).unwrap()["exp"], 1_900_000_005);
+    assert_eq!(verify(&late.assertion, &signer.jwks()).unwrap()["exp"], 1_900_000_005);
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn nothing_is_shared_between_premises() {
 
     let mut said: Vec<HeaderValue> = Vec::new();
     for (evidence, decision) in &variants {
-        let value = signer.assertion(&mut cache, evidence, decision, NOW);
+        let value = signer.assertion(&mut cache, evidence, decision, NOW).assertion;
         assert!(!said.contains(&value), "variant {} shares another's assertion", said.len());
         said.push(value);
     }
@@ -260,13 +261,13 @@ fn a_reload_keeps_the_old_key_published_and_the_made_key_in_use() {
     let mut cache = AssertionCache::new(8);
     let decision = decision("payroll", "00ff");
     let made = signer();
-    let by_made = made.assertion(&mut cache, &evidence(), &decision, NOW);
+    let by_made = made.assertion(&mut cache, &evidence(), &decision, NOW).assertion;
 
     let same = made.reload(&settings(None)).unwrap();
     assert_eq!(same.jwks(), made.jwks());
 
     let first = same.reload(&settings(Some(key("first.pem")))).unwrap();
-    let by_first = first.assertion(&mut cache, &evidence(), &decision, NOW);
+    let by_first = first.assertion(&mut cache, &evidence(), &decision, NOW).assertion;
     assert_ne!(by_first, by_made, "a signer does not say again what another said");
     verify(&by_made, &first.jwks()).unwrap();
     verify(&by_first, &first.jwks()).unwrap();

@@ -48,15 +48,15 @@ fn read(raw: &str) -> Option<Authority> {
         None => (raw, None),
     };
     let name = name.strip_suffix('.').unwrap_or(name);
-    if name.is_empty() || name.len() > 253 || !name.split('.').all(is_label) {
+    if name.is_empty() || name.len() > 253 || !name.as_bytes().split(|b| *b == b'.').all(is_label) {
         return None;
     }
     let mut host = name.to_owned();
     host.make_ascii_lowercase();
     // A last label that reads as a number makes the whole an address to some: then it must be one to all.
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let numeric = last.bytes().all(|b| b.is_ascii_digit())
-        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let last = host.as_bytes().rsplit(|b| *b == b'.').next().unwrap_or_default();
+    let numeric = last.iter().all(u8::is_ascii_digit)
+        || last.strip_prefix(b"0x").is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
     if numeric && host.parse::<Ipv4Addr>().is_err() {
         return None;
     }
@@ -64,11 +64,11 @@ fn read(raw: &str) -> Option<Authority> {
 }
 
 /// Letters, digits, hyphen and, as internal networks have it, underscore; 1 to 63 of them.
-fn is_label(label: &str) -> bool {
+fn is_label(label: &[u8]) -> bool {
     (1..=63).contains(&label.len())
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && !label.starts_with(b"-")
+        && !label.ends_with(b"-")
+        && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 fn read_port(raw: &str) -> Option<u16> {
