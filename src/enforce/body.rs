@@ -210,6 +210,8 @@ pub struct UpstreamBody {
     owned: Arc<Owned>,
     /// While it flows it may be cut.
     open: Option<Registration>,
+    /// Told at the next turn.
+    broken: Option<hyper::Error>,
 }
 
 /// The gateway ended the body; the client sees it broken off.
@@ -230,7 +232,7 @@ pub fn blame(error: &io::Error) -> End {
 impl UpstreamBody {
     /// The lease is given back at the last byte.
     pub fn new(body: Incoming, silence: Silence, lease: Option<Lease>, owned: Arc<Owned>) -> Self {
-        let mut this = Self { body, silence, lease, owned, open: None };
+        let mut this = Self { body, silence, lease, owned, open: None, broken: None };
         if this.body.is_end_stream() {
             this.finished();
         }
@@ -250,10 +252,23 @@ impl UpstreamBody {
         open.poll_cut(cx).map(|reason| io::Error::other(CutShort(reason)))
     }
 
+    /// An error is kept back for one turn: to hyper it ends the client's connection at once, and what came before it,
+    /// perhaps in the same turn, is to be on its way by then.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match &mut self.lease {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let piece = match &mut self.lease {
             Some(lease) => lease.wire.poll_piece(&mut self.body, cx),
             None => Pin::new(&mut self.body).poll_frame(cx),
+        };
+        match piece {
+            Poll::Ready(Some(Err(error))) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            piece => piece,
         }
     }
 }
