@@ -84,7 +84,7 @@ fn holds(file: &std::path::Path, text: &str, count: usize) {
             return;
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "no `{text}` in\n{held}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

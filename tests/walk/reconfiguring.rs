@@ -53,13 +53,15 @@ async fn upstream_timeouts_and_lists_change_and_not_a_request_fails() {
     assert!(load.unharmed().await >= 60);
 }
 
+type Change = fn(&mut rangegate::gateway::Settings);
+
 #[tokio::test]
 async fn what_takes_a_restart_and_what_is_broken_is_refused_whole() {
     let app = Upstream::http1(|_| async { ok("hello") }).await;
     let gate = Harness::open(&app).await;
     let load = Load::start(&gate);
     load.goes_on().await;
-    let refusals: [(&str, fn(&mut rangegate::gateway::Settings)); 4] = [
+    let refusals: [(&str, Change); 4] = [
         ("`listener.address` takes a restart", |settings| settings.listeners[0].address.set_port(1)),
         ("`listener` takes a restart", |settings| settings.listeners[0].name = "renamed".to_owned()),
         ("`audit.path` takes a restart", |settings| settings.audit.path = "elsewhere.jsonl".into()),
