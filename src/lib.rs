@@ -14,6 +14,7 @@
 pub mod latency;
 pub mod evidence;
 pub mod policy;
+pub mod access;
 
 // Edge.
 pub mod store;

@@ -1080,5 +1080,7 @@ fn evidence(id: &str, method: &'static str) -> Evidence {
         quotas: smallvec![("payroll/limit".into(), Fact::Known(Quota::Within))],
         grants: Fact::Absent,
         posture: Fact::Absent,
+        memory_age: Fact::Absent,
+        identity: Fact::Absent,
     }
 }

@@ -6,6 +6,7 @@
 pub mod device;
 pub mod fact;
 pub mod grant;
+pub mod identity;
 pub mod network;
 pub mod quota;
 pub mod request;
@@ -15,6 +16,7 @@ pub mod timing;
 pub use device::{Binding, Certificate, Device, DeviceStatus};
 pub use fact::{Fact, Fault};
 pub use grant::{Grant, Posture};
+pub use identity::{Employment, Home, Identity, IdentityStatus, Proofing};
 pub use network::{Asn, Network, Place, Via};
 pub use quota::{Quota, QuotaName};
 pub use request::{Malformed, Protocol, Request, Upgrade};
@@ -70,12 +72,17 @@ pub struct Evidence {
     pub device: Fact<Arc<Device>>,
     pub subject: Fact<Arc<Subject>>,
     pub binding: Fact<Binding>,
+    /// The organisation's own record of the subject.
+    pub identity: Fact<Arc<Identity>>,
     pub network: Arc<Network>,
     pub timing: Timing,
     /// One entry per rate limit of the addressed resource.
     pub quotas: SmallVec<[(QuotaName, Fact<Quota>); 2]>,
     pub grants: Fact<Arc<[Grant]>>,
     pub posture: Fact<Posture>,
+    /// How long ago what is remembered (devices, identities, grants) was last known to be current, milliseconds.
+    /// `Absent`: nothing is kept in a database.
+    pub memory_age: Fact<u64>,
 }
 
 impl Evidence {

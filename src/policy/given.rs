@@ -172,6 +172,8 @@ pub fn nothing() -> Evidence {
         quotas: SmallVec::new(),
         grants: Fact::Absent,
         posture: Fact::Absent,
+        memory_age: Fact::Absent,
+        identity: Fact::Absent,
     }
 }
 

@@ -104,6 +104,8 @@ impl Sources {
             quotas,
             grants: Fact::Absent,
             posture: Fact::Absent,
+            memory_age: Fact::Absent,
+            identity: Fact::Absent,
         }
     }
 

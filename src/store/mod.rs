@@ -4,6 +4,7 @@
 
 pub mod device;
 pub mod digest;
+pub mod document;
 pub mod emergency;
 pub mod policy_files;
 pub mod registry;

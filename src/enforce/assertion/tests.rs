@@ -99,6 +99,8 @@ fn evidence() -> Evidence {
         quotas: SmallVec::new(),
         grants: Fact::Absent,
         posture: Fact::Absent,
+        memory_age: Fact::Absent,
+        identity: Fact::Absent,
     }
 }
 
