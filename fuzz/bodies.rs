@@ -64,6 +64,7 @@ pub fn sanitize(data: &[u8]) {
     let forwarders = ["192.0.2.0/24".parse().expect("a network")];
     let arrival = Arrival {
         sni: (!sni.is_empty()).then_some(sni),
+        local: false,
         peer: "192.0.2.1".parse().expect("an address"),
         proxied: None,
         forwarders: &forwarders,

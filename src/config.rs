@@ -3,6 +3,7 @@
 //! All faults are found at once, those of the files it names among them. Relative paths are relative to the
 //! configuration file. The file holds no secrets, only the paths of files that do.
 
+mod control;
 mod files;
 mod identity;
 mod listener;
@@ -99,6 +100,23 @@ impl Config {
         Ok(found)
     }
 
+    /// Where the gateway's Unix socket is, whatever else may be wrong with the file. None: it has no `[control]`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `control.socket` itself.
+    pub fn socket(path: &Path) -> Result<Option<PathBuf>, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let mut files = Files::below(path.parent().unwrap_or(Path::new("")));
+        let found = document.root().table("control").map(|mut table| control::socket(&mut table, &mut files));
+        let diagnostics = document.into_faults();
+        if diagnostic::has_errors(&diagnostics) {
+            return Err(Report { diagnostics, sources: vec![source] });
+        }
+        Ok(found)
+    }
+
     /// What stands in files of its own, as far as a configuration tells that may have faults elsewhere.
     /// None: it tells nothing, and `load` says why.
     pub fn beside(path: &Path) -> Option<Beside> {
@@ -149,6 +167,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let operations = service::operations(&mut root);
     let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
+    let local = control::control(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();
     let settings = Settings {
@@ -169,6 +188,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         origins: BTreeMap::new(),
         devices,
         emergency,
+        local,
         workers: workers.unwrap_or_else(every_core),
     };
     Some(Config { path: path.to_owned(), settings, warnings: Report::default() })

@@ -23,6 +23,7 @@ pub mod audit;
 pub mod sources;
 pub mod portal;
 pub mod enforce;
+pub mod control;
 pub mod gateway;
 
 // The command line.

@@ -55,7 +55,9 @@ pub fn run(args: &ServeArgs, terminal: &mut Terminal) -> Exit {
 /// What the operator must mend: a file, or the machine.
 fn exit_of(fault: &StartFault) -> Exit {
     match fault {
-        StartFault::Bind { .. } | StartFault::Io(_) | StartFault::Audit(_) => Exit::CannotRun,
+        StartFault::Bind { .. } | StartFault::Socket { .. } | StartFault::Io(_) | StartFault::Audit(_) => {
+            Exit::CannotRun
+        }
         _ => Exit::Usage,
     }
 }

@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// One core's open exchanges. Its mutex is never contended: the registry belongs to one runtime thread.
+/// One core's open exchanges. The registry belongs to one runtime thread; its mutex is contended only while an
+/// administrator looks.
 #[derive(Default)]
 pub struct Live {
     entries: Mutex<Entries>,
@@ -27,6 +28,24 @@ struct Open {
     decided: Arc<Decided>,
     connected: Arc<Connected>,
     cut: Option<oneshot::Sender<Reason>>,
+}
+
+/// The registries of all cores, for whoever looks at the gateway as a whole.
+#[derive(Default)]
+pub struct Cores(Mutex<Vec<Arc<Live>>>);
+
+impl Cores {
+    pub fn add(&self, live: &Arc<Live>) {
+        self.all_mut().push(Arc::clone(live));
+    }
+
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        self.all_mut().clone()
+    }
+
+    fn all_mut(&self) -> MutexGuard<'_, Vec<Arc<Live>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Keeps an exchange in the registry; dropped when it is over.
@@ -71,6 +90,13 @@ impl Live {
             (relies_until(&decided.evidence) <= now).then(|| judge(decided, connected)).flatten()
         });
         cut
+    }
+
+    /// Cuts the exchange of this request; false when it is not open here.
+    pub fn cut(&self, id: &str, reason: Reason) -> bool {
+        let mut entries = self.lock();
+        let mut of_request = entries.open.values_mut().filter(|open| open.decided.evidence.request.id == id);
+        of_request.next().and_then(|open| open.cut.take()).is_some_and(|cut| cut.send(reason).is_ok())
     }
 
     /// Shows every open exchange.

@@ -7,6 +7,8 @@ mod connection;
 mod drain;
 pub mod guard;
 mod listener;
+mod local;
+mod local_file;
 mod operations;
 mod pace;
 pub mod proxy_protocol;

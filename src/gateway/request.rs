@@ -23,9 +23,9 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let now = clock::now();
     let (parts, body) = request.into_parts();
     let extended_connect = parts.method == Method::CONNECT;
-    let head = sanitize(worker.next_id(now), parts, &connection.arrival(&worker.shared.limits));
-    let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let policy = worker.shared.policies.current();
+    let head = sanitize(worker.next_id(now), parts, &connection.arrival(&worker.shared.limits, &policy));
+    let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let sources = &worker.shared.sources;
     let (request, client, inbound) = split(head, body, connection, extended_connect);
     let asked = Asked { request, headers: &inbound.headers, client: &client.address, via: client.via };

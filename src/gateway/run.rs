@@ -3,6 +3,7 @@
 use super::accept;
 use super::drain::{FAREWELL, Phase, reached};
 use super::listener;
+use super::local::Local;
 use super::operations;
 use super::reload::{self, Seen};
 use super::settings::Settings;
@@ -21,6 +22,7 @@ pub struct Gateway {
     seen: Seen,
     sockets: Vec<TcpListener>,
     operations: TcpListener,
+    local: Option<Local>,
     workers: usize,
 }
 
@@ -49,12 +51,16 @@ impl Gateway {
             |address| listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause });
         let sockets = settings.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
         let operations = bind(settings.operations)?;
-        Ok(Self { shared, seen, sockets, operations, workers: settings.workers.get() })
+        let local = settings
+            .local
+            .as_ref()
+            .map(|local| Local::open(local).map_err(|cause| StartFault::Socket { path: local.path.clone(), cause }));
+        Ok(Self { shared, seen, sockets, operations, local: local.transpose()?, workers: settings.workers.get() })
     }
 
     /// Serves on threads of its own.
     pub fn start(self) -> Result<Running, StartFault> {
-        let Self { shared, seen, sockets, operations, workers } = self;
+        let Self { shared, seen, sockets, operations, mut local, workers } = self;
         let addresses = sockets.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let operations_address = operations.local_addr()?;
         let (reload, asked) = watch::channel(0);
@@ -62,7 +68,8 @@ impl Gateway {
         for index in 0..workers {
             let sockets = sockets.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>()?;
             let shared = Arc::clone(&shared);
-            threads.push(thread(format!("worker-{index}"), move || serve(shared, sockets))?);
+            let local = local.take();
+            threads.push(thread(format!("worker-{index}"), move || serve(shared, sockets, local))?);
         }
         let control = Arc::clone(&shared);
         threads.push(thread("control".into(), move || tend(control, operations, seen, asked))?);
@@ -121,7 +128,7 @@ fn on_this_thread(work: impl Future<Output = ()>) {
 }
 
 /// One core: accepts on every listener, until everything has been cut.
-fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>) {
+fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>, local: Option<Local>) {
     on_this_thread(async move {
         let worker = Arc::new(Worker::new(Arc::clone(&shared)));
         for (socket, listener) in sockets.into_iter().zip(&shared.listeners) {
@@ -132,6 +139,9 @@ fn serve(shared: Arc<Shared>, sockets: Vec<TcpListener>) {
                 }
                 Err(error) => tracing::error!(%error, "cannot accept on a listener"),
             }
+        }
+        if let Some(local) = local {
+            tokio::spawn(local.accept(Arc::clone(&worker), shared.drain.signal()));
         }
         let mut changes = shared.changes.subscribe();
         let mut cutting = shared.drain.signal();

@@ -15,20 +15,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
-pub async fn http1(
+/// `stream` is what is left when TLS is taken off; on the Unix socket there was none.
+pub async fn http1<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     worker: Arc<Worker>,
     connection: Arc<Connection>,
     state: Arc<GuardState>,
-    tls: TlsStream<Socket>,
+    stream: S,
     mut signal: Signal,
 ) {
     let limits = &worker.shared.limits;
     let bounds =
         HeadBounds { bytes: limits.header_bytes as usize, fields: limits.header_count, time: limits.header_timeout };
-    let guard = Guard::new(tls, state, bounds);
+    let guard = Guard::new(stream, state, bounds);
     let served = {
         let (worker, connection) = (Arc::clone(&worker), Arc::clone(&connection));
         conn::http1::Builder::new()

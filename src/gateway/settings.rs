@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,16 @@ impl ListenerSettings {
         let pairs = self.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]);
         pairs.chain(&self.trust.authorities).chain(&self.trust.crls).cloned().collect()
     }
+}
+
+/// The Unix socket for administration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalSettings {
+    pub path: PathBuf,
+    /// The file's permissions: whoever may write to it may connect.
+    pub mode: u32,
+    /// Users of this machine, and whom policies know them as.
+    pub people: Vec<(u32, Arc<str>)>,
 }
 
 /// Bounds on what one client can make the gateway hold or wait for.
@@ -125,6 +136,8 @@ pub struct Settings {
     pub devices: Option<PathBuf>,
     /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
     pub emergency: PathBuf,
+    /// Where this machine's administrators come in. None: only over the listeners.
+    pub local: Option<LocalSettings>,
     /// Threads that serve requests, each with its own share of connections.
     pub workers: NonZeroUsize,
 }

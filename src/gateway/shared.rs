@@ -9,8 +9,10 @@ use crate::audit::{self, Audit};
 use crate::enforce::EnforceSettings;
 use crate::enforce::answer::AnswerContext;
 use crate::enforce::assertion::{AssertionError, AssertionSettings, Signer};
+use crate::enforce::builtin::{ASSERTION_KEYS, AssertionKeys, Builtin, Services};
 use crate::enforce::dial::ClientFault;
 use crate::enforce::headers::Owned;
+use crate::enforce::live::Cores;
 use crate::enforce::upstream::Upstreams;
 use crate::enforce::websocket::RelaySettings;
 use crate::policy::diagnostic::{self, Diagnostic};
@@ -45,6 +47,10 @@ pub struct Shared {
     pub signer: Arc<ArcSwap<Signer>>,
     pub assertion: AssertionSettings,
     pub upstreams: Arc<Upstreams>,
+    /// What the gateway serves itself.
+    pub services: Services,
+    /// What is open, core by core.
+    pub cores: Arc<Cores>,
     pub registry: Option<PathBuf>,
     pub drain: Drain,
     /// Counts changes of anything that decisions rest on; every core decides its open exchanges again.
@@ -72,6 +78,8 @@ pub enum StartFault {
     Header(String),
     #[error("cannot listen on {address}: {cause}")]
     Bind { address: std::net::SocketAddr, cause: std::io::Error },
+    #[error("the socket `{}` cannot be opened: {cause}", path.display())]
+    Socket { path: PathBuf, cause: std::io::Error },
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -115,6 +123,8 @@ impl Shared {
                 idle_timeout: Some(settings.limits.idle_timeout),
             },
         };
+        let signer = Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?));
+        let keys: Arc<dyn Builtin> = Arc::new(AssertionKeys(Arc::clone(&signer)));
         Ok(Self {
             limits: settings.limits.clone(),
             listeners,
@@ -123,7 +133,9 @@ impl Shared {
             sources,
             audit: Audit::start(settings.audit.clone(), super::clock::now)?,
             enforce: Arc::new(enforce),
-            signer: Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?)),
+            signer,
+            services: Services::new([(ASSERTION_KEYS, keys)]),
+            cores: Arc::default(),
             assertion: settings.assertion.clone(),
             upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
             registry: settings.devices.clone(),

@@ -31,7 +31,9 @@ impl Worker {
     pub fn new(shared: Arc<Shared>) -> Self {
         let live = Arc::new(Live::default());
         let pool = Pool::new(Arc::clone(&shared.upstreams));
-        let enforcer = Enforcer::new(Arc::clone(&shared.enforce), Arc::clone(&shared.signer), pool, Arc::clone(&live));
+        shared.cores.add(&live);
+        let (enforce, signer) = (Arc::clone(&shared.enforce), Arc::clone(&shared.signer));
+        let enforcer = Enforcer::new(enforce, signer, pool, Arc::clone(&live), shared.services.clone());
         Self { shared, enforcer, tokens: TokenCache::new(TOKENS), live, ids: Mutex::new(RequestIds::new(seed())) }
     }
 
@@ -65,7 +67,7 @@ impl Worker {
     /// Records why a connection was ended that had its handshake behind it.
     pub fn drop_connection(&self, connection: &Connection, fault: ConnectionFault) {
         let certificate = connection.connected.presented.fingerprint().map(|print| print.sha256.into());
-        self.refuse(&connection.listener.name, connection.facts.peer.ip(), certificate, fault);
+        self.refuse(&connection.facts.listener, connection.facts.peer.ip(), certificate, fault);
     }
 
     /// Decides again everything open on this core: something that decisions rest on is different.

@@ -168,6 +168,7 @@ fn assemble(
 }
 
 fn guard(draft: Draft, baseline: &[Requirement]) -> Guarded {
+    let host = draft.host();
     let requirements = sorted(draft.own);
     let mut drafts: Vec<_> =
         draft.routes.into_iter().map(|route| (route.matches, sorted(route.requirements))).collect();
@@ -181,7 +182,7 @@ fn guard(draft: Draft, baseline: &[Requirement]) -> Guarded {
         routes.push(Route { share: Share::of(&requirements), requirements });
     }
     let share = Share::of(baseline.iter().chain(&requirements));
-    Guarded { resource: Arc::new(draft.resource), requirements, routes: routes.into(), tree, share }
+    Guarded { resource: Arc::new(draft.resource), host, requirements, routes: routes.into(), tree, share }
 }
 
 fn sorted(requirements: Vec<(Requirement, Place)>) -> Box<[Requirement]> {

@@ -8,7 +8,7 @@ use super::hosts::Hosts;
 use super::outcome::Outcome;
 use super::reason::Reason;
 use super::requirement::Requirement;
-use super::resource::{Mode, Origin, Resource};
+use super::resource::{Mode, Origin, Resource, Scheme};
 use super::segments::Segments;
 use crate::evidence::{Emergency, Evidence, Request};
 use smallvec::SmallVec;
@@ -32,6 +32,8 @@ pub struct Policy {
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub resource: Arc<Resource>,
+    /// A name it answers to; none when all its hosts are patterns.
+    pub host: Option<Box<str>>,
     pub requirements: Box<[Requirement]>,
     pub routes: Box<[Route]>,
     /// The routes by path.
@@ -131,6 +133,14 @@ impl Policy {
         self.resources()
             .flat_map(|resource| resource.upstreams.iter().chain(resource.decoy.iter().flat_map(|decoy| decoy.iter())))
             .collect()
+    }
+
+    /// The host under which a service of the gateway itself is reached; none when no resource has it as its upstream.
+    pub fn host_of(&self, service: &str) -> Option<&str> {
+        let serves = |guarded: &&Guarded| {
+            guarded.resource.upstreams.iter().any(|origin| origin.scheme == Scheme::Builtin && *origin.host == *service)
+        };
+        self.guarded.iter().filter(serves).find_map(|guarded| guarded.host.as_deref())
     }
 
     /// Every requirement: the baseline's, then each resource's with its routes'.

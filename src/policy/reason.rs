@@ -56,6 +56,8 @@ reasons! {
     AuditUnavailable = "audit-unavailable",
     /// The gateway stops.
     Draining = "draining",
+    /// An administrator ended what was open.
+    CutByAdministrator = "cut-by-administrator",
     // login
     /// The login has everything asked of it.
     LoginPresent = "login-present",

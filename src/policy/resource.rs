@@ -11,7 +11,7 @@ pub enum Scheme {
     Https,
     /// HTTP/2 in clear text with prior knowledge.
     H2c,
-    /// Served by the gateway itself: `rangegate:assertion-keys`.
+    /// Served by the gateway itself: `rangegate:api`, `rangegate:assertion-keys`.
     Builtin,
 }
 

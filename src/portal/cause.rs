@@ -208,7 +208,7 @@ fn of_reason(reason: Reason) -> Cause {
         Reason::Malformed(malformed) => Cause::Malformed(malformed),
         Reason::Fault(fault) => of_fault(fault),
         Reason::EmergencyDeny => Cause::Closed,
-        Reason::AuditUnavailable | Reason::Draining => Cause::Unchecked,
+        Reason::AuditUnavailable | Reason::Draining | Reason::CutByAdministrator => Cause::Unchecked,
         // A device that is known and cannot be held against a login lacks the login.
         Reason::LoginAbsent | Reason::BindingAbsent => Cause::SignIn(Token::Missing),
         // RFC 8705 section 3: a token presented with another certificate than its own is an invalid token.

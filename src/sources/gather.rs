@@ -6,7 +6,7 @@ use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
-use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Timing, Via};
+use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via};
 use crate::policy::Policy;
 use crate::state::devices::Devices;
 use crate::state::emergency::EmergencySwitch;
@@ -34,6 +34,8 @@ pub struct Sources {
 
 /// What the sources know of one connection and remember between its requests.
 pub struct Connected {
+    /// Whom the kernel vouches for: the other end of a Unix socket. Tokens are not looked at then.
+    pub local: Option<Arc<Subject>>,
     pub presented: Presented,
     /// The listener's current trust, swapped at reload; none where certificates are not asked for.
     pub trust: Arc<ArcSwapOption<Trust>>,
@@ -75,7 +77,10 @@ impl Sources {
     ) -> Evidence {
         let certificate = connected.certificate(now);
         let device = certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
-        let claimed = self.tokens.subject(cache, asked.headers, now).await;
+        let claimed = match &connected.local {
+            Some(subject) => Fact::Known(Arc::clone(subject)),
+            None => self.tokens.subject(cache, asked.headers, now).await,
+        };
         // The binding is of what was claimed, so that a stolen token shows as one.
         let binding = binding::binding(&certificate, &device, &claimed);
         let subject = binding::confirmed(claimed, &certificate);

@@ -320,6 +320,7 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
         origins: BTreeMap::new(),
         devices: Some(at.join("devices.toml")),
         emergency: at.join("emergency"),
+        local: None,
         workers: 2.try_into().expect("two"),
     }
 }

@@ -97,6 +97,7 @@ pub fn settings(
         origins,
         devices: Some(scratch.at(DEVICES)),
         emergency: scratch.at("emergency"),
+        local: None,
         workers: NonZeroUsize::MIN.saturating_add(1),
     }
 }

@@ -79,6 +79,14 @@ impl Draft {
         Some(Self { resource, place, requires, own, routes, hosts: hosts?, paths })
     }
 
+    /// The first of its hosts that is one name and not all below one.
+    pub fn host(&self) -> Option<Box<str>> {
+        self.hosts.iter().find_map(|(host, _)| match host {
+            HostPattern::Exact(name) => Some(name.clone()),
+            HostPattern::Below(_) => None,
+        })
+    }
+
     /// Every host and path prefix it claims.
     pub fn claims(&self) -> impl Iterator<Item = (&HostPattern, &Pattern, &Place)> {
         self.hosts.iter().flat_map(|(host, place)| {
