@@ -1,5 +1,6 @@
 //! Records as JSON lines: one reused buffer, no value in between, nothing that could break a line or a terminal.
 
+use super::admin::Admin;
 use super::chain::Chain;
 use super::fragments::Fragments;
 use super::record::{Alert, Connection, Control, End, Known, Live, LiveEvent, Record, Refused};
@@ -122,6 +123,10 @@ pub fn alert(buffer: &mut Vec<u8>, chain: &mut Chain, alert: &Alert) {
 pub fn control(buffer: &mut Vec<u8>, chain: &mut Chain, control: &Control) {
     let part = ControlPart { event: control.event.code(), detail: &control.detail };
     append(buffer, chain, "control", control.at, &part);
+}
+
+pub fn admin(buffer: &mut Vec<u8>, chain: &mut Chain, admin: &Admin) {
+    append(buffer, chain, "admin", admin.at, admin);
 }
 
 fn append(buffer: &mut Vec<u8>, chain: &mut Chain, kind: &str, at: Moment, part: &impl Serialize) {
