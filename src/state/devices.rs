@@ -5,7 +5,7 @@
 
 use crate::evidence::{Certificate, Device, Fact, Fault};
 use crate::store::digest::DigestHasher;
-use crate::store::{DeviceRecord, Digest};
+use crate::store::{Digest, Recognition};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -80,7 +80,7 @@ enum Holder {
 }
 
 impl DeviceIndex {
-    pub fn build(records: impl IntoIterator<Item = DeviceRecord>) -> Self {
+    pub fn build(records: impl IntoIterator<Item = Recognition>) -> Self {
         let mut index = Self::default();
         for record in records {
             index.devices += 1;
@@ -139,8 +139,8 @@ mod tests {
         Digest::of(name.as_bytes())
     }
 
-    fn record(id: &str, keys: &[&str], certificates: &[&str], sans: &[&str]) -> DeviceRecord {
-        DeviceRecord {
+    fn record(id: &str, keys: &[&str], certificates: &[&str], sans: &[&str]) -> Recognition {
+        Recognition {
             device: Arc::new(Device {
                 id: id.into(),
                 owner: None,
