@@ -16,7 +16,9 @@ pub enum OpenFault {
     Url { url: String, why: String },
     #[error("the store's password file `{}` cannot be used: {why}", path.display())]
     PasswordFile { path: PathBuf, why: String },
-    #[error("the store {database} was written by a newer version (schema {theirs}, this version knows {ours}): run that version, or restore a backup made by this one")]
+    #[error(
+        "the store {database} was written by a newer version (schema {theirs}, this version knows {ours}): run that version, or restore a backup made by this one"
+    )]
     Newer { database: String, ours: i64, theirs: i64 },
     #[error("{database} belongs to another program: it has tables, and none of ours")]
     Foreign { database: String },
