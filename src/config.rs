@@ -8,6 +8,7 @@ mod files;
 mod identity;
 mod listener;
 mod service;
+mod store;
 
 use crate::gateway::Settings;
 use crate::latency::Coordinates;
@@ -165,6 +166,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
+    let store = store::store(&mut root, files);
     let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
     let local = control::control(&mut root, files);
@@ -187,6 +189,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         policies,
         origins: BTreeMap::new(),
         devices,
+        store: store?,
         emergency,
         local,
         workers: workers.unwrap_or_else(every_core),

@@ -9,6 +9,7 @@ use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
 use crate::sources::timing::TimingSettings;
 use crate::sources::token::IssuerSettings;
+use crate::store::StoreSettings;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -134,6 +135,8 @@ pub struct Settings {
     pub origins: BTreeMap<String, String>,
     /// The device registry. None: every device is unknown.
     pub devices: Option<PathBuf>,
+    /// Where identities, devices and grants are kept. None: there are the devices of the registry, and no others.
+    pub store: Option<StoreSettings>,
     /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
     pub emergency: PathBuf,
     /// Where this machine's administrators come in. None: only over the listeners.

@@ -101,13 +101,30 @@ pub enum Expect {
 /// One step of a transaction. Deletions and releases happen first, then puts, then claims, whatever their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    Put { kind: Kind, id: Arc<str>, expect: Expect, body: String },
+    Put {
+        kind: Kind,
+        id: Arc<str>,
+        expect: Expect,
+        body: String,
+    },
     /// The handles it still holds are given back.
-    Delete { kind: Kind, id: Arc<str>, version: u64 },
+    Delete {
+        kind: Kind,
+        id: Arc<str>,
+        version: u64,
+    },
     /// The document holds the handle from now on.
-    Claim { handle: Handle, kind: Kind, id: Arc<str> },
+    Claim {
+        handle: Handle,
+        kind: Kind,
+        id: Arc<str>,
+    },
     /// The document gives it back.
-    Release { handle: Handle, kind: Kind, id: Arc<str> },
+    Release {
+        handle: Handle,
+        kind: Kind,
+        id: Arc<str>,
+    },
 }
 
 /// Why a transaction did not happen. Nothing of it did.

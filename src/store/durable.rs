@@ -132,15 +132,19 @@ impl Store {
     /// As for any question; some documents may have been handed on by then.
     pub async fn load(&self, mut each: impl FnMut(Document)) -> Result<Revision, StoreFault> {
         let (batches, mut arriving) = mpsc::channel(8);
-        let loading = self.ask(move |reach| async move { read::load(&reach, batches).await });
+        let loading = self.load_into(batches);
         let handing = async {
             while let Some(batch) = arriving.recv().await {
-                let batch: Vec<Document> = batch;
                 batch.into_iter().for_each(&mut each);
             }
         };
         let (revision, ()) = tokio::join!(loading, handing);
         revision
+    }
+
+    /// As `load`, for whoever takes the documents on another thread. Waits while the channel is full.
+    pub async fn load_into(&self, batches: mpsc::Sender<Vec<Document>>) -> Result<Revision, StoreFault> {
+        self.ask(move |reach| async move { read::load(&reach, batches).await }).await
     }
 
     /// What happened after a revision.

@@ -12,11 +12,14 @@ pub enum OpenFault {
     File { path: PathBuf, why: String },
     #[error("the store {database} cannot be written: it is read-only for this process")]
     ReadOnly { database: String },
-    #[error("the store's URL `{url}` cannot be used: {why}")]
-    Url { url: String, why: String },
+    /// The URL itself is not shown: it may hold a password that should not be there.
+    #[error("the store's URL cannot be used: {0}; expected `postgres://user@host:5432/database`")]
+    Url(String),
     #[error("the store's password file `{}` cannot be used: {why}", path.display())]
     PasswordFile { path: PathBuf, why: String },
-    #[error("the store {database} was written by a newer version (schema {theirs}, this version knows {ours}): run that version, or restore a backup made by this one")]
+    #[error(
+        "the store {database} was written by a newer version (schema {theirs}, this version knows {ours}): run that version, or restore a backup made by this one"
+    )]
     Newer { database: String, ours: i64, theirs: i64 },
     #[error("{database} belongs to another program: it has tables, and none of ours")]
     Foreign { database: String },

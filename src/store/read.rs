@@ -114,7 +114,8 @@ pub(super) async fn since(reach: &Reach, after: Revision) -> Result<Since, Store
 pub(super) async fn sightings(reach: &Reach, devices: Vec<Arc<str>>) -> Result<Vec<Seen>, StoreFault> {
     let mut seen = Vec::new();
     for device in devices {
-        let question = sqlx::query("SELECT device, first_body, last_body FROM sighting WHERE device = $1").bind(&*device);
+        let question =
+            sqlx::query("SELECT device, first_body, last_body FROM sighting WHERE device = $1").bind(&*device);
         if let Some(row) = in_time(reach.timeout, question.fetch_optional(&reach.pool)).await? {
             seen.push(sighting(&row)?);
         }

@@ -90,24 +90,30 @@ fn sqlite(path: &Path) -> Result<AnyConnectOptions, OpenFault> {
 }
 
 impl PostgresSettings {
+    /// The URL, if a store can be there. What is wrong with it is told without repeating it: it may hold a password.
+    pub fn url(url: &str) -> Result<String, String> {
+        let parsed: AnyConnectOptions = url.parse().map_err(|_| "it is no URL".to_owned())?;
+        let parsed = parsed.database_url;
+        if parsed.password().is_some() || parsed.query_pairs().any(|(key, _)| key == "password") {
+            return Err("it holds a password, which belongs into a file of its own: `password-file`".to_owned());
+        }
+        if !matches!(parsed.scheme(), "postgres" | "postgresql") {
+            return Err("only PostgreSQL is known".to_owned());
+        }
+        if parsed.username().is_empty() && !parsed.query_pairs().any(|(key, _)| key == "user") {
+            return Err("it names no user".to_owned());
+        }
+        Ok(url.to_owned())
+    }
+
     fn connect_options(&self) -> Result<AnyConnectOptions, OpenFault> {
-        let fault = |why: &str| OpenFault::Url { url: self.url.clone(), why: why.to_owned() };
-        // The parser's own words might repeat a password that should not be here.
-        let mut options: AnyConnectOptions = self.url.parse().map_err(|_| OpenFault::Url {
-            url: "…".to_owned(),
-            why: "it is no URL; expected `postgres://user@host:5432/database`".to_owned(),
-        })?;
+        Self::url(&self.url).map_err(OpenFault::Url)?;
+        let mut options: AnyConnectOptions = self.url.parse().map_err(|_| OpenFault::Url("it is no URL".to_owned()))?;
         let url = &mut options.database_url;
-        if url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password") {
-            let why = "it holds a password, which belongs into a file of its own: `password-file`";
-            return Err(OpenFault::Url { url: "…".to_owned(), why: why.to_owned() });
-        }
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(fault("expected `postgres://user@host:5432/database`"));
-        }
         if let Some(path) = &self.password_file {
             let password = password(path)?;
-            url.set_password(Some(&percent_encoded(&password))).map_err(|()| fault("it names no host"))?;
+            url.set_password(Some(&percent_encoded(&password)))
+                .map_err(|()| OpenFault::Url("it names no host".to_owned()))?;
         }
         let mut told = false;
         let mut near = match url.host_str() {
@@ -184,7 +190,13 @@ mod tests {
 
     #[test]
     fn a_password_comes_from_its_file_alone_and_is_never_told() {
-        for url in ["postgres://gate:hunter2@db/gate", "postgres://gate@db/gate?password=hunter2", "hunter2"] {
+        for url in [
+            "postgres://gate:hunter2@db/gate",
+            "postgres://gate@db/gate?password=hunter2",
+            "hunter2",
+            "mysql://gate@db/hunter2",
+            "postgres://db/hunter2",
+        ] {
             let fault = postgres(url).connect_options().expect_err("refused").to_string();
             assert!(!fault.contains("hunter2"), "{fault}");
         }
