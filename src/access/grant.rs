@@ -32,12 +32,27 @@ pub struct GrantRecord {
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum GrantState {
     /// Waits for approvals; after `until` it can no longer be approved.
-    Asked { until: Moment },
-    Active { since: Moment, until: Moment },
-    Refused { at: Moment, by: Arc<str>, why: Arc<str> },
-    Withdrawn { at: Moment },
+    Asked {
+        until: Moment,
+    },
+    Active {
+        since: Moment,
+        until: Moment,
+    },
+    Refused {
+        at: Moment,
+        by: Arc<str>,
+        why: Arc<str>,
+    },
+    Withdrawn {
+        at: Moment,
+    },
     /// Ended before its time.
-    Ended { at: Moment, by: Arc<str>, why: Arc<str> },
+    Ended {
+        at: Moment,
+        by: Arc<str>,
+        why: Arc<str>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

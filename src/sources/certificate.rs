@@ -14,12 +14,14 @@
 //! resumed or not, and again when the trust changed (another `generation`), when a revocation list ran out and
 //! when the certificate did.
 
+mod belongs;
 mod facts;
 mod load;
 mod names;
 mod possession;
 mod presented;
 
+pub use belongs::{DEVICE_URN, belongs, named_device};
 pub use load::{FileFault, TrustFault};
 pub use possession::Refusal;
 pub use presented::{Fingerprint, Presented};
