@@ -1,6 +1,7 @@
 //! What an operator sets about listeners and limits.
 
 use crate::audit::AuditSettings;
+use crate::authority::AuthoritySettings;
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;
 use crate::portal::PortalSettings;
@@ -51,7 +52,8 @@ impl ListenerSettings {
     /// Every file that its TLS is made of.
     pub fn files(&self) -> Vec<PathBuf> {
         let pairs = self.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]);
-        pairs.chain(&self.trust.authorities).chain(&self.trust.crls).cloned().collect()
+        let external = self.trust.external.iter().flat_map(|authority| &authority.certificates);
+        pairs.chain(&self.trust.authorities).chain(external).chain(&self.trust.crls).cloned().collect()
     }
 }
 
@@ -123,6 +125,8 @@ pub struct Settings {
     pub origins: BTreeMap<String, String>,
     /// The device registry. None: every device is unknown.
     pub devices: Option<PathBuf>,
+    /// The built-in device authority. None: nobody enrols here.
+    pub authority: Option<AuthoritySettings>,
     /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
     pub emergency: PathBuf,
     /// Threads that serve requests, each with its own share of connections.

@@ -49,6 +49,7 @@ pub fn settings(
         client_certificates: ClientCertificates::Requested,
         trust: TrustSettings {
             authorities: vec![scratch.at("ca.pem")],
+            external: Vec::new(),
             crls: vec![scratch.at("ca.crl")],
             crl_missing: CrlPolicy::Deny,
             crl_expired: CrlPolicy::Deny,
@@ -96,6 +97,7 @@ pub fn settings(
         policies: policies.to_owned(),
         origins,
         devices: Some(scratch.at(DEVICES)),
+        authority: None,
         emergency: scratch.at("emergency"),
         workers: NonZeroUsize::MIN.saturating_add(1),
     }
