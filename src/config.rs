@@ -3,6 +3,7 @@
 //! All faults are found at once, those of the files it names among them. Relative paths are relative to the
 //! configuration file. The file holds no secrets, only the paths of files that do.
 
+mod authority;
 mod control;
 mod files;
 mod identity;
@@ -10,6 +11,7 @@ mod listener;
 mod service;
 mod store;
 
+use crate::authority::AuthoritySettings;
 use crate::gateway::Settings;
 use crate::latency::Coordinates;
 use crate::policy::countries;
@@ -118,6 +120,23 @@ impl Config {
         Ok(found)
     }
 
+    /// The built-in authority's files, whatever else may be wrong with the configuration. None: it has none.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `[authority]` itself.
+    pub fn authority(path: &Path) -> Result<Option<AuthoritySettings>, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let mut files = Files::below(path.parent().unwrap_or(Path::new("")));
+        let found = authority::authorities(&mut document.root(), &mut files).built_in;
+        let diagnostics = document.into_faults();
+        if diagnostic::has_errors(&diagnostics) {
+            return Err(Report { diagnostics, sources: vec![source] });
+        }
+        Ok(found)
+    }
+
     /// What stands in files of its own, as far as a configuration tells that may have faults elsewhere.
     /// None: it tells nothing, and `load` says why.
     pub fn beside(path: &Path) -> Option<Beside> {
@@ -153,7 +172,8 @@ impl Config {
 /// Reads every section, whatever the others hold. None: at least one error was reported.
 fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     let mut root = document.root();
-    let listeners = listener::listeners(&mut root, files);
+    let authority::Authorities { built_in, external } = authority::authorities(&mut root, files);
+    let listeners = listener::listeners(&mut root, &external, files);
     let limits = listener::limits(&mut root);
     let issuers = identity::issuers(&mut root, files);
     let devices = devices(&mut root, files);
@@ -190,6 +210,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         origins: BTreeMap::new(),
         devices,
         store: store?,
+        authority: built_in,
         emergency,
         local,
         workers: workers.unwrap_or_else(every_core),

@@ -21,6 +21,7 @@ pub mod store;
 pub mod state;
 pub mod audit;
 pub mod sources;
+pub mod authority;
 pub mod portal;
 pub mod enforce;
 pub mod control;

@@ -1033,6 +1033,7 @@ fn evidence(id: &str, method: &'static str) -> Evidence {
             sans: vec!["dns:ann-laptop.corp.example".into()],
             not_before: NOW.plus_millis(-1000),
             not_after: NOW.plus_millis(1000),
+            class: None,
         })),
         device: Fact::Known(Arc::new(Device {
             id: "ann-laptop".into(),

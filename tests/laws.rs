@@ -487,6 +487,7 @@ fn identity() -> impl Strategy<Value = Evidence> {
             sans,
             not_before: Moment(0),
             not_after: Moment(i64::MAX),
+            class: None,
         })
     });
     let status = prop::sample::select(vec![

@@ -99,6 +99,10 @@ faults! {
     RegistryUnavailable = "registry-unavailable",
     /// The certificate's handles are registered for different devices.
     DeviceAmbiguous = "device-ambiguous",
+    /// The certificate names another device than the one its key is registered for.
+    CertificateOtherDevice = "certificate-other-device",
+    /// The certificate's authority may vouch for devices of another class only.
+    AuthorityOtherClass = "authority-other-class",
     // tokens
     /// The token is not a well-formed JWT.
     TokenMalformed = "token-malformed",

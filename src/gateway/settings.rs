@@ -1,6 +1,7 @@
 //! What an operator sets about listeners and limits.
 
 use crate::audit::AuditSettings;
+use crate::authority::AuthoritySettings;
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;
 use crate::portal::PortalSettings;
@@ -53,7 +54,8 @@ impl ListenerSettings {
     /// Every file that its TLS is made of.
     pub fn files(&self) -> Vec<PathBuf> {
         let pairs = self.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]);
-        pairs.chain(&self.trust.authorities).chain(&self.trust.crls).cloned().collect()
+        let external = self.trust.external.iter().flat_map(|authority| &authority.certificates);
+        pairs.chain(&self.trust.authorities).chain(external).chain(&self.trust.crls).cloned().collect()
     }
 }
 
@@ -137,6 +139,8 @@ pub struct Settings {
     pub devices: Option<PathBuf>,
     /// Where identities, devices and grants are kept. None: there are the devices of the registry, and no others.
     pub store: Option<StoreSettings>,
+    /// The built-in device authority. None: nobody enrols here.
+    pub authority: Option<AuthoritySettings>,
     /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
     pub emergency: PathBuf,
     /// Where this machine's administrators come in. None: only over the listeners.

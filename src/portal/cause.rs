@@ -292,7 +292,7 @@ fn of_fault(fault: Fault) -> Cause {
         | Fault::CertificateUnknownIssuer
         | Fault::CertificateWrongPurpose
         | Fault::CertificateMalformed => Cause::Certificate,
-        Fault::DeviceAmbiguous => Cause::Device,
+        Fault::DeviceAmbiguous | Fault::CertificateOtherDevice | Fault::AuthorityOtherClass => Cause::Device,
         Fault::TokenExpired => Cause::SignIn(Token::Expired),
         Fault::TokenMalformed
         | Fault::TokenTooLarge

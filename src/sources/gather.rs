@@ -1,7 +1,7 @@
 //! All sources asked about one request: the only maker of live `Evidence`.
 
 use super::binding;
-use super::certificate::{Presented, Trust};
+use super::certificate::{self, Presented, Trust};
 use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
@@ -79,7 +79,7 @@ impl Sources {
         now: Moment,
     ) -> Evidence {
         let certificate = connected.certificate(now);
-        let device = certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
+        let device = self.device(&certificate);
         let claimed = match &connected.local {
             Some(subject) => Fact::Known(Arc::clone(subject)),
             None => self.tokens.subject(cache, asked.headers, now).await,
@@ -125,7 +125,7 @@ impl Sources {
         fresh.at = now;
         fresh.emergency = self.emergency.position();
         fresh.certificate = connected.certificate(now);
-        fresh.device = fresh.certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
+        fresh.device = self.device(&fresh.certificate);
         if evidence.subject.known().is_some_and(|subject| subject.expires <= now) {
             fresh.subject = Fact::Invalid(Fault::TokenExpired);
         }
@@ -141,6 +141,16 @@ impl Sources {
         {
             self.timings.record(&device.id, *address, connected.timing.number, minima, now);
         }
+    }
+
+    /// The registered device, if this certificate may stand for it.
+    fn device(&self, certificate: &Fact<Arc<Certificate>>) -> Fact<Arc<Device>> {
+        certificate.as_ref().and_then(|certificate| {
+            self.devices.find(certificate).and_then(|device| match certificate::belongs(certificate, &device) {
+                Ok(()) => Fact::Known(device),
+                Err(fault) => Fact::Invalid(fault),
+            })
+        })
     }
 
     /// Once per connection: a client that answered no ping in time will not answer the next request's either.

@@ -173,6 +173,7 @@ mod tests {
             sans: sans.iter().map(|&san| san.into()).collect(),
             not_before: Moment(0),
             not_after: Moment(0),
+            class: None,
         }
     }
 

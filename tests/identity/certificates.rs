@@ -22,7 +22,7 @@ impl Bench {
         let crls =
             lists.iter().enumerate().map(|(n, list)| file(directory.path(), &format!("{n}.crl"), list)).collect();
         let settings =
-            TrustSettings { authorities: vec![ca], crls, crl_missing: CrlPolicy::Deny, crl_expired: CrlPolicy::Deny };
+            TrustSettings { authorities: vec![ca], external: Vec::new(), crls, crl_missing: CrlPolicy::Deny, crl_expired: CrlPolicy::Deny };
         Self { directory, settings }
     }
 

@@ -50,6 +50,7 @@ fn certificate() -> Certificate {
         sans: Vec::new(),
         not_before: Moment(0),
         not_after: NOW.plus_millis(86_400_000),
+        class: None,
     }
 }
 

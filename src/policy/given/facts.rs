@@ -57,6 +57,7 @@ pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
             sans: sans.into_iter().map(Arc::from).collect(),
             not_before: evidence.at,
             not_after: evidence.at.plus_millis(HOUR_MS),
+            class: None,
         }));
     }
     if let Some(id) = device {
