@@ -44,6 +44,10 @@ impl Digest {
         Some(Self(bytes))
     }
 
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Lower-case hex.
     pub fn hex(&self) -> String {
         hex(&self.0)

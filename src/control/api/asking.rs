@@ -2,9 +2,12 @@
 
 use super::problem::Problem;
 use crate::audit::AdminActor;
-use crate::enforce::builtin::{Call, CallBody};
+use crate::control::Who;
+use crate::control::fault::Fault;
+use crate::enforce::builtin::{BodyFault, Call, CallBody};
 use crate::evidence::{Evidence, Fact, Moment};
 use crate::policy::Decided;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
 use http::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
@@ -22,7 +25,13 @@ pub struct Asking {
     pub parameters: Vec<String>,
     pub query: BTreeMap<String, String>,
     pub headers: HeaderMap,
-    body: Option<CallBody>,
+    body: Body,
+}
+
+enum Body {
+    Coming(CallBody),
+    Here(Bytes),
+    Taken,
 }
 
 impl Asking {
@@ -38,7 +47,7 @@ impl Asking {
             }
         }
         let path = target.path().to_owned();
-        Ok(Self { decided, method, path, parameters: Vec::new(), query, headers, body: Some(body) })
+        Ok(Self { decided, method, path, parameters: Vec::new(), query, headers, body: Body::Coming(body) })
     }
 
     pub fn evidence(&self) -> &Evidence {
@@ -97,18 +106,26 @@ impl Asking {
         version.map(|version| Some(Demand::Version(version))).ok_or_else(Problem::changed)
     }
 
-    /// The whole body.
-    pub async fn bytes(&mut self, limit: usize) -> Result<bytes::Bytes, Problem> {
-        let Some(body) = self.body.take() else { return Ok(bytes::Bytes::new()) };
-        body.whole(limit).await.map_err(|fault| match fault {
-            crate::enforce::builtin::BodyFault::TooLarge => Problem::too_large(limit),
-            fault => fault.into(),
-        })
+    /// The whole body. It stays here for whoever reads it next.
+    pub async fn bytes(&mut self) -> Result<Bytes, Problem> {
+        let bytes = match std::mem::replace(&mut self.body, Body::Taken) {
+            Body::Coming(body) => body.whole(BODY).await.map_err(|fault| match fault {
+                BodyFault::TooLarge => Problem::too_large(BODY),
+                fault => fault.into(),
+            })?,
+            Body::Here(bytes) => bytes,
+            Body::Taken => Bytes::new(),
+        };
+        self.body = Body::Here(bytes.clone());
+        Ok(bytes)
     }
 
-    /// The body as it comes.
+    /// The body as it comes; none when it was read already.
     pub fn body(&mut self) -> Option<CallBody> {
-        self.body.take()
+        match std::mem::replace(&mut self.body, Body::Taken) {
+            Body::Coming(body) => Some(body),
+            Body::Here(_) | Body::Taken => None,
+        }
     }
 
     /// The body as JSON of this shape.
@@ -121,12 +138,16 @@ impl Asking {
                 "the body has to be `application/json`",
             ));
         }
-        let bytes = self.bytes(BODY).await?;
+        let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| Problem::invalid(format!("the body: {error}")))
     }
 
+    pub fn who(&self) -> Who {
+        Who { actor: self.actor(), request: Some(self.request_id().to_owned()) }
+    }
+
     /// Who asks, for the audit.
-    pub fn actor(&self) -> AdminActor {
+    fn actor(&self) -> AdminActor {
         let evidence = self.evidence();
         let subject = evidence.subject.known();
         AdminActor {
@@ -138,7 +159,7 @@ impl Asking {
     }
 
     /// The human being: as the organisation's records say, else the account itself.
-    pub fn person(&self) -> Option<Arc<str>> {
+    fn person(&self) -> Option<Arc<str>> {
         match &self.evidence().identity {
             Fact::Known(identity) => Some(Arc::clone(&identity.person)),
             _ => self.evidence().subject.known().map(|subject| Arc::clone(&subject.user)),
@@ -155,11 +176,11 @@ pub enum Demand {
 
 impl Demand {
     /// Whether what there is will do.
-    pub fn check(demand: Option<Self>, there: Option<u64>) -> Result<(), Problem> {
+    pub fn check(demand: Option<Self>, there: Option<u64>) -> Result<(), Fault> {
         match (demand, there) {
             (None, _) | (Some(Self::Any), Some(_)) => Ok(()),
             (Some(Self::Version(wanted)), Some(there)) if wanted == there => Ok(()),
-            _ => Err(Problem::changed()),
+            _ => Err(Fault::Changed),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the API says when it does not do what was asked: `application/problem+json` (RFC 9457).
 
+use crate::access::Refusal;
+use crate::authority::IssueFault;
+use crate::control::fault::Fault;
 use crate::enforce::builtin::BodyFault;
-use crate::store::{CommitFault, StoreFault};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -120,20 +122,62 @@ impl Problem {
     }
 }
 
-impl From<StoreFault> for Problem {
-    fn from(fault: StoreFault) -> Self {
-        Self::away(fault.to_string())
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let told = fault.to_string();
+        match fault {
+            Fault::Access(refusal) => {
+                let title = "The rules of this role say no";
+                let problem = Self::new(StatusCode::CONFLICT, "refused", title, told).with("reason", refusal.code());
+                match refusal {
+                    Refusal::AlreadyAsked { id } => problem.with("grant", &*id),
+                    Refusal::AlreadyHeld { id, .. } => problem.with("grant", &*id),
+                    Refusal::NoSuchRole => Self { status: StatusCode::NOT_FOUND, ..problem },
+                    _ if is_about_who(&refusal) => Self { status: StatusCode::FORBIDDEN, ..problem },
+                    _ => problem,
+                }
+            }
+            Fault::NotFound(what) => Self::not_found(what),
+            Fault::Changed => Self::changed(),
+            Fault::Unfit { code, why } => Self::unfit(why).with("reason", code),
+            Fault::Taken { .. } => Self::conflict(told),
+            Fault::Busy | Fault::Away(_) | Fault::Unrecorded | Fault::NoAuthority => Self::away(told),
+            Fault::Invitation => Self::forbidden(told).with("reason", "invitation"),
+            Fault::Guesses(wait) => {
+                let title = "A short pause, please";
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", title, told);
+                let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+                Self { retry_after: Some(seconds), ..problem }
+            }
+            Fault::Issue(fault) => {
+                let problem = match &fault {
+                    IssueFault::Request(request) => Self::unfit(told).with("help", request.help()),
+                    _ => Self::away(told),
+                };
+                problem.with("reason", fault.code())
+            }
+            Fault::Admit(fault) => {
+                // Which device it is that has the key is not for whoever brings it.
+                Self::forbidden("this key, or this device, cannot have a certificate").with("reason", fault.code())
+            }
+        }
     }
 }
 
-impl From<CommitFault> for Problem {
-    fn from(fault: CommitFault) -> Self {
-        match fault {
-            CommitFault::Away(_) => Self::away(fault.to_string()),
-            CommitFault::Conflict { .. } => Self::conflict(fault.to_string()),
-            CommitFault::Taken { .. } => Self::conflict(fault.to_string()),
-        }
-    }
+/// Another person might.
+const fn is_about_who(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Suspended
+            | Refusal::MayNotAsk
+            | Refusal::MayNotBreakGlass
+            | Refusal::SelfApproval
+            | Refusal::SamePerson
+            | Refusal::NotAnApprover
+            | Refusal::NotYours
+            | Refusal::SelfReview
+            | Refusal::NotAReviewer
+    )
 }
 
 impl From<BodyFault> for Problem {
