@@ -75,12 +75,29 @@ pub enum Expect {
 /// One step of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    Put { kind: Kind, id: Arc<str>, expect: Expect, body: String },
-    Delete { kind: Kind, id: Arc<str>, version: u64 },
+    Put {
+        kind: Kind,
+        id: Arc<str>,
+        expect: Expect,
+        body: String,
+    },
+    Delete {
+        kind: Kind,
+        id: Arc<str>,
+        version: u64,
+    },
     /// The document holds the handle from now on.
-    Claim { handle: Handle, kind: Kind, id: Arc<str> },
+    Claim {
+        handle: Handle,
+        kind: Kind,
+        id: Arc<str>,
+    },
     /// The document gives it back.
-    Release { handle: Handle, kind: Kind, id: Arc<str> },
+    Release {
+        handle: Handle,
+        kind: Kind,
+        id: Arc<str>,
+    },
 }
 
 /// Why a transaction did not happen. Nothing of it did.
