@@ -7,6 +7,7 @@ mod files;
 mod identity;
 mod listener;
 mod service;
+mod store;
 
 use crate::gateway::Settings;
 use crate::latency::Coordinates;
@@ -147,6 +148,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
+    let store = store::store(&mut root, files);
     let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
@@ -168,6 +170,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         policies,
         origins: BTreeMap::new(),
         devices,
+        store: store?,
         emergency,
         workers: workers.unwrap_or_else(every_core),
     };

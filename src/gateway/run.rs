@@ -1,6 +1,7 @@
 //! The gateway as a whole: started once, reloaded at will, drained at the end.
 
 use super::accept;
+use super::clock;
 use super::drain::{FAREWELL, Phase, reached};
 use super::listener;
 use super::operations;
@@ -8,6 +9,7 @@ use super::reload::{self, Seen};
 use super::settings::Settings;
 use super::shared::{Shared, StartFault};
 use super::worker::Worker;
+use crate::state::memory;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -158,6 +160,15 @@ fn tend(shared: Arc<Shared>, operations: TcpListener, seen: Seen, asked: watch::
         let follower = thread("reload".into(), move || on_this_thread(reload::follow(following, seen, asked)));
         if let Err(error) = follower {
             tracing::error!(%error, "files are not followed");
+        }
+        if let Some(store) = shared.store.clone() {
+            let everyone = Arc::downgrade(&shared);
+            shared.sources.memory.on_change(move |_| {
+                if let Some(shared) = everyone.upgrade() {
+                    shared.changed();
+                }
+            });
+            tokio::spawn(memory::follow(store, Arc::clone(&shared.sources.memory), clock::now));
         }
         let mut cutting = shared.drain.signal();
         let tokens = Arc::clone(&shared.sources.tokens);

@@ -9,6 +9,7 @@ use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
 use crate::sources::timing::TimingSettings;
 use crate::sources::token::IssuerSettings;
+use crate::store::StoreSettings;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -123,6 +124,8 @@ pub struct Settings {
     pub origins: BTreeMap<String, String>,
     /// The device registry. None: every device is unknown.
     pub devices: Option<PathBuf>,
+    /// Where identities, devices and grants are kept. None: there are the devices of the registry, and no others.
+    pub store: Option<StoreSettings>,
     /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
     pub emergency: PathBuf,
     /// Threads that serve requests, each with its own share of connections.

@@ -24,9 +24,10 @@ use crate::sources::quota::{self, Quotas};
 use crate::sources::token::{IssuerFault, IssuerSettings, Tokens};
 use crate::state::devices::{DeviceIndex, Devices};
 use crate::state::emergency::EmergencySwitch;
+use crate::state::memory::Memory;
 use crate::state::policies::{Policies, PolicyFaults};
 use crate::state::timings::{Timings, TimingsSettings};
-use crate::store::registry;
+use crate::store::{OpenFault, Store, StoreFault, StoreSettings, registry};
 use arc_swap::ArcSwap;
 use http::HeaderName;
 use std::collections::BTreeMap;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub assertion: AssertionSettings,
     pub upstreams: Arc<Upstreams>,
     pub registry: Option<PathBuf>,
+    /// None: nothing is kept in a database.
+    pub store: Option<Store>,
     pub drain: Drain,
     /// Counts changes of anything that decisions rest on; every core decides its open exchanges again.
     pub changes: watch::Sender<u64>,
@@ -62,6 +65,10 @@ pub enum StartFault {
     Policies(PolicyFaults),
     #[error("{}", diagnostic::render(diagnostics, sources, false).trim_end())]
     Registry { diagnostics: Vec<Diagnostic>, sources: Vec<Source> },
+    #[error("{0}")]
+    Store(#[from] OpenFault),
+    #[error("the store cannot be read: {0}")]
+    Memory(#[from] StoreFault),
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] audit::file::OpenError),
     #[error("assertions cannot be signed: {0}")]
@@ -91,8 +98,11 @@ impl Shared {
         let policies = Policies::load(settings.policies.clone(), context).map_err(StartFault::Policies)?;
         let quotas = Quotas::new(quota::DEFAULT_KEYS);
         quotas.install(policies.current().limits());
+        let devices = Arc::new(devices(settings.devices.as_deref())?);
+        let (store, memory) = remember(settings.store.as_ref(), &devices)?;
         let sources = Sources {
-            devices: devices(settings.devices.as_deref())?,
+            devices,
+            memory: Arc::new(memory),
             tokens: Tokens::new(settings.issuers.clone()).map_err(StartFault::Issuers)?,
             networks: Networks { geo: Geo::load(&settings.geo), lists },
             quotas,
@@ -127,6 +137,7 @@ impl Shared {
             assertion: settings.assertion.clone(),
             upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
             registry: settings.devices.clone(),
+            store,
             drain: Drain::new(),
             changes: watch::Sender::new(0),
         })
@@ -170,6 +181,24 @@ fn devices(path: Option<&std::path::Path>) -> Result<Devices, StartFault> {
     registry::load(path)
         .map(|records| Devices::new(DeviceIndex::build(records)))
         .map_err(|(diagnostics, sources)| StartFault::Registry { diagnostics, sources })
+}
+
+/// Opens the store and reads all of it: a gateway that knows nobody's standing does not start.
+fn remember(settings: Option<&StoreSettings>, devices: &Arc<Devices>) -> Result<(Option<Store>, Memory), StartFault> {
+    let Some(settings) = settings else { return Ok((None, Memory::none(Arc::clone(devices)))) };
+    let open = async {
+        let store = Store::open(settings).await?;
+        let memory = Memory::new(Arc::clone(devices));
+        memory.load(&store, super::clock::now()).await?;
+        Ok((Some(store), memory))
+    };
+    // On a thread of its own: whoever starts a gateway may stand in a runtime.
+    let opened = std::thread::scope(|scope| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let opening = scope.spawn(move || runtime.block_on(open));
+        opening.join().map_err(|_| std::io::Error::other("the store's start panicked"))
+    });
+    opened?
 }
 
 /// What a step-up challenge may ask for: every issuer's `acr` values by assurance.

@@ -10,6 +10,7 @@ use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Networ
 use crate::policy::Policy;
 use crate::state::devices::Devices;
 use crate::state::emergency::EmergencySwitch;
+use crate::state::memory::Memory;
 use crate::state::timings::Timings;
 use arc_swap::ArcSwapOption;
 use http::HeaderMap;
@@ -21,7 +22,9 @@ use tokio::net::TcpStream;
 
 /// What all cores ask. Every view is swapped whole and read without a lock.
 pub struct Sources {
-    pub devices: Devices,
+    pub devices: Arc<Devices>,
+    /// What the store keeps.
+    pub memory: Arc<Memory>,
     pub tokens: Arc<Tokens>,
     pub networks: Networks,
     pub quotas: Quotas,

@@ -1,6 +1,6 @@
 //! What the store keeps: versioned documents, the handles that only one of them may hold, and the order of changes.
 
-use crate::evidence::Moment;
+use crate::evidence::{Identity, Moment};
 use std::fmt;
 use std::sync::Arc;
 
@@ -55,12 +55,38 @@ pub struct Document {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
+/// What kinds of handles there are.
+pub mod space {
+    /// The SHA-256 of a device's public key.
+    pub const KEY: &str = "key";
+    /// The SHA-256 of a device's certificate.
+    pub const CERTIFICATE: &str = "certificate";
+    /// A subject alternative name of a device.
+    pub const SAN: &str = "san";
+    /// A name that an account goes by.
+    pub const USER: &str = "user";
+
+    pub const ALL: [&str; 4] = [KEY, CERTIFICATE, SAN, USER];
+}
+
 /// A name that at most one document of the whole store holds: a key's or a certificate's digest, an alias.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Handle {
-    /// `key`, `certificate`, `san`, `user`.
+    /// One of `space`.
     pub space: &'static str,
     pub value: Arc<str>,
+}
+
+impl Handle {
+    pub fn new(space: &'static str, value: impl Into<Arc<str>>) -> Self {
+        Self { space, value: value.into() }
+    }
+}
+
+/// The handles an identity's document has to hold: no two accounts go by one name.
+pub fn handles_of(identity: &Identity) -> Vec<Handle> {
+    let names = std::iter::once(&identity.user).chain(&identity.aliases);
+    names.map(|name| Handle::new(space::USER, Arc::clone(name))).collect()
 }
 
 /// What a write takes for granted.
@@ -72,7 +98,7 @@ pub enum Expect {
     Version(u64),
 }
 
-/// One step of a transaction.
+/// One step of a transaction. Deletions and releases happen first, then puts, then claims, whatever their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     Put {
@@ -81,6 +107,7 @@ pub enum Write {
         expect: Expect,
         body: String,
     },
+    /// The handles it still holds are given back.
     Delete {
         kind: Kind,
         id: Arc<str>,

@@ -96,6 +96,7 @@ pub fn settings(
         policies: policies.to_owned(),
         origins,
         devices: Some(scratch.at(DEVICES)),
+        store: None,
         emergency: scratch.at("emergency"),
         workers: NonZeroUsize::MIN.saturating_add(1),
     }
