@@ -3,7 +3,7 @@
 use super::administrator::{About, Administrator, Who, put};
 use super::fault::Fault;
 use crate::authority::guesses::Guesses;
-use crate::authority::revocation::{RevocationList, Why, next_number, published_number};
+use crate::authority::revocation::{RevocationList, Why, next_number, read_published};
 use crate::authority::{Authority, AuthoritySettings, Revoked};
 use crate::evidence::Moment;
 use crate::store::{DeviceRecord, Kind, Write};
@@ -55,7 +55,7 @@ impl Administrator {
             }
         }
         let path = &issuing.settings.revocation_list;
-        let number = next_number(published_number(path), now);
+        let number = next_number(read_published(path).map(|published| published.number), now);
         let lifetime = issuing.settings.list_lifetime;
         let list = issuing.authority.revocation_list(&revoked, number, now, lifetime).map_err(Fault::Issue)?;
         let published = list.publish(path);
