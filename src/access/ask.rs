@@ -1,7 +1,7 @@
 //! Asking for a role: the request, the same request again, or why not.
 
 use super::actor::Actor;
-use super::grant::{GrantRecord, GrantState, Phase};
+use super::grant::{GrantRecord, GrantState, Phase, SKEW_MS};
 use super::held::{after, standing};
 use super::refusal::Refusal;
 use crate::evidence::{Device, DeviceStatus, Moment};
@@ -177,6 +177,8 @@ fn ordinary(
         .iter()
         .filter(|other| other.role == role.id && !other.break_glass)
         .filter_map(|other| other.ended(now))
+        // what by this clock ended in the future says nothing of how long ago it was
+        .filter(|ended| *ended <= now.plus_millis(SKEW_MS))
         .max();
     if let Some(until) = ended.map(|ended| after(ended, role.cool_down_ms)).filter(|until| now < *until) {
         return Err(Refusal::CoolingDown { until });

@@ -28,9 +28,9 @@ pub fn standing(record: &GrantRecord, role: Option<&Role>, now: Moment) -> Optio
 }
 
 /// Everything of `records` that counts on `device` at `now`. The records are those of one account.
-pub fn held<'r>(
+pub fn held<'r, 'p>(
     records: impl IntoIterator<Item = &'r GrantRecord>,
-    role: impl Fn(&str) -> Option<&'r Role>,
+    role: impl Fn(&str) -> Option<&'p Role>,
     device: Option<&str>,
     now: Moment,
 ) -> Arc<[Grant]> {

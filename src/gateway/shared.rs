@@ -26,6 +26,7 @@ use crate::sources::geo::Geo;
 use crate::sources::lists::Lists;
 use crate::sources::place::Networks;
 use crate::sources::quota::{self, Quotas};
+use crate::sources::recall::Tide;
 use crate::sources::token::{IssuerFault, IssuerSettings, Tokens};
 use crate::state::devices::{DeviceIndex, Devices};
 use crate::state::emergency::EmergencySwitch;
@@ -118,6 +119,7 @@ impl Shared {
         let sources = Sources {
             devices,
             memory: Arc::new(memory),
+            tide: Tide::default(),
             tokens: Tokens::new(settings.issuers.clone()).map_err(StartFault::Issuers)?,
             networks: Networks { geo: Geo::load(&settings.geo), lists },
             quotas,

@@ -99,8 +99,9 @@ impl Worker {
 
     /// Why the exchange may not go on, if it may not.
     fn judge(&self, decided: &Decided, connected: &Connected, now: Moment, again: Again) -> Option<Reason> {
-        let evidence = self.shared.sources.refresh(&decided.evidence, connected, now);
-        let decision = self.shared.policies.current().decide(&evidence);
+        let policy = self.shared.policies.current();
+        let evidence = self.shared.sources.refresh(&decided.evidence, connected, &policy, now);
+        let decision = policy.decide(&evidence);
         let flows = match decided.decision.outcome {
             // A decoy that would now be refused tells by its end that it was one.
             Outcome::Decoy => decision.outcome != Outcome::Deny,

@@ -4,6 +4,7 @@ use super::binding;
 use super::certificate::{self, Presented, Trust};
 use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
+use super::recall::{Recalled, Tide, recall};
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
 use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via};
@@ -25,6 +26,8 @@ pub struct Sources {
     pub devices: Arc<Devices>,
     /// What the store keeps.
     pub memory: Arc<Memory>,
+    /// The time by which grants end: it does not step back.
+    pub tide: Tide,
     pub tokens: Arc<Tokens>,
     pub networks: Networks,
     pub quotas: Quotas,
@@ -87,6 +90,8 @@ impl Sources {
         // The binding is of what was claimed, so that a stolen token shows as one.
         let binding = binding::binding(&certificate, &device, &claimed);
         let subject = binding::confirmed(claimed, &certificate);
+        let Recalled { subject, identity, grants } =
+            recall(&self.memory, subject, &device, |role| policy.role(role), self.tide.reach(now));
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
         let needs = policy.needs(&asked.request);
         if needs.tls_round_trip {
@@ -110,17 +115,17 @@ impl Sources {
             network,
             timing,
             quotas,
-            grants: Fact::Absent,
+            identity,
+            grants,
             posture: Fact::Absent,
-            memory_age: Fact::Absent,
-            identity: Fact::Absent,
+            memory_age: self.memory.age(now),
         }
     }
 
     /// The same request, as things stand now: what long-lived exchanges are decided on again.
     ///
     /// Measurements of its connection and counted quotas stay as they were; what others changed is looked up anew.
-    pub fn refresh(&self, evidence: &Evidence, connected: &Connected, now: Moment) -> Evidence {
+    pub fn refresh(&self, evidence: &Evidence, connected: &Connected, policy: &Policy, now: Moment) -> Evidence {
         let mut fresh = evidence.clone();
         fresh.at = now;
         fresh.emergency = self.emergency.position();
@@ -130,6 +135,12 @@ impl Sources {
             fresh.subject = Fact::Invalid(Fault::TokenExpired);
         }
         fresh.binding = binding::binding(&fresh.certificate, &fresh.device, &fresh.subject);
+        let recalled =
+            recall(&self.memory, fresh.subject, &fresh.device, |role| policy.role(role), self.tide.reach(now));
+        fresh.subject = recalled.subject_after(&evidence.identity);
+        fresh.identity = recalled.identity;
+        fresh.grants = recalled.grants;
+        fresh.memory_age = self.memory.age(now);
         fresh
     }
 
