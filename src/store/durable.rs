@@ -162,6 +162,11 @@ impl Store {
         self.ask(move |reach| async move { read::sightings(&reach, devices).await }).await
     }
 
+    /// Shortens the log of changes to what the settings keep; happens by itself once a minute.
+    pub async fn prune(&self) -> Result<(), StoreFault> {
+        self.ask(|reach| async move { commit::prune(&reach).await }).await
+    }
+
     /// Hints that something changed: an own commit, a notification, or that time has passed. Never complete: ask
     /// `since` after each.
     pub fn news(&self) -> News {
@@ -175,6 +180,10 @@ impl Store {
     /// Where the store does its work; whatever follows it may run there too.
     pub fn runtime(&self) -> &Handle {
         &self.inner.runtime
+    }
+
+    pub(super) fn reach(&self) -> Reach {
+        self.inner.reach.clone()
     }
 
     async fn ask<T, F>(&self, question: impl FnOnce(Reach) -> F) -> Result<T, StoreFault>
