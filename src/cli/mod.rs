@@ -5,10 +5,15 @@ mod authority;
 mod check;
 mod completions;
 pub mod demo;
+mod control;
 mod device;
+mod device_admin;
 mod device_enrol;
 mod emergency;
 mod enrolment;
+mod grant;
+mod identity;
+mod live;
 mod log;
 mod policy;
 mod replay;
@@ -72,7 +77,12 @@ enum Command {
     Audit(audit::AuditArgs),
     Emergency(emergency::EmergencyArgs),
     Authority(authority::AuthorityArgs),
+    Identity(identity::IdentityArgs),
     Device(device::DeviceArgs),
+    Invitation(device_admin::InvitationArgs),
+    Grant(grant::GrantArgs),
+    Session(live::SessionArgs),
+    Live(live::LiveArgs),
     Completions(completions::CompletionsArgs),
     Version(version::VersionArgs),
 }
@@ -119,7 +129,12 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => audit::run(&args, &mut terminal),
         Command::Emergency(args) => emergency::run(&args, &mut terminal),
         Command::Authority(args) => authority::run(&args, &mut terminal),
+        Command::Identity(args) => identity::run(&args, &mut terminal),
         Command::Device(args) => device::run(&args, &mut terminal),
+        Command::Invitation(args) => device_admin::invitation(&args, &mut terminal),
+        Command::Grant(args) => grant::run(&args, &mut terminal),
+        Command::Session(args) => live::session(&args, &mut terminal),
+        Command::Live(args) => live::run(&args, &mut terminal),
         Command::Completions(args) => completions::run(&args, &mut terminal),
         Command::Version(args) => version::run(&args, &mut terminal),
     };

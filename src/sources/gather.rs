@@ -56,6 +56,19 @@ pub struct Connected {
 }
 
 impl Connected {
+    /// The subject with the groups that the kernel vouches for: what a process owns stands beside what the
+    /// organisation's records say of the person.
+    fn vouched(&self, subject: Fact<Arc<Subject>>) -> Fact<Arc<Subject>> {
+        let Some(local) = &self.local else { return subject };
+        subject.map(|mut subject| {
+            let lost = local.groups.iter().filter(|group| !subject.groups.contains(group)).cloned().collect::<Vec<_>>();
+            if !lost.is_empty() {
+                Arc::make_mut(&mut subject).groups.extend(lost);
+            }
+            subject
+        })
+    }
+
     /// The client's certificate as it stands at `now`.
     pub fn certificate(&self, now: Moment) -> Fact<Arc<Certificate>> {
         self.trust.load().as_ref().map_or(Fact::Absent, |trust| self.presented.judge(trust, now))
@@ -92,6 +105,7 @@ impl Sources {
         let subject = binding::confirmed(claimed, &certificate);
         let Recalled { subject, identity, grants } =
             recall(&self.memory, subject, &device, |role| policy.role(role), self.tide.reach(now));
+        let subject = connected.vouched(subject);
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
         let needs = policy.needs(&asked.request);
         if needs.tls_round_trip {
@@ -137,7 +151,7 @@ impl Sources {
         fresh.binding = binding::binding(&fresh.certificate, &fresh.device, &fresh.subject);
         let recalled =
             recall(&self.memory, fresh.subject, &fresh.device, |role| policy.role(role), self.tide.reach(now));
-        fresh.subject = recalled.subject_after(&evidence.identity);
+        fresh.subject = connected.vouched(recalled.subject_after(&evidence.identity));
         fresh.identity = recalled.identity;
         fresh.grants = recalled.grants;
         fresh.memory_age = self.memory.age(now);

@@ -321,6 +321,7 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
         origins: BTreeMap::new(),
         devices: Some(at.join("devices.toml")),
         authority: None,
+        store: None,
         emergency: at.join("emergency"),
         local: None,
         workers: 2.try_into().expect("two"),
