@@ -19,8 +19,8 @@ mod enrolment;
 mod grants;
 #[path = "control/identities.rs"]
 mod identities;
-
-
+#[path = "control/openapi.rs"]
+mod openapi;
 #[path = "control/socket.rs"]
 mod socket;
 #[path = "control/world.rs"]

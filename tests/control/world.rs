@@ -24,11 +24,11 @@ upstream = "$app"
 require = [{ id = "local", that = { cidr = "127.0.0.0/8" } }]
 
   [[resource.route]]
-  match = ["/runs/**"]
+  match = ["GET /runs/**"]
   require = [{ id = "approver", that = { grant = "payroll-approver" } }]
 
   [[resource.route]]
-  match = ["/twice/**"]
+  match = ["GET /twice/**"]
   require = [{ id = "two", that = { grant = "two-of-them" } }]
 
 [[role]]
