@@ -84,7 +84,7 @@ async fn every_operation_answers_as_described() {
     heard.owner(&world, "POST", "/v1/invitations/{id}/withdraw", &path, Value::Null).await;
     let (key, csr) = request();
     let enrolment = json!({ "code": invited["code"], "request": csr });
-    let enrolled = heard.owner(&world, "POST", "/v1/enrolments", "/v1/enrolments", enrolment).await;
+    let enrolled = by_tls(&world, &mut heard, "/v1/enrolments", enrolment, &[]).await;
     heard.owner(&world, "GET", "/v1/invitations", "/v1/invitations", Value::Null).await;
     heard.owner(&world, "GET", "/v1/authority", "/v1/authority", Value::Null).await;
     let (status, _) = world.owner("GET", "/v1/authority/revocation-list", Sent::Nothing).await;
@@ -110,7 +110,10 @@ async fn grants(world: &World, heard: &mut Heard) {
     let asked = json!({ "role": "payroll-approver", "reason": "PAY-1234", "duration": 600 });
     for what in ["withdraw", "refuse", "end", "revoke"] {
         let (status, grant) = ann.post("/v1/grants", asked.clone()).await;
-        let id = heard.note("POST", "/v1/grants", status, asked.clone(), grant)["id"].as_str().expect("an id").to_owned();
+        let id = {
+            let heard = heard.note("POST", "/v1/grants", status, asked.clone(), grant);
+            heard["id"].as_str().unwrap_or_else(|| panic!("{what}: {heard}")).to_owned()
+        };
         let note = json!({ "note": "a test" });
         let template = format!("/v1/grants/{{id}}/{what}");
         let path = format!("/v1/grants/{id}/{what}");
@@ -144,20 +147,22 @@ async fn grants(world: &World, heard: &mut Heard) {
 }
 
 async fn renew(world: &World, heard: &mut Heard, enrolled: &Value, key: &str) {
-    let (at, (_, csr)) = (world.gate.path(""), request());
-    let (cert, body) = (at.join("enrolled.pem"), at.join("renewal.json"));
-    std::fs::write(&cert, enrolled["certificate"].as_str().expect("PEM")).expect("a file");
-    std::fs::write(at.join("enrolled.key"), key).expect("a file");
-    let sent = json!({ "request": csr });
-    std::fs::write(&body, sent.to_string()).expect("a file");
-    let (cert, key, data) = (cert.display().to_string(), at.join("enrolled.key").display().to_string(), format!("@{}", body.display()));
-    let args = ["--cert", &cert, "--key", &key, "--header", "Content-Type: application/json", "--data-binary", &data];
-    let args = args.into_iter().chain(["https://gate.corp.example/v1/renewals"]);
+    let at = world.gate.path("");
+    let cert = crate::pki::file(&at, "enrolled.pem", enrolled["certificate"].as_str().expect("PEM"));
+    let key = crate::pki::file(&at, "enrolled.key", key);
+    let pair = ["--cert", cert.to_str().expect("utf-8"), "--key", key.to_str().expect("utf-8")];
+    by_tls(world, heard, "/v1/renewals", json!({ "request": request().1 }), &pair).await;
+}
+
+/// What devices ask, which have an address and perhaps a certificate.
+async fn by_tls(world: &World, heard: &mut Heard, path: &str, sent: Value, args: &[&str]) -> Value {
+    let body = crate::pki::file(&world.gate.path(""), "sent.json", sent.to_string());
+    let (data, url) = (format!("@{}", body.display()), format!("https://gate.corp.example{path}"));
+    let args = args.iter().copied().chain(["--header", "Content-Type: application/json", "--data-binary", &data, &url]);
     let output = world.gate.curl().args(args).run().await;
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let status = if answer["certificate"].is_string() { 201 } else { 403 };
-    assert_eq!(status, 201, "{answer}");
-    heard.note("POST", "/v1/renewals", status, sent, answer);
+    assert!(answer["certificate"].is_string(), "{answer}");
+    heard.note("POST", path, 201, sent, answer)
 }
 
 /// A key and a request for a certificate, PEM.

@@ -115,5 +115,9 @@ pub async fn import(administrator: &Administrator, asking: &mut Asking) -> Resul
             .with("faults", serde_json::to_value(&rows.faults).unwrap_or_default()));
     }
     let imported = administrator.import(&asking.who(), rows, dry_run.unwrap_or(false)).await?;
-    Ok(Answer::ok(&show::plain(&imported)))
+    let mut shown = serde_json::to_value(&imported).unwrap_or_default();
+    if let Some(changes) = shown.get_mut("changes") {
+        show::put_into_words(changes);
+    }
+    Ok(Answer::ok(&shown))
 }
