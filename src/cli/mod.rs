@@ -9,6 +9,7 @@ mod log;
 mod policy;
 mod replay;
 mod serve;
+mod store;
 mod terminal;
 mod version;
 
@@ -66,6 +67,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     Audit(audit::AuditArgs),
     Emergency(emergency::EmergencyArgs),
+    Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
     Version(version::VersionArgs),
 }
@@ -111,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&args, &mut terminal),
         Command::Audit(args) => audit::run(&args, &mut terminal),
         Command::Emergency(args) => emergency::run(&args, &mut terminal),
+        Command::Store(args) => store::run(&args, &mut terminal),
         Command::Completions(args) => completions::run(&args, &mut terminal),
         Command::Version(args) => version::run(&args, &mut terminal),
     };

@@ -2,11 +2,14 @@
 //!
 //! What the store hands on is plain data. `state/` indexes it, wherever it came from.
 
+pub mod backup;
+pub mod check;
 mod commit;
 mod connect;
 pub mod device;
 pub mod digest;
 pub mod document;
+mod dump;
 pub mod durable;
 pub mod emergency;
 pub mod fault;
@@ -18,9 +21,12 @@ pub mod registry;
 pub mod settings;
 pub mod sighting;
 
+pub use backup::{BackupFault, restore};
+pub use check::Checked;
 pub use device::{DeviceRecord, IssuedCertificate, Recognition};
 pub use digest::Digest;
 pub use document::{Change, CommitFault, Document, Expect, Handle, Kind, Revision, Since, Write};
+pub use dump::Counts;
 pub use durable::{News, Store};
 pub use fault::{OpenFault, StoreFault};
 pub use invitation::InvitationRecord;

@@ -1,6 +1,7 @@
 //! Questions to the database.
 
 use super::document::{Change, Document, Kind, Revision, Since};
+use super::dump::Item;
 use super::durable::Reach;
 use super::fault::StoreFault;
 use super::sighting::Seen;
@@ -134,6 +135,36 @@ pub(super) fn sighting(row: &AnyRow) -> Result<Seen, StoreFault> {
         serde_json::from_str(row.try_get(column).map_err(|error| StoreFault::of(&error))?).map_err(unreadable)
     };
     Ok(Seen { first: body("first_body")?, last: body("last_body")?, device: Arc::clone(&device) })
+}
+
+/// Documents, then handles, then sightings, in batches.
+pub(super) async fn items<F: Future<Output = Result<(), StoreFault>>>(
+    reach: &Reach,
+    snapshot: &mut AnyConnection,
+    mut each: impl FnMut(Vec<Item>) -> F,
+) -> Result<(), StoreFault> {
+    type Read = fn(&AnyRow) -> Result<Item, StoreFault>;
+    let questions: [(&'static str, Read); 3] = [
+        ("SELECT kind, id, version, changed, body FROM document", |row| document(row).map(Item::Document)),
+        ("SELECT space, value, kind, id FROM handle", |row| {
+            let (space, value) = (text(row, "space")?.as_ref().to_owned(), text(row, "value")?.as_ref().to_owned());
+            Ok(Item::Handle { space, value, kind: kind(row, "kind")?, id: text(row, "id")? })
+        }),
+        ("SELECT device, first_body, last_body FROM sighting", |row| sighting(row).map(Item::Seen)),
+    ];
+    for (question, read) in questions {
+        let mut rows = sqlx::query(question).fetch(&mut *snapshot);
+        let mut batch = Vec::with_capacity(BATCH);
+        while let Some(row) = in_time(reach.timeout * PATIENCE, rows.try_next()).await? {
+            batch.push(read(&row)?);
+            if batch.len() == BATCH {
+                each(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).await?;
+            }
+        }
+        drop(rows);
+        each(batch).await?;
+    }
+    Ok(())
 }
 
 /// The revision, and how far back the log of changes reaches.
