@@ -19,7 +19,7 @@ use crate::policy::diagnostic::{self, Diagnostic, Place};
 use crate::policy::source::{Document, Source, Table, Value};
 use crate::sources::lists::ListSettings;
 use crate::sources::timing::{GatewayPlace, TimingSettings};
-use crate::store::policy_files;
+use crate::store::{StoreSettings, policy_files};
 use files::{Files, Kind};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -135,6 +135,22 @@ impl Config {
             return Err(Report { diagnostics, sources: vec![source] });
         }
         Ok(found)
+    }
+
+    /// Where the store is, whatever else may be wrong with the file. None: there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `[store]` itself.
+    pub fn store_settings(path: &Path) -> Result<Option<StoreSettings>, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let found = store::store(&mut document.root(), &mut Files::below(path.parent().unwrap_or(Path::new(""))));
+        let diagnostics = document.into_faults();
+        match found {
+            Some(found) if !diagnostic::has_errors(&diagnostics) => Ok(found),
+            _ => Err(Report { diagnostics, sources: vec![source] }),
+        }
     }
 
     /// What stands in files of its own, as far as a configuration tells that may have faults elsewhere.

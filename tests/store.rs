@@ -15,7 +15,8 @@ mod faults;
 mod following;
 
 use rangegate::evidence::{Identity, IdentityStatus, Moment};
-use rangegate::store::{Document, Expect, Handle, Kind, Store, StoreSettings, Write};
+use rangegate::store::{Database, Document, Expect, Handle, Kind, Store, StoreSettings, Write};
+use sqlx::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -47,6 +48,24 @@ impl Place {
         let cluster = postgres::shared();
         let settings = cluster.settings(&cluster.database());
         Self { settings, directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    /// What a stranger does to it.
+    async fn sql(&self, sql: &str) {
+        match &self.settings.database {
+            Database::Sqlite(path) => {
+                let url = format!("sqlite://{}?mode=rwc", path.display());
+                sqlx::any::install_default_drivers();
+                let mut connection = sqlx::AnyConnection::connect(&url).await.expect("it opens");
+                sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect("done");
+                connection.close().await.expect("closed");
+            }
+            Database::Postgres(postgres) => {
+                let database = postgres.url.rsplit('/').next().expect("a name");
+                let done = postgres::shared().sql(database, sql);
+                assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            }
+        }
     }
 
     async fn open(&self) -> Store {

@@ -30,6 +30,7 @@ pub struct Asking<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one an asking, and most are new")]
 pub enum Answer {
     /// To be stored.
     New(GrantRecord),

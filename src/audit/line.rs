@@ -4,7 +4,9 @@ use super::admin::Admin;
 use super::chain::Chain;
 use super::fragments::Fragments;
 use super::record::{Alert, Connection, Control, End, Known, Live, LiveEvent, Record, Refused};
-use crate::evidence::{Binding, Emergency, Evidence, Fact, Grant, Moment, Posture, Quota, QuotaName, Request, Timing};
+use crate::evidence::{
+    Binding, Emergency, Evidence, Fact, Grant, Identity, Moment, Posture, Quota, QuotaName, Request, Timing,
+};
 use crate::policy::{Decision, Origin};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -32,11 +34,13 @@ pub fn request(buffer: &mut Vec<u8>, chain: &mut Chain, fragments: &mut Fragment
         device: devices.fact(&evidence.device),
         subject: subjects.fact(&evidence.subject),
         binding: &evidence.binding,
+        identity: &evidence.identity,
         network: networks.text(&evidence.network),
         timing: &evidence.timing,
         quotas: &evidence.quotas,
         grants: &evidence.grants,
         posture: &evidence.posture,
+        memory_age: &evidence.memory_age,
     });
     let upstream = record.exchange.as_ref().map(|exchange| UpstreamPart {
         origin: exchange.origin.as_ref(),
@@ -177,11 +181,13 @@ struct EvidencePart<'a> {
     device: Fact<&'a RawValue>,
     subject: Fact<&'a RawValue>,
     binding: &'a Fact<Binding>,
+    identity: &'a Fact<Arc<Identity>>,
     network: &'a RawValue,
     timing: &'a Timing,
     quotas: &'a [(QuotaName, Fact<Quota>)],
     grants: &'a Fact<Arc<[Grant]>>,
     posture: &'a Fact<Posture>,
+    memory_age: &'a Fact<u64>,
 }
 
 #[derive(Serialize)]

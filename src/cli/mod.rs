@@ -19,6 +19,7 @@ mod policy;
 mod replay;
 mod secret;
 mod serve;
+mod store;
 mod terminal;
 mod version;
 
@@ -83,6 +84,7 @@ enum Command {
     Grant(grant::GrantArgs),
     Session(live::SessionArgs),
     Live(live::LiveArgs),
+    Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
     Version(version::VersionArgs),
 }
@@ -135,6 +137,7 @@ pub fn run() -> ExitCode {
         Command::Grant(args) => grant::run(&args, &mut terminal),
         Command::Session(args) => live::session(&args, &mut terminal),
         Command::Live(args) => live::run(&args, &mut terminal),
+        Command::Store(args) => store::run(&args, &mut terminal),
         Command::Completions(args) => completions::run(&args, &mut terminal),
         Command::Version(args) => version::run(&args, &mut terminal),
     };

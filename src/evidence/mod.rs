@@ -73,6 +73,7 @@ pub struct Evidence {
     pub subject: Fact<Arc<Subject>>,
     pub binding: Fact<Binding>,
     /// The organisation's own record of the subject.
+    #[serde(default = "absent")]
     pub identity: Fact<Arc<Identity>>,
     pub network: Arc<Network>,
     pub timing: Timing,
@@ -82,7 +83,13 @@ pub struct Evidence {
     pub posture: Fact<Posture>,
     /// How long ago what is remembered (devices, identities, grants) was last known to be current, milliseconds.
     /// `Absent`: nothing is kept in a database.
+    #[serde(default = "absent")]
     pub memory_age: Fact<u64>,
+}
+
+/// Records that were written before a fact was known of do not have it.
+const fn absent<T>() -> Fact<T> {
+    Fact::Absent
 }
 
 impl Evidence {

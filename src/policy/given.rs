@@ -242,6 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn what_older_records_do_not_have_is_absent() {
+        let evidence = read(&["identity = {}, memory-age = '1s'"]).expect("reads");
+        let mut json = serde_json::to_value(&evidence).expect("serializes");
+        let fields = json.as_object_mut().expect("an object");
+        assert!(fields.remove("identity").is_some() && fields.remove("memory_age").is_some());
+        let older: Evidence = serde_json::from_value(json).expect("reads back");
+        assert_eq!((older.identity, older.memory_age), (Fact::Absent, Fact::Absent));
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_place() {
         let told = read(&["contry=US", "rtt=38"]).expect_err("two faults");
         assert!(

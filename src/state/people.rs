@@ -7,11 +7,27 @@ use std::sync::Arc;
 
 #[derive(Debug)]
 pub struct People {
-    /// By user and by every alias. None: the record could not be read.
-    names: Shards<Arc<str>, Option<Arc<Identity>>>,
+    /// By user and by every alias.
+    names: Shards<Arc<str>, Named>,
     grants: Shards<Arc<str>, Arc<GrantRecord>>,
     held: Shards<Arc<str>, Arc<[Arc<GrantRecord>]>>,
     nothing: Arc<[Arc<GrantRecord>]>,
+}
+
+#[derive(Clone, Debug)]
+enum Named {
+    Known(Arc<Identity>),
+    /// The record of this id could not be read, and the name was its own.
+    Unreadable(Arc<str>),
+}
+
+impl Named {
+    fn id(&self) -> &Arc<str> {
+        match self {
+            Self::Known(identity) => &identity.user,
+            Self::Unreadable(id) => id,
+        }
+    }
 }
 
 impl Default for People {
@@ -24,8 +40,8 @@ impl People {
     /// The account that goes by this name.
     pub fn identity(&self, user: &str) -> Fact<Arc<Identity>> {
         match self.names.get(user) {
-            Some(Some(identity)) => Fact::Known(identity),
-            Some(None) => Fact::Unavailable(Fault::RegistryUnavailable),
+            Some(Named::Known(identity)) => Fact::Known(identity),
+            Some(Named::Unreadable(_)) => Fact::Unavailable(Fault::RegistryUnavailable),
             None => Fact::Absent,
         }
     }
@@ -41,10 +57,9 @@ impl People {
 
     /// Every account once, in no order.
     pub fn for_each_identity(&self, mut each: impl FnMut(&Arc<Identity>)) {
-        self.names.for_each(|name, identity| {
-            if let Some(identity) = identity.as_ref().filter(|identity| identity.user == *name) {
-                each(identity);
-            }
+        self.names.for_each(|name, named| match named {
+            Named::Known(identity) if identity.user == *name => each(identity),
+            _ => {}
         });
     }
 
@@ -57,23 +72,25 @@ impl People {
     /// What is wrong with the body. The names the account had answer `Unavailable` from now on.
     pub fn put_identity(&self, id: &Arc<str>, body: &str) -> Result<(), String> {
         let read = read_identity(id, body);
-        let mut changes = self.names_of(id);
-        match &read {
+        let before = self.names_of(id);
+        let changes: Vec<_> = match &read {
             Ok(identity) => {
-                let held = Some(Arc::clone(identity));
-                changes.extend(names(identity).map(|name| (Arc::clone(name), Change::Put(held.clone()))));
+                let lost = before.into_iter().map(|name| (name, Change::Remove));
+                let held = Named::Known(Arc::clone(identity));
+                lost.chain(names(identity).map(|name| (Arc::clone(name), Change::Put(held.clone())))).collect()
             }
             Err(_) => {
-                changes.iter_mut().for_each(|(_, change)| *change = Change::Put(None));
-                changes.push((Arc::clone(id), Change::Put(None)));
+                let unreadable = Named::Unreadable(Arc::clone(id));
+                let own = before.into_iter().chain([Arc::clone(id)]);
+                own.map(|name| (name, Change::Put(unreadable.clone()))).collect()
             }
-        }
+        };
         self.names.change(changes);
         read.map(drop)
     }
 
     pub fn remove_identity(&self, id: &str) {
-        self.names.change(self.names_of(id));
+        self.names.change(self.names_of(id).into_iter().map(|name| (name, Change::Remove)));
     }
 
     /// # Errors
@@ -104,22 +121,32 @@ impl People {
         self.grants.change([(Arc::clone(&grant.id), Change::Remove)]);
     }
 
-    /// The removal of every name that still leads to this account: another may have taken one over meanwhile.
-    fn names_of(&self, id: &str) -> Vec<(Arc<str>, Change<Option<Arc<Identity>>>)> {
-        let leads_here = |name: &Arc<str>| match self.names.get(name) {
-            Some(Some(identity)) => &*identity.user == id,
-            Some(None) => &**name == id,
-            None => false,
-        };
-        let Some(Some(identity)) = self.names.get(id) else { return vec![(id.into(), Change::Remove)] };
-        names(&identity).filter(|name| leads_here(name)).map(|name| (Arc::clone(name), Change::Remove)).collect()
+    /// Every name that still leads to this account: another may have taken one over meanwhile.
+    fn names_of(&self, id: &str) -> Vec<Arc<str>> {
+        match self.names.get(id) {
+            Some(Named::Known(identity)) if &*identity.user == id => {
+                let leads_here = |name: &&Arc<str>| self.names.with(*name, |named| &**named.id() == id) == Some(true);
+                names(&identity).filter(leads_here).cloned().collect()
+            }
+            // What an unreadable record's names were, nothing but the names themselves tells.
+            Some(Named::Unreadable(_)) => {
+                let mut all = Vec::new();
+                self.names.for_each(|name, named| {
+                    if &**named.id() == id {
+                        all.push(Arc::clone(name));
+                    }
+                });
+                all
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
 /// Everybody and every grant of a store, while it is read.
 #[derive(Default)]
 pub struct Building {
-    names: Filling<Arc<str>, Option<Arc<Identity>>>,
+    names: Filling<Arc<str>, Named>,
     grants: Filling<Arc<str>, Arc<GrantRecord>>,
     held: std::collections::HashMap<Arc<str>, Vec<Arc<GrantRecord>>>,
     unreadable: Vec<Arc<str>>,
@@ -132,7 +159,7 @@ impl Building {
         match read_identity(id, body) {
             Ok(identity) => {
                 for name in names(&identity) {
-                    self.names.insert(Arc::clone(name), Some(Arc::clone(&identity)));
+                    self.names.insert(Arc::clone(name), Named::Known(Arc::clone(&identity)));
                 }
                 Ok(())
             }
@@ -155,12 +182,10 @@ impl Building {
     /// Accounts that cannot be read now answer `Unavailable`, by every name they had before.
     pub fn build(mut self, before: Option<&People>) -> People {
         for id in std::mem::take(&mut self.unreadable) {
-            if let Some(Fact::Known(identity)) = before.map(|before| before.identity(&id)) {
-                for name in names(&identity) {
-                    self.names.part(name).entry(Arc::clone(name)).or_insert(None);
-                }
+            for name in before.map(|before| before.names_of(&id)).unwrap_or_default() {
+                self.names.part(&name).entry(name).or_insert_with(|| Named::Unreadable(Arc::clone(&id)));
             }
-            self.names.insert(id, None);
+            self.names.insert(Arc::clone(&id), Named::Unreadable(id));
         }
         let mut held = Filling::default();
         for (user, grants) in self.held {

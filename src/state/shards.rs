@@ -149,7 +149,9 @@ mod tests {
         assert_eq!(sum, (0..5_000).sum::<u64>() - 7 - 8 + 2);
 
         let mut filling = Filling::default();
-        (0..5_000).for_each(|n: u32| drop(filling.insert(n.to_string(), n)));
+        for n in 0..5_000_u32 {
+            filling.insert(n.to_string(), n);
+        }
         let map = Shards::<String, u32>::build(filling);
         assert_eq!((map.len(), map.get("7"), map.get("x")), (5_000, Some(7), None));
     }

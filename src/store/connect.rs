@@ -4,7 +4,7 @@ use super::fault::{OpenFault, StoreFault};
 use super::settings::{Database, StoreSettings};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
 use std::time::Duration;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -51,6 +51,13 @@ pub(super) fn pool(options: AnyConnectOptions, dialect: Dialect, settings: &Stor
         .idle_timeout(Duration::from_secs(600))
         .after_connect(move |connection, _| Box::pin(prepare(connection, dialect, millis)))
         .connect_lazy_with(options.disable_statement_logging())
+}
+
+/// Connects once, to see whether it can be done.
+pub(super) async fn once(options: &AnyConnectOptions, dialect: Dialect) -> Result<(), sqlx::Error> {
+    let mut connection = options.clone().disable_statement_logging().connect().await?;
+    prepare(&mut connection, dialect, 10_000).await?;
+    connection.close().await
 }
 
 async fn prepare(connection: &mut AnyConnection, dialect: Dialect, millis: u128) -> Result<(), sqlx::Error> {

@@ -70,17 +70,11 @@ impl Store {
         drop(entered);
         let news = watch::Sender::new(0);
         let opening = {
-            let (pool, settings) = (reach.pool.clone(), settings.clone());
+            let (pool, settings, options) = (reach.pool.clone(), settings.clone(), options.clone());
             handle.spawn(async move {
-                let first = tokio::time::timeout(settings.timeout, pool.acquire()).await;
-                match first {
-                    Ok(Ok(connection)) => drop(connection),
-                    Ok(Err(error)) => return Err(connect::told(&settings.database, StoreFault::of(&error))),
-                    Err(_) => {
-                        let fault = StoreFault::Slow(settings.timeout.as_secs());
-                        return Err(connect::told(&settings.database, fault));
-                    }
-                }
+                let told = |fault| connect::told(&settings.database, fault);
+                // By itself: the pool would try again and again, and not say why in vain.
+                read::in_time(settings.timeout, connect::once(&options, dialect)).await.map_err(told)?;
                 connect::migrate(&pool, &settings.database).await
             })
         };
@@ -160,6 +154,12 @@ impl Store {
     /// When and where devices were first and last seen, in no order; those never seen are left out.
     pub async fn sightings(&self, devices: Vec<Arc<str>>) -> Result<Vec<Seen>, StoreFault> {
         self.ask(move |reach| async move { read::sightings(&reach, devices).await }).await
+    }
+
+    /// Waits until every question has its answer, and gives the database back. All handles fail from then on.
+    pub async fn close(&self) {
+        let pool = self.inner.reach.pool.clone();
+        let _ = self.inner.runtime.spawn(async move { pool.close().await }).await;
     }
 
     /// Shortens the log of changes to what the settings keep; happens by itself once a minute.

@@ -208,7 +208,7 @@ mod tests {
         assert!(with.connect_options().expect_err("empty").to_string().contains("it is empty"));
         std::fs::write(&file, "a/b@c:d%é\r\n").expect("written");
         let url = with.connect_options().expect("good").database_url;
-        assert_eq!(url.password(), Some("a/b%40c%3Ad%25%C3%A9"));
+        assert_eq!(url.password(), Some("a%2Fb%40c%3Ad%25%C3%A9"));
         assert!(!format!("{with:?} {}", Database::Postgres(with.clone())).contains("a/b"));
     }
 }

@@ -3,6 +3,7 @@
 
 use rangegate::store::{Database, PostgresSettings, StoreSettings};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -77,8 +78,11 @@ impl Cluster {
             for setting in &self.extra {
                 server.push_str(&format!(" -c '{setting}'"));
             }
+            // The end of the input without a word is the end of whoever started this: then nothing is left behind.
             let script = format!(
-                "({server}) >>'{directory}/log' 2>&1 </dev/null & cat >/dev/null; kill -QUIT $! 2>/dev/null; wait $!"
+                "({server}) >>'{directory}/log' 2>&1 </dev/null & \
+                 if read word; then kill -QUIT $! 2>/dev/null; wait $!; \
+                 else kill -QUIT $! 2>/dev/null; wait $!; rm -rf '{directory}'; fi"
             );
             let mut shell = Command::new("sh");
             shell.arg("-c").arg(script).stdin(Stdio::piped());
@@ -121,7 +125,9 @@ impl Cluster {
 
     fn gone(&mut self) {
         if let Some(mut running) = self.running.take() {
-            drop(running.stdin.take());
+            if let Some(mut stdin) = running.stdin.take() {
+                let _ = stdin.write_all(b"stop\n");
+            }
             let _ = running.keeper.wait();
         }
     }
