@@ -89,8 +89,8 @@ impl Rate {
     /// The counter after one more attempt.
     fn charged(&self, until: i64, now: Moment) -> Result<i64, Duration> {
         let room = self.interval * self.burst;
-        // A clock that was set back locks nobody out for longer than an empty counter would.
-        let until = until.clamp(now.millis(), now.millis().saturating_add(room));
+        // Beyond all room: the clock was set back. That is nobody's guess, so counting begins anew.
+        let until = if until > now.millis().saturating_add(room) { 0 } else { until }.max(now.millis());
         let next = until.saturating_add(self.interval);
         let over = next.saturating_sub(now.millis()).saturating_sub(room);
         if over > 0 { Err(Duration::from_millis(over.unsigned_abs())) } else { Ok(next) }
@@ -129,8 +129,8 @@ mod tests {
         assert_eq!(guesses.attempt(mallory, NOW.plus_millis(59_999)), Err(Duration::from_millis(1)));
         assert_eq!(guesses.attempt(mallory, NOW.plus_millis(60_000)), Ok(()));
         assert!(guesses.attempt(mallory, NOW.plus_millis(60_000)).is_err());
-        assert_eq!(guesses.attempt(address("192.0.2.67"), NOW), Ok(()), "others are not harmed");
-        assert_eq!(guesses.attempt(address("::ffff:192.0.2.66"), NOW).is_err(), true, "the same address");
+        assert_eq!(guesses.attempt(address("192.0.2.67"), NOW.plus_millis(60_000)), Ok(()), "others are not harmed");
+        assert!(guesses.attempt(address("::ffff:192.0.2.66"), NOW.plus_millis(60_000)).is_err(), "the same address");
     }
 
     #[test]
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_locks_nobody_out_for_long() {
+    fn a_clock_set_back_locks_nobody_out() {
         let guesses = Guesses::default();
         let office = address("192.0.2.1");
         for _ in 0..10 {
             assert_eq!(guesses.attempt(office, NOW), Ok(()));
         }
         let earlier = NOW.plus_millis(-86_400_000);
-        assert_eq!(guesses.attempt(office, earlier), Err(Duration::from_secs(60)));
+        assert_eq!(guesses.attempt(office, earlier), Ok(()));
     }
 }

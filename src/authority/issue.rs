@@ -173,6 +173,16 @@ impl std::fmt::Debug for Authority {
     }
 }
 
+/// The id of a device that never was here before: `d_` and 128 random bits in hex.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn new_device_id() -> Result<Arc<str>, aws_lc_rs::error::Unspecified> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random)?;
+    Ok(format!("d_{}", hex(&random)).into())
+}
+
 /// Letters, digits, dots, dashes and underscores: an id is part of a URN (RFC 8141) and of file names.
 pub(super) fn is_device_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
@@ -286,6 +296,7 @@ mod tests {
         for id in ["d", "d_0123456789abcdefghjkmnpqrs", "Ann.Laptop-7", &"x".repeat(64)] {
             assert_eq!(&*authority.issue(&key, id, NOW).expect("issued").san, format!("uri:urn:rangegate:device:{id}"));
         }
+        assert!(is_device_id(&new_device_id().expect("random")));
         for id in ["", &"x".repeat(65), "a b", "a/b", "a\0", "é", "a:b", "a%41"] {
             assert!(matches!(authority.issue(&key, id, NOW), Err(IssueFault::DeviceId(_))), "{id}");
         }

@@ -40,7 +40,28 @@ pub enum LoadFault {
     Passphrase(String),
 }
 
+/// Holds the passphrase where no file is named.
+pub const PASSPHRASE_VARIABLE: &str = "RANGEGATE_AUTHORITY_PASSPHRASE";
+
 impl Authority {
+    /// As [`Authority::load`], with the passphrase from the file the settings name, or from the environment: for a
+    /// gateway that starts.
+    ///
+    /// # Errors
+    /// As [`Authority::load`], or there is no passphrase.
+    pub fn open(settings: &AuthoritySettings) -> Result<Self, LoadFault> {
+        let passphrase = match &settings.passphrase {
+            Some(path) => Passphrase::read(path),
+            None => match std::env::var(PASSPHRASE_VARIABLE) {
+                Ok(text) => Passphrase::new(text.lines().next().unwrap_or_default()),
+                Err(_) => Err(format!("set `passphrase` in `[authority]`, or ${PASSPHRASE_VARIABLE}")),
+            },
+        };
+        let passphrase =
+            passphrase.map_err(|why| LoadFault::Passphrase(format!("the authority's passphrase: {why}")))?;
+        Self::load(settings, &passphrase)
+    }
+
     /// Reads key and certificate. Takes a third of a second: the passphrase is hard to guess.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(decode(pem.as_bytes(), &["Y"]), Err(PemFault::Label("X".into())));
         assert_eq!(decode(b"-----BEGIN \x1b[1m-----", &["Y"]), Err(PemFault::Label("??1m".into())));
         assert_eq!(decode(format!("{pem}{pem}").as_bytes(), &["X"]), Err(PemFault::Trailing));
-        assert_eq!(decode(pem[..pem.len() - 2].as_bytes(), &["X"]), Err(PemFault::Broken));
+        assert_eq!(decode(&pem.as_bytes()[..pem.len() - 2], &["X"]), Err(PemFault::Broken));
         assert_eq!(decode(pem.replacen("CQkJ", "CQ-J", 1).as_bytes(), &["X"]), Err(PemFault::Broken));
     }
 }

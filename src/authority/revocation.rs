@@ -85,6 +85,23 @@ impl Authority {
         let signed = list.signed_by(&self.issuer).map_err(|error| IssueFault::Signing(error.to_string()))?;
         Ok(RevocationList { der: signed.der().clone(), number, this_update: now, next_update, entries: count })
     }
+
+    /// Signs the next list after the one in the file and puts it in its place.
+    ///
+    /// # Errors
+    /// The authority cannot sign, or the directory cannot be written: the old list stays.
+    pub fn publish(
+        &self,
+        path: &Path,
+        revoked: &[Revoked],
+        lifetime: Duration,
+        now: Moment,
+    ) -> io::Result<RevocationList> {
+        let number = next_number(read_published(path).map(|last| last.number), now);
+        let list = self.revocation_list(revoked, number, now, lifetime).map_err(io::Error::other)?;
+        list.publish(path)?;
+        Ok(list)
+    }
 }
 
 impl RevocationList {
@@ -154,7 +171,7 @@ fn bytes(serial: &str) -> Option<Vec<u8>> {
     if serial.is_empty() || serial.len() > 40 || !serial.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let even = if serial.len() % 2 == 0 { serial.to_owned() } else { format!("0{serial}") };
+    let even = if serial.len().is_multiple_of(2) { serial.to_owned() } else { format!("0{serial}") };
     let pairs = even.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
     pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }

@@ -3,8 +3,8 @@
 use super::secret::Secret;
 use super::{ConfigArg, Exit, Terminal};
 use crate::authority::private_file::{self, PUBLIC};
-use crate::authority::revocation::{next_number, read_published};
-use crate::authority::{Authority, AuthoritySettings, Curve, Passphrase, create_key_file, make};
+use crate::authority::revocation::read_published;
+use crate::authority::{Authority, AuthoritySettings, Curve, PASSPHRASE_VARIABLE, Passphrase, create_key_file, make};
 use crate::config::Config;
 use crate::evidence::Moment;
 use crate::gateway::clock;
@@ -15,13 +15,10 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
-
-/// The passphrase, where no file is named.
-pub const VARIABLE: &str = "RANGEGATE_AUTHORITY_PASSPHRASE";
 
 const YEAR: u64 = 365 * 86_400;
 
@@ -47,7 +44,8 @@ enum AuthorityCommand {
 /// Make a key, a root certificate for it and an empty revocation list
 ///
 /// Writes the files that `[authority]` in the configuration names, and overwrites none. The key is encrypted under the
-/// passphrase from the file `passphrase` names, from $RANGEGATE_AUTHORITY_PASSPHRASE, or from the terminal.
+/// passphrase from `--passphrase-file`, from the file that the configuration names, from
+/// $RANGEGATE_AUTHORITY_PASSPHRASE, or from the terminal.
 #[derive(Debug, Args)]
 struct InitArgs {
     #[command(flatten)]
@@ -58,6 +56,9 @@ struct InitArgs {
     /// The key's curve
     #[arg(long, value_enum, default_value_t = CurveArg::P256)]
     curve: CurveArg,
+    /// Holds the passphrase, in place of the file that the configuration names
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// Years until another authority must take its place
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
     years: u64,
@@ -114,7 +115,7 @@ fn init(args: &InitArgs, settings: &AuthoritySettings, terminal: &mut Terminal) 
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         parent.map_or(Ok(()), fs::create_dir_all).map_err(|why| unwritable(path, &why))?;
     }
-    let passphrase = passphrase(settings, true).map_err(|why| (Exit::Usage, why))?;
+    let passphrase = passphrase(args, settings).map_err(|why| (Exit::Usage, why))?;
     let curve = match args.curve {
         CurveArg::P256 => Curve::P256,
         CurveArg::P384 => Curve::P384,
@@ -128,10 +129,8 @@ fn init(args: &InitArgs, settings: &AuthoritySettings, terminal: &mut Terminal) 
     // Read back: what was written is what will be read.
     let cannot = |why: String| (Exit::CannotRun, why);
     let authority = Authority::load(settings, &passphrase).map_err(|fault| cannot(fault.to_string()))?;
-    let list = authority
-        .revocation_list(&[], next_number(None, now), now, settings.list_lifetime)
-        .map_err(|fault| cannot(fault.to_string()))?;
-    list.publish(&settings.revocation_list).map_err(|why| unwritable(&settings.revocation_list, &why))?;
+    let published = authority.publish(&settings.revocation_list, &[], settings.list_lifetime, now);
+    published.map_err(|why| unwritable(&settings.revocation_list, &why))?;
     terminal.line(&format!("key               {} (encrypted; keep a copy elsewhere)", settings.key.display()));
     terminal.line(&format!("certificate       {}", settings.certificate.display()));
     terminal.line(&format!("revocation list   {}", settings.revocation_list.display()));
@@ -177,13 +176,14 @@ fn show(args: &ShowArgs, settings: &AuthoritySettings, terminal: &mut Terminal) 
     Ok(Exit::Ok)
 }
 
-/// From the file the configuration names, the environment or the terminal.
-fn passphrase(settings: &AuthoritySettings, new: bool) -> Result<Passphrase, String> {
-    if let Some(path) = &settings.passphrase {
+/// From a file the command or the configuration names, the environment or the terminal.
+fn passphrase(args: &InitArgs, settings: &AuthoritySettings) -> Result<Passphrase, String> {
+    if let (None, Some(path)) = (&args.passphrase_file, &settings.passphrase) {
         return Passphrase::read(path);
     }
-    let secret = Secret { what: "passphrase of the authority", file: None, variable: VARIABLE, new };
-    Passphrase::new(&secret.get()?)
+    let file = args.passphrase_file.as_deref();
+    let what = "passphrase of the authority";
+    Passphrase::new(&Secret { what, file, variable: PASSPHRASE_VARIABLE, new: true }.get()?)
 }
 
 fn unwritable(path: &Path, why: &io::Error) -> Failed {

@@ -48,10 +48,15 @@ impl Enrolment {
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err("the URL has a user name or a query".to_owned());
         }
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => 443,
+            None => return Err(format!("`{url}` has no port that there is")),
+        };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| format!("`{host}` is not a host name"))?;
         Ok(Self {
-            port: authority.port_u16().unwrap_or(443),
+            port,
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| format!("`{url}` is not a URL"))?,
             name,
             base: uri.path().trim_end_matches('/').to_owned(),

@@ -79,6 +79,8 @@ fn a_passphrase_may_come_from_a_closed_file() {
     close(0o644);
     let (exit, told) = run(&bench, "authority init", &[]);
     assert!(exit == Some(2) && told.contains("`chmod 0640` closes it"), "{told}");
+    let (exit, told) = run(&bench, "authority init --passphrase-file nowhere", &[]);
+    assert!(exit == Some(2) && told.contains("`nowhere`"), "{told}");
     close(0o400);
     let (exit, told) = run(&bench, "authority init", &[]);
     assert_eq!(exit, Some(0), "{told}");

@@ -90,12 +90,12 @@ fn the_gateways_own_trust_takes_it_and_reads_what_was_issued() {
         crl_expired: CrlPolicy::Deny,
     })
     .expect("good files");
-    let judge = |now: Moment| trust.judge(&[issued.der.clone()], now);
+    let judge = |now: Moment| trust.judge(std::slice::from_ref(&issued.der), now);
     let Fact::Known(certificate) = judge(NOW) else { panic!("{:?}", judge(NOW)) };
     assert_eq!(*certificate.sha256, issued.sha256.hex());
     assert_eq!(*certificate.spki_sha256, issued.spki_sha256.hex());
     assert_eq!(certificate.serial, issued.serial);
-    assert_eq!(certificate.sans, [issued.san.clone()]);
+    assert_eq!(certificate.sans, std::slice::from_ref(&issued.san));
     assert_eq!((certificate.not_before, certificate.not_after), (issued.not_before, issued.not_after));
     assert_eq!(judge(issued.not_after.plus_millis(1000)), Fact::Invalid(Fault::CertificateExpired));
 }
@@ -107,7 +107,8 @@ fn openssl_opens_the_pkcs12_and_finds_key_and_certificate() {
     let (authority, _) = authority(now);
     let issued = authority.enrol(&bench.request(P256, ""), "d_7", now).expect("issued");
     bench.openssl("pkcs8 -topk8 -nocrypt -in device.key -outform DER -out key.der");
-    let packed = pkcs12::pack(&bench.read("key.der"), &[issued.der.clone()], "Ännchens laptop", "correct-horse");
+    let packed =
+        pkcs12::pack(&bench.read("key.der"), std::slice::from_ref(&issued.der), "Ännchens laptop", "correct-horse");
     bench.write("device.p12", packed.expect("packed"));
     let info = bench.openssl("pkcs12 -in device.p12 -passin pass:correct-horse -noout -info");
     for line in [

@@ -19,12 +19,8 @@ fn openssl_and_the_gateway_refuse_what_is_listed() {
     let lost = authority.enrol(&request, "d_2", now).expect("issued");
     bench.write("good.pem", &good.pem);
     bench.write("lost.pem", &lost.pem);
-    let publish = |revoked: &[Revoked]| {
-        let number = next_number(read_published(&bench.path("ca.crl")).map(|last| last.number), now);
-        let list = authority.revocation_list(revoked, number, now, DAY * 7).expect("signed");
-        list.publish(&bench.path("ca.crl")).expect("written");
-        list
-    };
+    let publish =
+        |revoked: &[Revoked]| authority.publish(&bench.path("ca.crl"), revoked, DAY * 7, now).expect("published");
     let empty = publish(&[]);
     let entry = |why| Revoked { serial: lost.serial.clone(), at: now, expires: lost.not_after, why };
     let full = publish(&[entry(Why::KeyCompromise), entry(Why::KeyCompromise)]);
@@ -50,7 +46,7 @@ fn openssl_and_the_gateway_refuse_what_is_listed() {
         crl_expired: CrlPolicy::Deny,
     })
     .expect("good files");
-    assert!(trust.judge(&[good.der.clone()], now).known().is_some());
+    assert!(trust.judge(std::slice::from_ref(&good.der), now).known().is_some());
     assert_eq!(trust.judge(&[lost.der], now).map(|_| ()), Fact::Invalid(Fault::CertificateRevoked));
     let next = full.next_update;
     assert_eq!(trust.judge(&[good.der], next.plus_millis(1000)).map(|_| ()).known(), None, "the list has run out");
