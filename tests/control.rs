@@ -19,9 +19,13 @@ mod enrolment;
 mod grants;
 #[path = "control/identities.rs"]
 mod identities;
+#[path = "control/live.rs"]
+mod live;
 #[path = "control/openapi.rs"]
 mod openapi;
 #[path = "control/socket.rs"]
 mod socket;
+#[path = "control/standstill.rs"]
+mod standstill;
 #[path = "control/world.rs"]
 mod world;

@@ -49,7 +49,8 @@ impl Reach {
     pub fn client(&self) -> Result<Client, Failed> {
         if let Some(url) = &self.url {
             let pair = self.cert.as_deref().zip(self.key.as_deref());
-            return Client::https(url, self.ca.as_deref(), pair, self.token_file.as_deref()).map_err(|why| (Exit::Usage, why));
+            return Client::https(url, self.ca.as_deref(), pair, self.token_file.as_deref())
+                .map_err(|why| (Exit::Usage, why));
         }
         if let Some(socket) = &self.socket {
             return Ok(Client::socket(socket.clone()));
@@ -112,7 +113,9 @@ pub fn path(before: &str, typed: &str, after: &str) -> String {
     let mut path = before.to_owned();
     for byte in typed.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'@' | b'+' | b':' => path.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'@' | b'+' | b':' => {
+                path.push(char::from(byte))
+            }
             byte => path += &format!("%{byte:02X}"),
         }
     }
@@ -122,6 +125,7 @@ pub fn path(before: &str, typed: &str, after: &str) -> String {
 /// `?a=b&c=d` of what is there.
 pub fn query<const N: usize>(pairs: [(&str, Option<&str>); N]) -> String {
     let there = pairs.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let pairs: Vec<String> = there.map(|(name, value)| format!("{name}={}", path("", value, "").replace('+', "%2B"))).collect();
+    let pairs: Vec<String> =
+        there.map(|(name, value)| format!("{name}={}", path("", value, "").replace('+', "%2B"))).collect();
     if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }

@@ -141,7 +141,8 @@ enum InvitationCommand {
 pub fn administer(command: &Administer, terminal: &mut Terminal) -> Exit {
     match command {
         Administer::List { owner, class, status, reach } => {
-            let asked = query([("owner", owner.as_deref()), ("class", class.as_deref()), ("status", status.as_deref())]);
+            let asked =
+                query([("owner", owner.as_deref()), ("class", class.as_deref()), ("status", status.as_deref())]);
             let columns = [
                 column("ID", "id"),
                 column("OWNER", "owner"),
@@ -153,7 +154,9 @@ pub fn administer(command: &Administer, terminal: &mut Terminal) -> Exit {
             ];
             reach.list(terminal, &format!("/v1/devices{asked}"), &columns)
         }
-        Administer::Show { id, reach } => reach.run(terminal, (Method::GET, path("/v1/devices/", id, ""), None), details),
+        Administer::Show { id, reach } => {
+            reach.run(terminal, (Method::GET, path("/v1/devices/", id, ""), None), details)
+        }
         Administer::Invite(args) => invite(args, terminal),
         Administer::Register { class, owner, id, asset_tag, keys, certificates, reach } => {
             let mut object = given([("id", id), ("owner", owner), ("asset-tag", asset_tag)]);

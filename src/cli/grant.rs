@@ -156,7 +156,9 @@ pub fn run(args: &GrantArgs, terminal: &mut Terminal) -> Exit {
             ];
             reach.list(terminal, &asked, &columns)
         }
-        GrantCommand::Show { id, reach } => reach.run(terminal, (Method::GET, path("/v1/grants/", id, ""), None), details),
+        GrantCommand::Show { id, reach } => {
+            reach.run(terminal, (Method::GET, path("/v1/grants/", id, ""), None), details)
+        }
         GrantCommand::Approve(args) => noted(args, "/approve", terminal),
         GrantCommand::Review(args) => noted(args, "/review", terminal),
         GrantCommand::Refuse(args) => why(args, "/v1/grants/", "/refuse", terminal),

@@ -157,7 +157,9 @@ fn import(path: &PathBuf, dry_run: bool, reach: &Reach) -> Result<Value, Failed>
         Some("csv") => "text/csv",
         Some("json") => "application/json",
         Some("ndjson" | "jsonl") => "application/x-ndjson",
-        _ => return Err((Exit::Usage, format!("`{}`: expected a name in `.csv`, `.json` or `.ndjson`", path.display()))),
+        _ => {
+            return Err((Exit::Usage, format!("`{}`: expected a name in `.csv`, `.json` or `.ndjson`", path.display())));
+        }
     };
     let unreadable = |why: &std::io::Error| {
         (Exit::Usage, format!("`{}` cannot be read: {}", path.display(), crate::store::policy_files::in_words(why)))
@@ -177,7 +179,9 @@ fn import(path: &PathBuf, dry_run: bool, reach: &Reach) -> Result<Value, Failed>
     });
     let reply = reach.client()?.upload(&format!("/v1/identities?dry-run={dry_run}"), kind, sending)?;
     let broken = reply.value.get("fault_count").is_some();
-    reply.good().map_err(|(exit, why)| if broken { (Exit::Usage, format!("`{}`: {why}", path.display())) } else { (exit, why) })
+    reply
+        .good()
+        .map_err(|(exit, why)| if broken { (Exit::Usage, format!("`{}`: {why}", path.display())) } else { (exit, why) })
 }
 
 fn told(terminal: &mut Terminal, answer: &Value) {
@@ -210,7 +214,8 @@ mod tests {
 
     #[test]
     fn members_become_a_merge_patch() {
-        let members = ["groups=a, b", "home.country=US", "home.coordinates.latitude=1.5", "manager="].map(str::to_owned);
+        let members =
+            ["groups=a, b", "home.country=US", "home.coordinates.latitude=1.5", "manager="].map(str::to_owned);
         let expected = json!({
             "groups": ["a", "b"], "home": { "country": "US", "coordinates": { "latitude": 1.5 } }, "manager": null,
         });

@@ -65,7 +65,8 @@ enum SessionCommand {
 pub fn run(args: &LiveArgs, terminal: &mut Terminal) -> Exit {
     match &args.command {
         LiveCommand::List { user, device, resource, reach } => {
-            let asked = query([("user", user.as_deref()), ("device", device.as_deref()), ("resource", resource.as_deref())]);
+            let asked =
+                query([("user", user.as_deref()), ("device", device.as_deref()), ("resource", resource.as_deref())]);
             let columns = [
                 column("ID", "id"),
                 column("SINCE", "since"),

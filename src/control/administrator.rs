@@ -29,7 +29,9 @@ pub struct Administrator {
 
 /// Whoever is to hear of what was done: webhooks. Called after the commit, on the thread of whoever acted; must not block.
 #[derive(Default)]
-pub struct Events(OnceLock<Box<dyn Fn(&Admin) + Send + Sync>>);
+pub struct Events(OnceLock<Hear>);
+
+type Hear = Box<dyn Fn(&Admin) + Send + Sync>;
 
 /// Who acts, and by which request.
 #[derive(Clone, Debug)]

@@ -46,7 +46,9 @@ pub enum Standing {
     /// For good: its key never counts again.
     Revoke,
     /// To another person, who has to enrol it anew.
-    Transfer { to: Arc<str> },
+    Transfer {
+        to: Arc<str>,
+    },
 }
 
 impl Standing {
@@ -81,7 +83,10 @@ impl Administrator {
         self.act(who, About::new("device-register", Kind::Device, &id), async |now| {
             check_id(&id)?;
             if new.keys.is_empty() && new.certificates.is_empty() && new.sans.is_empty() {
-                return Err(Fault::unfit("device", "nothing identifies this device: name a key, a certificate or a name in it"));
+                return Err(Fault::unfit(
+                    "device",
+                    "nothing identifies this device: name a key, a certificate or a name in it",
+                ));
             }
             let record = DeviceRecord {
                 id: Arc::clone(&id),
@@ -126,7 +131,8 @@ impl Administrator {
             }
             match (&patch.owner, &record.owner) {
                 (Some(new), Some(old)) if new != old => {
-                    let why = format!("it is `{old}`'s: transfer it, so that the key `{old}` may still have stops counting");
+                    let why =
+                        format!("it is `{old}`'s: transfer it, so that the key `{old}` may still have stops counting");
                     return Err(Fault::unfit("device-owned", why));
                 }
                 (Some(new), _) => record.owner = Some(Arc::clone(new)),
@@ -153,7 +159,10 @@ impl Administrator {
                 check(Some(known.version))?;
                 let mut record = known.value.clone();
                 if record.status == DeviceStatus::Revoked && *standing != Standing::Revoke {
-                    return Err(Fault::unfit("device-revoked", "it is revoked, and that is for good: enrol it as a new device"));
+                    return Err(Fault::unfit(
+                        "device-revoked",
+                        "it is revoked, and that is for good: enrol it as a new device",
+                    ));
                 }
                 let mut writes = Vec::new();
                 match standing {
@@ -187,7 +196,13 @@ impl Administrator {
 }
 
 /// A changed record; nothing, when it is as it was.
-fn step(known: &Held<DeviceRecord>, record: DeviceRecord, mut writes: Vec<Write>, reason: Option<&str>, now: Moment) -> Step<Held<DeviceRecord>> {
+fn step(
+    known: &Held<DeviceRecord>,
+    record: DeviceRecord,
+    mut writes: Vec<Write>,
+    reason: Option<&str>,
+    now: Moment,
+) -> Step<Held<DeviceRecord>> {
     if record == known.value {
         return Step::nothing(known.clone());
     }

@@ -101,7 +101,13 @@ impl Administrator {
     }
 
     /// A device's first certificate. `address` is where the code came from: wrong ones are counted by it.
-    pub async fn enrol(&self, who: &Who, code: &str, request: &[u8], address: Option<IpAddr>) -> Result<Enrolled, Fault> {
+    pub async fn enrol(
+        &self,
+        who: &Who,
+        code: &str,
+        request: &[u8],
+        address: Option<IpAddr>,
+    ) -> Result<Enrolled, Fault> {
         let issuing = self.issuing()?;
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         issuing.guesses.attempt(address, (self.clock)()).map_err(Fault::Guesses)?;
@@ -111,7 +117,8 @@ impl Administrator {
         let code = read.map_err(|fault| self.failed(who, about.clone(), fault))?;
         let id = id_of_code(&code);
         about.target = format!("invitation {id}");
-        let key = request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
+        let key =
+            request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
         let refused = std::sync::Mutex::new(None);
         let enrolled = self
             .act(who, about.clone(), async |now| {
@@ -146,34 +153,57 @@ impl Administrator {
     }
 
     /// A device's next certificate, for the same key or a new one.
-    pub async fn renew(&self, who: &Who, certificate: &Certificate, device: &Device, request: &[u8]) -> Result<Enrolled, Fault> {
+    pub async fn renew(
+        &self,
+        who: &Who,
+        certificate: &Certificate,
+        device: &Device,
+        request: &[u8],
+    ) -> Result<Enrolled, Fault> {
         let issuing = self.issuing()?;
         let about = About::new("device-renew", Kind::Device, &device.id);
-        let key = request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
+        let key =
+            request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
         self.act(who, about, async |now| {
             let known = self.device(&device.id).await?;
             let holder = self.holder_of(&key).await?;
             let owner = known.value.owner.as_ref();
-            renew(certificate, &known.value.device(), holder.as_ref()).map_err(|fault| self.alarm(who, owner, fault, now))?;
+            renew(certificate, &known.value.device(), holder.as_ref())
+                .map_err(|fault| self.alarm(who, owner, fault, now))?;
             let issued = issuing.authority.issue(&key, &device.id, now).map_err(Fault::Issue)?;
             let mut record = known.value.clone();
             remember(&mut record, &issued, now);
             // A key counts as long as a certificate for it does.
             let (spki, history) = (issued.spki_sha256, &record.history);
             let alive = |key: &Digest| {
-                *key == spki || history.iter().all(|old| old.spki != *key) || history.iter().any(|old| old.spki == *key && old.not_after > now)
+                *key == spki
+                    || history.iter().all(|old| old.spki != *key)
+                    || history.iter().any(|old| old.spki == *key && old.not_after > now)
             };
             record.keys.retain(alive);
             let mut writes = vec![put(Kind::Device, &device.id, Some(known.version), &record)];
             writes.extend(claims(&device.id, &known.value.handles(), &record.handles()));
             writes.extend(releases(&device.id, &known.value.handles(), &record.handles()));
             let after = Some(told(&issued));
-            Ok(Step { writes, before: None, after, reason: None, result: Enrolled { device: Arc::clone(&device.id), issued } })
+            Ok(Step {
+                writes,
+                before: None,
+                after,
+                reason: None,
+                result: Enrolled { device: Arc::clone(&device.id), issued },
+            })
         })
         .await
     }
 
-    async fn enrolled(&self, version: u64, invitation: Invitation, device: Arc<str>, issued: Issued, now: Moment) -> Result<Step<Enrolled>, Fault> {
+    async fn enrolled(
+        &self,
+        version: u64,
+        invitation: Invitation,
+        device: Arc<str>,
+        issued: Issued,
+        now: Moment,
+    ) -> Result<Step<Enrolled>, Fault> {
         let known = match invitation.device {
             Some(_) => Some(self.device(&device).await?),
             None => None,

@@ -44,7 +44,9 @@ impl Administrator {
     pub fn holder(&self, record: &GrantRecord) -> Actor {
         match self.memory.identity(&record.user) {
             Fact::Known(identity) => Actor::recorded(&identity, &[], self.manager(&identity)),
-            _ => Actor { person: Arc::clone(&record.person), ..Actor::unrecorded(Arc::clone(&record.user), Vec::new()) },
+            _ => {
+                Actor { person: Arc::clone(&record.person), ..Actor::unrecorded(Arc::clone(&record.user), Vec::new()) }
+            }
         }
     }
 
@@ -181,7 +183,12 @@ impl Administrator {
     }
 }
 
-fn changed(known: Held<GrantRecord>, record: GrantRecord, reason: Option<String>, now: Moment) -> Step<Held<GrantRecord>> {
+fn changed(
+    known: Held<GrantRecord>,
+    record: GrantRecord,
+    reason: Option<String>,
+    now: Moment,
+) -> Step<Held<GrantRecord>> {
     if record == known.value {
         return Step::nothing(known);
     }

@@ -192,9 +192,17 @@ fn writes(user: &Arc<str>, version: Option<u64>, before: Option<&Identity>, afte
     let (had, has) = (before.map(handles_of).unwrap_or_default(), handles_of(after));
     let mut writes = vec![put(Kind::Identity, user, version, after)];
     let gone = had.iter().filter(|handle| !has.contains(handle));
-    writes.extend(gone.map(|handle: &Handle| Write::Release { handle: handle.clone(), kind: Kind::Identity, id: Arc::clone(user) }));
+    writes.extend(gone.map(|handle: &Handle| Write::Release {
+        handle: handle.clone(),
+        kind: Kind::Identity,
+        id: Arc::clone(user),
+    }));
     let new = has.iter().filter(|handle| !had.contains(handle));
-    writes.extend(new.map(|handle| Write::Claim { handle: handle.clone(), kind: Kind::Identity, id: Arc::clone(user) }));
+    writes.extend(new.map(|handle| Write::Claim {
+        handle: handle.clone(),
+        kind: Kind::Identity,
+        id: Arc::clone(user),
+    }));
     writes
 }
 

@@ -60,7 +60,7 @@ impl Administrator {
 
     /// What is open, by person and device. Nothing else is kept of sessions: a token is looked at anew with each request.
     pub fn sessions(&self) -> Vec<Session> {
-        let mut sessions: BTreeMap<(Option<Arc<str>>, Option<Arc<str>>), Session> = BTreeMap::new();
+        let mut sessions = BTreeMap::<_, Session>::new();
         for open in self.open() {
             let key = (open.user.clone(), open.device.clone());
             let session = sessions.entry(key).or_insert_with(|| Session {
@@ -111,7 +111,12 @@ fn told(decided: &Decided) -> Open {
         upgrade: request.upgrade.is_some(),
         outcome: decision.outcome.code(),
         reason: decision.reason.code(),
-        grants: evidence.grants.known().into_iter().flat_map(|grants| grants.iter().map(|grant| Arc::clone(&grant.role))).collect(),
+        grants: evidence
+            .grants
+            .known()
+            .into_iter()
+            .flat_map(|grants| grants.iter().map(|grant| Arc::clone(&grant.role)))
+            .collect(),
     }
 }
 

@@ -246,7 +246,9 @@ fn issuing(settings: Option<&AuthoritySettings>) -> Result<Option<Issuing>, Load
         Some(path) => Passphrase::read(path),
         None => match std::env::var(PASSPHRASE) {
             Ok(text) => Passphrase::new(&text),
-            Err(_) => Err(format!("the authority's passphrase is neither in a file (`passphrase`) nor in `{PASSPHRASE}`")),
+            Err(_) => {
+                Err(format!("the authority's passphrase is neither in a file (`passphrase`) nor in `{PASSPHRASE}`"))
+            }
         },
     };
     let authority = Authority::load(settings, &passphrase.map_err(LoadFault::Passphrase)?)?;

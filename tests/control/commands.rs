@@ -37,7 +37,8 @@ async fn people_are_imported_and_shown() {
     assert_eq!((exit, out.contains("4 rows: 4 added, 0 changed, 0 as they were")), (0, true), "{out}");
     let (_, out, _) = by_socket(&world, &["identity", "list"]).await;
     assert!(out.starts_with("USER") && out.contains("bob@corp.example") && out.ends_with("4 lines\n"), "{out}");
-    let (exit, out, _) = by_socket(&world, &["identity", "set", "ann@corp.example", "name=Ann Lee", "home.country=US", "--json"]).await;
+    let (exit, out, _) =
+        by_socket(&world, &["identity", "set", "ann@corp.example", "name=Ann Lee", "home.country=US", "--json"]).await;
     let ann: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((exit, &ann["name"], &ann["home"]["country"]), (0, &"Ann Lee".into(), &"US".into()));
     let broken = write(&world.gate.path("broken.csv"), "user,status\nann,gone\n,active\n");
@@ -56,7 +57,8 @@ async fn devices_invitations_grants_and_what_is_open() {
     let (_, out, _) = by_socket(&world, &["invitation", "list"]).await;
     assert!(out.contains("ann@corp.example") && out.contains("open"), "{out}");
     let key = "ab".repeat(32);
-    let (exit, out, err) = by_socket(&world, &["device", "register", "--class", "kiosk", "--public-key", &key, "--id", "kiosk-1"]).await;
+    let (exit, out, err) =
+        by_socket(&world, &["device", "register", "--class", "kiosk", "--public-key", &key, "--id", "kiosk-1"]).await;
     assert_eq!((exit, out.contains("kiosk-1")), (0, true), "{err}");
     let (exit, out, _) = by_socket(&world, &["device", "suspend", "kiosk-1", "--reason", "lobby closed"]).await;
     assert_eq!((exit, out.contains("suspended")), (0, true), "{out}");
@@ -90,8 +92,20 @@ async fn over_tls_with_a_certificate_and_a_token() {
     let path = |path: &std::path::PathBuf| path.to_str().expect("utf-8").to_owned();
     // `localhost` is not in the certificate, and the name that is resolves nowhere.
     let url = format!("https://localhost:{port}");
-    let args =
-        ["grant", "list", "--url", &url, "--ca", &path(&ca), "--cert", &path(&cert), "--key", &path(&key), "--token-file", &token];
+    let args = [
+        "grant",
+        "list",
+        "--url",
+        &url,
+        "--ca",
+        &path(&ca),
+        "--cert",
+        &path(&cert),
+        "--key",
+        &path(&key),
+        "--token-file",
+        &token,
+    ];
     let (exit, _, err) = rangegate(&args).await;
     assert_eq!(exit, 3, "{err}");
     assert!(err.contains("no TLS with `localhost`"), "{err}");

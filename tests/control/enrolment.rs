@@ -13,7 +13,8 @@ async fn request(at: &Path, name: &str) -> (PathBuf, PathBuf) {
     let mut command = Command::new("openssl");
     command.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]);
     command.arg("-keyout").arg(&key).arg("-out").arg(&csr);
-    let output = tokio::task::spawn_blocking(move || command.output().expect("openssl is installed")).await.expect("it ran");
+    let output =
+        tokio::task::spawn_blocking(move || command.output().expect("openssl is installed")).await.expect("it ran");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (key, csr)
 }
@@ -24,7 +25,8 @@ async fn curl(world: &World, path: &str, args: &[&str]) -> (u16, String) {
     let all = args.iter().copied().chain(["--write-out", "\n%{http_code}", &url]);
     let output = world.gate.curl().args(all).run().await;
     let text = String::from_utf8(output.stdout).expect("text");
-    let (body, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let (body, status) =
+        text.rsplit_once('\n').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     (status.parse().expect("a status"), body.to_owned())
 }
 
@@ -38,9 +40,7 @@ async fn invite(world: &World, user: &str) -> (String, String) {
 async fn enrol(world: &World, code: &str, csr: &Path) -> (u16, String) {
     let code = format!("Rangegate-Invitation: {code}");
     let data = format!("@{}", csr.display());
-    let accept = "Accept: application/pem-certificate-chain";
-    let args =
-        ["--header", "Content-Type: application/pkcs10", "--header", &code, "--header", accept, "--data-binary", &data];
+    let args = ["--header", "Content-Type: application/pkcs10", "--header", &code, "--data-binary", &data];
     curl(world, "/v1/enrolments", &args).await
 }
 
@@ -86,7 +86,8 @@ async fn from_an_invitation_to_the_first_allowed_request() {
     assert_eq!(curl(&world, "/v1/me", &renewed).await.0, 403);
     assert_eq!(curl(&world, "/v1/renewals", &args).await.0, 403);
     let list = std::fs::read_to_string(world.gate.path("authority.crl")).expect("a list");
-    let output = Command::new("openssl").args(["crl", "-noout", "-text", "-in"]).arg(world.gate.path("authority.crl")).output();
+    let output =
+        Command::new("openssl").args(["crl", "-noout", "-text", "-in"]).arg(world.gate.path("authority.crl")).output();
     let text = String::from_utf8(output.expect("openssl").stdout).expect("text");
     assert_eq!(text.matches("Serial Number:").count(), 2, "{text}\n{list}");
     let lines = world.admin_lines("device-enrol", 2).await;
@@ -118,7 +119,11 @@ async fn codes_that_do_not_count_are_all_the_same() {
     let asks = at.join("asks.csr");
     let mut command = Command::new("openssl");
     command.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]);
-    command.args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout"]).arg(at.join("asks.key")).arg("-out").arg(&asks);
+    command
+        .args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout"])
+        .arg(at.join("asks.key"))
+        .arg("-out")
+        .arg(&asks);
     assert!(command.output().expect("openssl").status.success());
     let (status, problem) = enrol(&world, &code, &asks).await;
     assert_eq!(status, 422, "{problem}");

@@ -49,7 +49,8 @@ async fn of_two_approvers_at_once_both_count_and_none_twice() {
     let path = format!("/v1/grants/{id}/approve");
     let (mut bob, mut eve) = (world.bob().await, world.eve().await);
     let (mut bob_again, body) = (world.bob().await, json!({}));
-    let answers = tokio::join!(bob.post(&path, body.clone()), eve.post(&path, body.clone()), bob_again.post(&path, body));
+    let answers =
+        tokio::join!(bob.post(&path, body.clone()), eve.post(&path, body.clone()), bob_again.post(&path, body));
     for (status, grant) in [&answers.0, &answers.1, &answers.2] {
         assert_eq!(*status, 200, "{grant}");
     }
@@ -82,7 +83,8 @@ async fn a_submission_that_is_sent_twice_asks_once() {
     }
     assert_eq!(made[0], made[1]);
     let other = json!({ "class": "laptop", "keys": ["bb".repeat(32)] });
-    let (status, problem, _) = world.owner_with("POST", "/v1/devices", Sent::Json(other), &["Idempotency-Key: k-1"]).await;
+    let (status, problem, _) =
+        world.owner_with("POST", "/v1/devices", Sent::Json(other), &["Idempotency-Key: k-1"]).await;
     assert_eq!((status, &problem["reason"]), (409, &json!("key-reused")));
     let answer = one.ask_with(Method::POST, "/v1/grants", Some(body), &field).await;
     assert_eq!(answer.status.as_u16(), 200, "another's key of the same name is another key: {}", answer.text());

@@ -10,7 +10,11 @@ async fn an_import_is_idempotent_and_shows_what_it_would_do() {
     let (_, told) = world.owner("POST", "/v1/identities?dry-run=true", Sent::Text("text/csv", PEOPLE)).await;
     assert_eq!((&told["added"], &told["dry-run"]), (&json!(4), &json!(true)), "{told}");
     assert_eq!(told["changes"][1]["user"], "ann@corp.example");
-    assert_eq!(world.owner("GET", "/v1/identities/ann@corp.example", Sent::Nothing).await.0, 404, "nothing was changed");
+    assert_eq!(
+        world.owner("GET", "/v1/identities/ann@corp.example", Sent::Nothing).await.0,
+        404,
+        "nothing was changed"
+    );
     let (_, told) = world.owner("POST", "/v1/identities", Sent::Text("text/csv", PEOPLE)).await;
     assert_eq!((&told["added"], &told["changed"]), (&json!(4), &json!(0)), "{told}");
     let (_, told) = world.owner("POST", "/v1/identities", Sent::Text("text/csv", PEOPLE)).await;
@@ -19,7 +23,10 @@ async fn an_import_is_idempotent_and_shows_what_it_would_do() {
         world.owner("POST", "/v1/identities", Sent::Text("text/csv", "user,name\nann@corp.example,Ann Lee\n")).await;
     assert_eq!((&told["changed"], &told["changes"][0]["after"]), (&json!(1), &json!({ "name": "Ann Lee" })), "{told}");
     let (_, ann) = world.owner("GET", "/v1/identities/ann.lee@corp.example", Sent::Nothing).await;
-    assert_eq!((&ann["user"], &ann["name"], &ann["version"]), (&json!("ann@corp.example"), &json!("Ann Lee"), &json!(2)));
+    assert_eq!(
+        (&ann["user"], &ann["name"], &ann["version"]),
+        (&json!("ann@corp.example"), &json!("Ann Lee"), &json!(2))
+    );
     let lines = world.admin_lines("identity-import", 2).await;
     assert_eq!(lines[0]["outcome"], "done");
     assert_eq!(lines[0]["actor"]["issuer"], "unix");
@@ -45,7 +52,8 @@ async fn an_alias_belongs_to_one_account() {
     let taken = json!({ "aliases": ["ann.lee@corp.example"] });
     let (status, problem) = world.owner("PATCH", "/v1/identities/bob@corp.example", Sent::Json(taken)).await;
     assert_eq!(status, 409, "{problem}");
-    let (status, _) = world.owner("PATCH", "/v1/identities/ann@corp.example", Sent::Json(json!({ "aliases": [] }))).await;
+    let (status, _) =
+        world.owner("PATCH", "/v1/identities/ann@corp.example", Sent::Json(json!({ "aliases": [] }))).await;
     assert_eq!(status, 200);
     let given = json!({ "aliases": ["ann.lee@corp.example"] });
     let (status, problem) = world.owner("PATCH", "/v1/identities/bob@corp.example", Sent::Json(given)).await;
@@ -102,4 +110,28 @@ async fn lists_come_a_page_at_a_time() {
     assert_eq!((users(&second), second.get("next")), (vec!["eve@corp.example".to_owned()], None));
     let (_, one) = world.owner("GET", "/v1/identities?person=p-ann&limit=1", Sent::Nothing).await;
     assert_eq!((users(&one).len(), one["next"].is_string()), (1, true));
+}
+
+/// Slow where nothing is optimised: `cargo test --release --test control a_million -- --ignored`.
+#[tokio::test]
+#[ignore = "takes a minute"]
+async fn a_million_rows_come_in() {
+    use std::fmt::Write as _;
+    let world = World::new().await;
+    let count: usize = std::env::var("RANGEGATE_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(1_000_000);
+    let mut text = "user,person,groups,manager,home.country\n".to_owned();
+    for row in 0..count {
+        let _ = writeln!(
+            text,
+            "user{row:07}@corp.example,p-{row},staff;team-{},lead{}@corp.example,US",
+            row % 100,
+            row % 1000
+        );
+    }
+    for (added, unchanged) in [(count, 0), (0, count)] {
+        let began = std::time::Instant::now();
+        let (status, told) = world.owner("POST", "/v1/identities", Sent::Text("text/csv", &text)).await;
+        assert_eq!((status, &told["added"], &told["unchanged"]), (200, &json!(added), &json!(unchanged)), "{told}");
+        println!("{count} rows, {added} added: {:?}", began.elapsed());
+    }
 }

@@ -41,7 +41,9 @@ impl Heard {
     }
 
     fn note(&mut self, method: &str, template: &str, status: u16, request: Value, answer: Value) -> Value {
-        self.0.push(json!({ "method": method, "path": template, "status": status, "request": request, "answer": answer }));
+        self.0.push(
+            json!({ "method": method, "path": template, "status": status, "request": request, "answer": answer }),
+        );
         answer
     }
 }
@@ -60,7 +62,9 @@ async fn every_operation_answers_as_described() {
         "proofing": { "method": "in-person", "by": "eve@corp.example", "at": "2026-01-02" } });
     heard.owner(&world, "PATCH", "/v1/identities/{user}", ann, home).await;
     heard.owner(&world, "GET", "/v1/identities/{user}", ann, Value::Null).await;
-    heard.owner(&world, "PUT", "/v1/identities/{user}", "/v1/identities/new@corp.example", json!({ "name": "New" })).await;
+    heard
+        .owner(&world, "PUT", "/v1/identities/{user}", "/v1/identities/new@corp.example", json!({ "name": "New" }))
+        .await;
     heard.owner(&world, "GET", "/v1/identities/{user}", "/v1/identities/nobody", Value::Null).await;
 
     let device = json!({ "id": "kiosk", "class": "kiosk", "keys": ["ab".repeat(32)], "asset-tag": "A-1" });
@@ -176,8 +180,11 @@ fn request() -> (String, String) {
 
 /// Holds what was heard against the file, by a validator of JSON Schema 2020-12 that is not ours.
 fn validate(world: &World, heard: &Heard) {
-    let asked: BTreeSet<String> =
-        heard.0.iter().map(|one| format!("{} {}", one["method"].as_str().unwrap(), one["path"].as_str().unwrap())).collect();
+    let asked: BTreeSet<String> = heard
+        .0
+        .iter()
+        .map(|one| format!("{} {}", one["method"].as_str().unwrap(), one["path"].as_str().unwrap()))
+        .collect();
     let all: BTreeSet<String> = ROUTES.iter().map(|(_, method, path)| format!("{method} {path}")).collect();
     assert_eq!(asked, all, "every operation is asked");
     let file = world.gate.path("heard.json");

@@ -60,6 +60,7 @@ async fn paths_methods_and_bodies_that_are_none() {
         assert_eq!(problem["status"], expected, "{method} {path}");
         assert!(problem["detail"].is_string() && problem["request_id"].is_string(), "{problem}");
     }
-    let (status, problem) = world.owner("POST", "/v1/devices", Sent::Text("application/json", &" ".repeat(300_000))).await;
+    let (status, problem) =
+        world.owner("POST", "/v1/devices", Sent::Text("application/json", &" ".repeat(300_000))).await;
     assert_eq!(status, 413, "{problem}");
 }

@@ -3,7 +3,7 @@
 use crate::client::{Answer, Client};
 use crate::gateway::{Builder, Harness, PKI};
 use crate::pki::{Leaf, file};
-use crate::upstream::{Upstream, full};
+use crate::upstream::{Body, Upstream, channel, data, full, ok};
 use http::{Method, Request};
 use rangegate::authority::{Authority, AuthoritySettings, Passphrase, create_key_file, make};
 use rangegate::gateway::clock;
@@ -65,13 +65,20 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
-        let app = Upstream::http1(|_| async { http::Response::new(full("payroll")) }).await;
+        let app = Upstream::http1(|request| async move {
+            match request.uri().path() {
+                "/slow" => http::Response::new(never_ending()),
+                _ => ok("payroll"),
+            }
+        })
+        .await;
         let builder = Harness::builder()
             .policy("payroll", POLICY, &[("app", &app)])
             .policy("api", include_str!("../../policies/api.toml"), &[])
             .settings(|settings| {
                 let at = settings.devices.as_ref().and_then(|path| path.parent()).expect("a directory").to_owned();
-                settings.store = Some(StoreSettings::of(Database::Sqlite(at.join("store.db"))));
+                let store = StoreSettings::of(Database::Sqlite(at.join("store.db")));
+                settings.store = Some(StoreSettings { timeout: Duration::from_secs(1), ..store });
                 let path = at.join("rangegate.sock");
                 settings.local = Some(LocalSettings { path, mode: 0o600, people: Vec::new() });
                 let authority = authority(&at);
@@ -106,7 +113,7 @@ impl World {
     /// The same, with these fields; also gives the `ETag`.
     pub async fn owner_with(&self, method: &str, path: &str, sent: Sent<'_>, fields: &[&str]) -> (u16, Value, String) {
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--max-time", "60", "--request", method, "--include"]);
+        command.args(["--silent", "--show-error", "--max-time", "600", "--request", method, "--include"]);
         command.arg("--unix-socket").arg(self.socket());
         for field in fields {
             command.args(["--header", field]);
@@ -124,9 +131,11 @@ impl World {
             }
         }
         command.arg(format!("http://localhost{path}"));
-        let output = tokio::task::spawn_blocking(move || command.output().expect("curl is installed")).await.expect("it ran");
+        let output =
+            tokio::task::spawn_blocking(move || command.output().expect("curl is installed")).await.expect("it ran");
         let text = String::from_utf8(output.stdout).expect("text");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let (head, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_default().to_owned();
         (status, serde_json::from_str(body).unwrap_or(Value::Null), etag)
@@ -184,8 +193,15 @@ impl Person<'_> {
         self.ask_with(method, path, body, &[]).await
     }
 
-    pub async fn ask_with(&mut self, method: Method, path: &str, body: Option<Value>, fields: &[(&str, &str)]) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {}", self.token));
+    pub async fn ask_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        fields: &[(&str, &str)],
+    ) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header("authorization", format!("Bearer {}", self.token));
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
@@ -222,6 +238,17 @@ impl Person<'_> {
 
 pub fn read(answer: &Answer) -> (u16, Value) {
     (answer.status.as_u16(), serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
+}
+
+/// An answer that has begun and does not end.
+fn never_ending() -> Body {
+    let (sender, body) = channel();
+    tokio::spawn(async move {
+        // Until nobody reads any more.
+        let _ = sender.send(data("first")).await;
+        sender.closed().await;
+    });
+    body
 }
 
 /// A new authority in this directory, with its first list.

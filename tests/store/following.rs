@@ -50,6 +50,7 @@ fn certificate(key: &str, whole: &str, sans: &[&str]) -> Certificate {
         sans: sans.iter().map(|&san| san.into()).collect(),
         not_before: Moment(0),
         not_after: Moment(0),
+        class: None,
     }
 }
 
@@ -60,6 +61,7 @@ fn grant(id: &str, user: &str) -> GrantRecord {
         user: user.into(),
         person: user.into(),
         device: None,
+        key: None,
         reason: "INC-7".into(),
         asked: NOW,
         duration: 60_000,

@@ -58,7 +58,12 @@ impl Client {
     }
 
     /// `pair` is this device's certificate and key. Errors are sentences for people.
-    pub fn https(url: &str, ca: Option<&Path>, pair: Option<(&Path, &Path)>, token: Option<&Path>) -> Result<Self, String> {
+    pub fn https(
+        url: &str,
+        ca: Option<&Path>,
+        pair: Option<(&Path, &Path)>,
+        token: Option<&Path>,
+    ) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("https"));
         let authority = authority.ok_or_else(|| format!("`{url}` is not an https URL"))?;
@@ -149,7 +154,8 @@ impl Client {
                 }
                 Way::Https { host, port, name, config } => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await;
-                    let stream = stream.map_err(|why| cannot(format!("cannot connect to `{host}`: {}", in_words(&why))))?;
+                    let stream =
+                        stream.map_err(|why| cannot(format!("cannot connect to `{host}`: {}", in_words(&why))))?;
                     let tls = tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
                     let tls = tls.map_err(|why| cannot(format!("no TLS with `{host}`: {why}")))?;
                     exchange(tls, request).await.map_err(cannot)
@@ -238,10 +244,14 @@ where
 fn no_socket(path: &Path, why: &io::Error) -> String {
     let path = path.display();
     match why.kind() {
-        io::ErrorKind::NotFound => format!("there is no socket at `{path}`\n  help: is the gateway running, with `[control]` in its configuration?"),
+        io::ErrorKind::NotFound => format!(
+            "there is no socket at `{path}`\n  help: is the gateway running, with `[control]` in its configuration?"
+        ),
         io::ErrorKind::ConnectionRefused => format!("nobody listens at `{path}`\n  help: is the gateway running?"),
         io::ErrorKind::PermissionDenied => {
-            format!("you may not connect to `{path}`\n  help: the gateway's own user and root may; `mode = \"0660\"` in `[control]` lets its group in")
+            format!(
+                "you may not connect to `{path}`\n  help: the gateway's own user and root may; `mode = \"0660\"` in `[control]` lets its group in"
+            )
         }
         _ => format!("cannot connect to `{path}`: {}", in_words(why)),
     }

@@ -41,7 +41,8 @@ impl Asking {
         for pair in target.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decode = |text: &str| decoded(&text.replace('+', " "));
-            let (name, value) = decode(name).zip(decode(value)).ok_or_else(|| Problem::invalid("the query is no UTF-8"))?;
+            let (name, value) =
+                decode(name).zip(decode(value)).ok_or_else(|| Problem::invalid("the query is no UTF-8"))?;
             if query.insert(name.clone(), value).is_some() {
                 return Err(Problem::invalid(format!("`{name}` stands twice in the query")));
             }

@@ -65,7 +65,11 @@ pub async fn change(administrator: &Administrator, asking: &mut Asking) -> Resul
     answer(administrator, &held).await
 }
 
-pub async fn stand(administrator: &Administrator, asking: &mut Asking, operation: Operation) -> Result<Answer, Problem> {
+pub async fn stand(
+    administrator: &Administrator,
+    asking: &mut Asking,
+    operation: Operation,
+) -> Result<Answer, Problem> {
     let said: Said = if asking.bytes().await?.is_empty() { Said::default() } else { asking.json().await? };
     let standing = match (operation, said.to) {
         (Operation::TransferDevice, Some(to)) => Standing::Transfer { to },

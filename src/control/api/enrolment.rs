@@ -32,6 +32,9 @@ struct Submitted {
 /// The code beside a request that is the whole body.
 const INVITATION: HeaderName = HeaderName::from_static("rangegate-invitation");
 
+/// A certificate request, PEM or DER (RFC 5967).
+const PKCS10: &str = "application/pkcs10";
+
 /// Certificates one after the other (RFC 8555 section 9.1).
 const PEM: &str = "application/pem-certificate-chain";
 
@@ -42,7 +45,8 @@ fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D:
 pub async fn list(administrator: &Administrator, asking: &Asking) -> Result<Answer, Problem> {
     asking.only(&["limit", "cursor", "user", "state"])?;
     let user = asking.query.get("user");
-    let state = asking.asked("state", |text| ["open", "used", "withdrawn", "over"].contains(&text).then(|| text.to_owned()))?;
+    let state =
+        asking.asked("state", |text| ["open", "used", "withdrawn", "over"].contains(&text).then(|| text.to_owned()))?;
     let now = asking.at();
     let wanted = |invitation: &Invitation| {
         user.is_none_or(|user| *invitation.user == **user)
@@ -113,7 +117,7 @@ pub fn revocation_list(administrator: &Administrator, asking: &Asking) -> Result
 
 /// A certificate request as it is, with the code in a header, which is what tools send; or both in JSON.
 async fn submitted(asking: &mut Asking) -> Result<Submitted, Problem> {
-    if asking.content_type() != "application/pkcs10" {
+    if asking.content_type() != PKCS10 {
         return asking.json().await;
     }
     let code = asking.header(&INVITATION).map(str::to_owned);
@@ -122,7 +126,10 @@ async fn submitted(asking: &mut Asking) -> Result<Submitted, Problem> {
 
 fn certificate(administrator: &Administrator, asking: &Asking, enrolled: &Enrolled) -> Result<Answer, Problem> {
     let Enrolled { device, issued } = enrolled;
-    if asking.header(&ACCEPT).is_some_and(|accept| accept.contains(PEM)) {
+    // Whoever sends a request as it is gets the certificate as it is, unless they ask for more.
+    let accept = asking.header(&ACCEPT).unwrap_or_default();
+    let plain = asking.content_type() == PKCS10 && !accept.contains("application/json");
+    if plain || accept.contains(PEM) {
         return Ok(Answer::text(PEM, issued.pem.clone()).status(StatusCode::CREATED));
     }
     let authority = administrator.issuing.as_ref().map(|issuing| issuing.authority.certificate_pem());

@@ -123,7 +123,9 @@ pub async fn step(
     let actor = actor(administrator, asking)?;
     let said: Said = if asking.bytes().await?.is_empty() { Said::default() } else { asking.json().await? };
     if said.note.as_ref().is_some_and(|note| note.chars().count() > LONGEST || note.chars().any(char::is_control)) {
-        return Err(Problem::unfit(format!("`note` is longer than {LONGEST} characters, or has control characters in it")));
+        return Err(Problem::unfit(format!(
+            "`note` is longer than {LONGEST} characters, or has control characters in it"
+        )));
     }
     let (action, demand) = (action(said)?, asking.if_match()?);
     let id: Arc<str> = asking.parameter(0).into();

@@ -91,22 +91,27 @@ pub async fn import(administrator: &Administrator, asking: &mut Asking) -> Resul
         }
     };
     let memory = Arc::clone(&administrator.memory);
-    let current = move |user: &str| match memory.identity(user) {
+    let current = Arc::new(move |user: &str| match memory.identity(user) {
         Fact::Known(identity) if *identity.user == *user => Some(identity),
         _ => None,
-    };
+    });
+    // Rows are many, and this thread serves requests.
+    let aside = |_| Problem::away("the import broke off");
     let mut import = Import::new(format);
     if let Some(mut body) = asking.body() {
         while let Some(piece) = body.piece().await? {
-            import.push(&piece, &current);
+            let current = Arc::clone(&current);
+            let read = move || {
+                import.push(&piece, &*current);
+                import
+            };
+            import = tokio::task::spawn_blocking(read).await.map_err(aside)?;
             if import.is_too_long() {
                 return Err(Problem::unfit("an import has at most 5,000,000 rows"));
             }
-            // Rows are many and this core serves others too.
-            tokio::task::yield_now().await;
         }
     }
-    let rows = import.end(&current);
+    let rows = tokio::task::spawn_blocking(move || import.end(&*current)).await.map_err(aside)?;
     if rows.fault_count > 0 {
         let detail = format!("{} of {} rows cannot be taken, and nothing was changed", rows.fault_count, rows.count);
         return Err(Problem::unfit(detail)

@@ -92,12 +92,20 @@ async fn operate(administrator: &Administrator, operation: Operation, asking: &m
         Operation::Grants => grants::all(administrator, asking).await,
         Operation::AskGrant => grants::ask(administrator, asking).await,
         Operation::Grant => grants::one(administrator, asking).await,
-        Operation::ApproveGrant => grants::step(administrator, asking, |said| Ok(Action::Approve { note: said.note })).await,
-        Operation::RefuseGrant => grants::step(administrator, asking, |said| Ok(Action::Refuse { why: said.why()? })).await,
+        Operation::ApproveGrant => {
+            grants::step(administrator, asking, |said| Ok(Action::Approve { note: said.note })).await
+        }
+        Operation::RefuseGrant => {
+            grants::step(administrator, asking, |said| Ok(Action::Refuse { why: said.why()? })).await
+        }
         Operation::WithdrawGrant => grants::step(administrator, asking, |_| Ok(Action::Withdraw)).await,
         Operation::EndGrant => grants::step(administrator, asking, |said| Ok(Action::End { why: said.why()? })).await,
-        Operation::ReviewGrant => grants::step(administrator, asking, |said| Ok(Action::Review { note: said.note })).await,
-        Operation::RevokeGrant => grants::step(administrator, asking, |said| Ok(Action::Revoke { why: said.why()? })).await,
+        Operation::ReviewGrant => {
+            grants::step(administrator, asking, |said| Ok(Action::Review { note: said.note })).await
+        }
+        Operation::RevokeGrant => {
+            grants::step(administrator, asking, |said| Ok(Action::Revoke { why: said.why()? })).await
+        }
         Operation::Identities => identities::list(administrator, asking).await,
         Operation::ImportIdentities => identities::import(administrator, asking).await,
         Operation::Identity => identities::one(administrator, asking).await,

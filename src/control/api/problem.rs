@@ -184,7 +184,9 @@ impl From<BodyFault> for Problem {
     fn from(fault: BodyFault) -> Self {
         match fault {
             BodyFault::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "This is too large", ""),
-            BodyFault::Late => Self::new(StatusCode::REQUEST_TIMEOUT, "late", "This came too slowly", "the body stopped coming"),
+            BodyFault::Late => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, "late", "This came too slowly", "the body stopped coming")
+            }
             BodyFault::Broken => Self::invalid("the body broke off"),
             BodyFault::Cut(reason) => {
                 Self::forbidden(format!("the permission for this ended meanwhile ({})", reason.code()))

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn paths_methods_and_parameters() {
-        let find = |method: Method, path| find(&method, path).map_err(|problem| (problem.status.as_u16(), problem.allow));
+        let find =
+            |method: Method, path| find(&method, path).map_err(|problem| (problem.status.as_u16(), problem.allow));
         assert_eq!(find(Method::GET, "/v1/me"), Ok((Operation::Me, vec![])));
         assert_eq!(find(Method::HEAD, "/v1/me"), Ok((Operation::Me, vec![])));
         assert_eq!(find(Method::POST, "/v1/grants/g_1/approve"), Ok((Operation::ApproveGrant, vec!["g_1"])));
@@ -111,7 +112,8 @@ mod tests {
     #[test]
     fn no_two_operations_share_a_way() {
         for (index, (_, method, template)) in ROUTES.iter().enumerate() {
-            let same = |(_, other, path): &&(Operation, &str, &str)| other == method && matching(path, template).is_some();
+            let same =
+                |(_, other, path): &&(Operation, &str, &str)| other == method && matching(path, template).is_some();
             assert_eq!(ROUTES.iter().skip(index + 1).filter(same).count(), 0, "{method} {template}");
         }
     }

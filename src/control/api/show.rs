@@ -8,8 +8,20 @@ use serde_json::{Map, Value};
 
 /// Members that hold a moment, wherever they stand.
 const MOMENTS: [&str; 14] = [
-    "at", "asked", "changed", "enrolled", "expires", "issued", "made", "not-after", "not-before", "revoked", "since", "until",
-    "renew-after", "held-until",
+    "at",
+    "asked",
+    "changed",
+    "enrolled",
+    "expires",
+    "issued",
+    "made",
+    "not-after",
+    "not-before",
+    "revoked",
+    "since",
+    "until",
+    "renew-after",
+    "held-until",
 ];
 
 /// A document with its version and when it was last changed.

@@ -191,7 +191,8 @@ mod tests {
     fn an_array_and_lines_are_the_same() {
         let expected = [json!({ "user": "a]}\"," }), json!({ "user": "b", "home": { "country": "US" } })];
         let lines: String = expected.iter().map(|value| format!("{value}\n")).collect();
-        for text in [lines, serde_json::to_string_pretty(&expected).unwrap(), format!("{}{}", expected[0], expected[1])] {
+        for text in [lines, serde_json::to_string_pretty(&expected).unwrap(), format!("{}{}", expected[0], expected[1])]
+        {
             let found: Vec<Value> = read(&text, 3).into_iter().map(|e| Value::Object(e.object.unwrap())).collect();
             assert_eq!(found, expected, "{text}");
         }

@@ -279,10 +279,16 @@ mod tests {
             faults(Format::Csv, "user,nick,user\nann,a,ann\n"),
             ["1:6 there is no column `nick`", "1:11 the column `user` stands there twice"]
         );
-        assert_eq!(faults(Format::Csv, ""), ["1:1 there is no header: the first line names the columns, `user` among them"]);
+        assert_eq!(
+            faults(Format::Csv, ""),
+            ["1:1 there is no header: the first line names the columns, `user` among them"]
+        );
         assert_eq!(faults(Format::Csv, "name\nAnn\n"), ["1:1 there is no column `user`", "2:1 `user` is missing"]);
         assert_eq!(
-            faults(Format::Json, "{\"user\":\"ann\"}\n{\"user\":\"bob\",\"aliases\":[\"ann\"],\"nick\":1}\n{\"user\":7}\n{"),
+            faults(
+                Format::Json,
+                "{\"user\":\"ann\"}\n{\"user\":\"bob\",\"aliases\":[\"ann\"],\"nick\":1}\n{\"user\":7}\n{"
+            ),
             ["2:1 there is no member `nick`", "3:1 `user` is not text", "4:1 it has no end"]
         );
         assert_eq!(

@@ -171,12 +171,18 @@ fn home(known: Option<Home>, value: &Value) -> Result<Option<Home>, Vec<Fault>> 
         let done = match key.as_str() {
             "country" => optional(&path, value).and_then(|found| match found {
                 Some(text) if !is_country(&text) => Err(Shape::Country.told(&path, &text)),
-                found => Ok(country = found),
+                found => {
+                    country = found;
+                    Ok(())
+                }
             }),
             "region" => optional(&path, value).map(|found| region = found),
             "radius-km" => number(&path, value, RADIUS).map(|found| radius_km = found),
             "coordinates" => match place(value) {
-                Ok(found) => Ok(coordinates = found),
+                Ok(found) => {
+                    coordinates = found;
+                    Ok(())
+                }
                 Err(more) => {
                     faults.extend(more);
                     Ok(())
@@ -275,12 +281,19 @@ fn list(path: &str, value: &Value) -> Result<Option<Vec<Arc<str>>>, String> {
     match value {
         Value::Null => Ok(None),
         Value::Array(items) if items.len() > 1000 => Err(format!("`{path}` has more than 1,000 items")),
-        Value::Array(items) => items.iter().map(|item| name(path, item).map(Arc::from)).collect::<Result<_, _>>().map(Some),
+        Value::Array(items) => {
+            items.iter().map(|item| name(path, item).map(Arc::from)).collect::<Result<_, _>>().map(Some)
+        }
         _ => Err(Shape::List.told(path, "")),
     }
 }
 
-fn word<T>(path: &str, value: &Value, words: &'static str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
+fn word<T>(
+    path: &str,
+    value: &Value,
+    words: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, String> {
     match optional(path, value)? {
         None => Ok(None),
         Some(text) => read(&text).map(Some).ok_or_else(|| Shape::Words(words).told(path, &text)),
