@@ -1,6 +1,7 @@
 //! What each fuzz target does with its bytes. Also run by `tests/fuzz_smoke.rs` on every ordinary test run.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+use rangegate::authority::{Authority, Curve, make, request};
 use rangegate::evidence::{Fact, Moment};
 use rangegate::gateway::guard::framing::Framing;
 use rangegate::gateway::proxy_protocol::{self, Proxied, Step};
@@ -64,6 +65,7 @@ pub fn sanitize(data: &[u8]) {
     let forwarders = ["192.0.2.0/24".parse().expect("a network")];
     let arrival = Arrival {
         sni: (!sni.is_empty()).then_some(sni),
+        local: false,
         peer: "192.0.2.1".parse().expect("an address"),
         proxied: None,
         forwarders: &forwarders,
@@ -153,6 +155,29 @@ fn tokens() -> &'static (tokio::runtime::Runtime, Arc<Tokens>) {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         (runtime, Tokens::new(vec![issuer]).unwrap_or_else(|_| panic!("the issuer is well configured")))
+    })
+}
+
+/// A request for a certificate, PEM or DER, and what is issued when it is a good one.
+pub fn csr(data: &[u8]) {
+    let Ok(key) = request::read(data) else { return };
+    assert!(data.len() <= request::LONGEST);
+    assert_eq!(request::read(data), Ok(key.clone()));
+    let now = Moment(1_800_000_000_000);
+    let authority = authority(now);
+    let (one, other) = (authority.issue(&key, "d_1", now), authority.issue(&key, "d_1", now));
+    let (one, other) = (one.expect("issued"), other.expect("issued"));
+    assert_eq!(one.spki_sha256, key.digest());
+    assert_eq!((&one.san, one.not_after), (&other.san, other.not_after));
+    assert_ne!(one.serial, other.serial);
+}
+
+fn authority(now: Moment) -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    AUTHORITY.get_or_init(|| {
+        let year = Duration::from_secs(365 * 86_400);
+        let made = make("fuzz", Curve::P256, year, now).expect("made");
+        Authority::assemble(made.certificate_pem.as_bytes(), made.key, Duration::from_secs(86_400)).expect("assembled")
     })
 }
 

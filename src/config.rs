@@ -3,11 +3,15 @@
 //! All faults are found at once, those of the files it names among them. Relative paths are relative to the
 //! configuration file. The file holds no secrets, only the paths of files that do.
 
+mod authority;
+mod control;
 mod files;
 mod identity;
 mod listener;
 mod service;
+mod store;
 
+use crate::authority::AuthoritySettings;
 use crate::gateway::Settings;
 use crate::latency::Coordinates;
 use crate::policy::countries;
@@ -15,7 +19,7 @@ use crate::policy::diagnostic::{self, Diagnostic, Place};
 use crate::policy::source::{Document, Source, Table, Value};
 use crate::sources::lists::ListSettings;
 use crate::sources::timing::{GatewayPlace, TimingSettings};
-use crate::store::policy_files;
+use crate::store::{StoreSettings, policy_files};
 use files::{Files, Kind};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -99,6 +103,56 @@ impl Config {
         Ok(found)
     }
 
+    /// Where the gateway's Unix socket is, whatever else may be wrong with the file. None: it has no `[control]`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `control.socket` itself.
+    pub fn socket(path: &Path) -> Result<Option<PathBuf>, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let mut files = Files::below(path.parent().unwrap_or(Path::new("")));
+        let found = document.root().table("control").map(|mut table| control::socket(&mut table, &mut files));
+        let diagnostics = document.into_faults();
+        if diagnostic::has_errors(&diagnostics) {
+            return Err(Report { diagnostics, sources: vec![source] });
+        }
+        Ok(found)
+    }
+
+    /// The built-in authority's files, whatever else may be wrong with the configuration. None: it has none.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `[authority]` itself.
+    pub fn authority(path: &Path) -> Result<Option<AuthoritySettings>, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let mut files = Files::below(path.parent().unwrap_or(Path::new("")));
+        let found = authority::authorities(&mut document.root(), &mut files).built_in;
+        let diagnostics = document.into_faults();
+        if diagnostic::has_errors(&diagnostics) {
+            return Err(Report { diagnostics, sources: vec![source] });
+        }
+        Ok(found)
+    }
+
+    /// Where the store is, whatever else may be wrong with the file. None: there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a fault in `[store]` itself.
+    pub fn store_settings(path: &Path) -> Result<Option<StoreSettings>, Report> {
+        let source = policy_files::read_source(path)
+            .map_err(|fault| Report { diagnostics: vec![fault], sources: Vec::new() })?;
+        let document = source.parse();
+        let found = store::store(&mut document.root(), &mut Files::below(path.parent().unwrap_or(Path::new(""))));
+        let diagnostics = document.into_faults();
+        match found {
+            Some(found) if !diagnostic::has_errors(&diagnostics) => Ok(found),
+            _ => Err(Report { diagnostics, sources: vec![source] }),
+        }
+    }
+
     /// What stands in files of its own, as far as a configuration tells that may have faults elsewhere.
     /// None: it tells nothing, and `load` says why.
     pub fn beside(path: &Path) -> Option<Beside> {
@@ -134,7 +188,8 @@ impl Config {
 /// Reads every section, whatever the others hold. None: at least one error was reported.
 fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     let mut root = document.root();
-    let listeners = listener::listeners(&mut root, files);
+    let authority::Authorities { built_in, external } = authority::authorities(&mut root, files);
+    let listeners = listener::listeners(&mut root, &external, files);
     let limits = listener::limits(&mut root);
     let issuers = identity::issuers(&mut root, files);
     let devices = devices(&mut root, files);
@@ -147,8 +202,10 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
     let operations = service::operations(&mut root);
+    let store = store::store(&mut root, files);
     let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
+    let local = control::control(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();
     let settings = Settings {
@@ -168,7 +225,10 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         policies,
         origins: BTreeMap::new(),
         devices,
+        store: store?,
+        authority: built_in,
         emergency,
+        local,
         workers: workers.unwrap_or_else(every_core),
     };
     Some(Config { path: path.to_owned(), settings, warnings: Report::default() })

@@ -14,14 +14,17 @@
 pub mod latency;
 pub mod evidence;
 pub mod policy;
+pub mod access;
 
 // Edge.
 pub mod store;
 pub mod state;
 pub mod audit;
 pub mod sources;
+pub mod authority;
 pub mod portal;
 pub mod enforce;
+pub mod control;
 pub mod gateway;
 
 // The command line.

@@ -18,7 +18,8 @@ use rangegate::evidence::{
 };
 use rangegate::latency::{Coordinates, Kilometres, Rtt};
 use rangegate::policy::{
-    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
+    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Sensitivity,
+    Verdict,
 };
 use serde_json::Value;
 use smallvec::smallvec;
@@ -997,7 +998,14 @@ fn decision(outcome: Outcome) -> Decision {
     let upstreams = Arc::new([origin()]);
     Decision {
         policy: "0123456789abcdef".into(),
-        resource: Some(Arc::new(Resource { id: "payroll".into(), mode: Mode::Enforce, upstreams, decoy: None })),
+        resource: Some(Arc::new(Resource {
+            id: "payroll".into(),
+            mode: Mode::Enforce,
+            sensitivity: Sensitivity::High,
+            owner: None,
+            upstreams,
+            decoy: None,
+        })),
         outcome,
         would: outcome,
         reason: Reason::AllMet,
@@ -1033,6 +1041,7 @@ fn evidence(id: &str, method: &'static str) -> Evidence {
             sans: vec!["dns:ann-laptop.corp.example".into()],
             not_before: NOW.plus_millis(-1000),
             not_after: NOW.plus_millis(1000),
+            class: None,
         })),
         device: Fact::Known(Arc::new(Device {
             id: "ann-laptop".into(),
@@ -1080,5 +1089,7 @@ fn evidence(id: &str, method: &'static str) -> Evidence {
         quotas: smallvec![("payroll/limit".into(), Fact::Known(Quota::Within))],
         grants: Fact::Absent,
         posture: Fact::Absent,
+        memory_age: Fact::Absent,
+        identity: Fact::Absent,
     }
 }

@@ -216,7 +216,7 @@ fn check_finds_every_fault_of_every_file() {
 fn a_good_site_is_counted() {
     let dir = site();
     let output = run(&["check", "--config", &config_of(dir.path())]);
-    assert_eq!(stdout(&output), "ok: 1 resource, 1 requirement, 1 test, 1 device\n");
+    assert_eq!(stdout(&output), "ok: 1 resource, 1 requirement, 0 roles, 1 test, 1 device\n");
     assert_eq!((code(&output), stderr(&output)), (0, String::new()));
 }
 
@@ -336,4 +336,38 @@ fn logs_that_are_not_there_are_the_callers_fault() {
         assert_eq!((code(&output), stdout(&output)), (2, String::new()), "{args:?}");
         assert!(stderr(&output).starts_with("error: "), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn a_store_is_backed_up_checked_and_restored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (config, backup) = (at("rangegate.toml"), at("store.backup"));
+    fs::write(&config, "[store]\npath = 'store.db'\n[[listener]]\nwhatever = 'else is wrong'\n").expect("written");
+    let store = |args: &[&str]| run(&[&["store"], args, &["--config", &config]].concat());
+
+    let checked = store(&["check"]);
+    assert_eq!(code(&checked), 0, "{}", stderr(&checked));
+    let expected = format!("whole: `{}` at revision 0: empty; 0 faults\n", at("store.db"));
+    assert_eq!(stdout(&checked), expected);
+    let made = store(&["backup", &backup]);
+    assert_eq!(code(&made), 0, "{}", stderr(&made));
+    assert_eq!(stdout(&made), format!("backed up to `{backup}`: 0 documents, 0 handles, 0 sightings\n"));
+    let again = store(&["backup", &backup]);
+    assert_eq!((code(&again), stderr(&again)), (2, format!("error: `{backup}` exists already\n")));
+    let restored = store(&["restore", &backup, "--json"]);
+    assert_eq!(code(&restored), 0, "{}", stderr(&restored));
+    assert_eq!(stdout(&restored), "{\"documents\":0,\"handles\":0,\"sightings\":0}\n");
+
+    fs::write(&backup, "something else").expect("written");
+    let refused = store(&["restore", &backup]);
+    let expected = format!("error: `{backup}` cannot be restored: it is no backup of a store\n");
+    assert_eq!((code(&refused), stderr(&refused)), (2, expected));
+    fs::write(&config, "[store]\nurl = 'postgres://gate:hunter2@db/gate'\n").expect("written");
+    let told = stderr(&store(&["check"]));
+    assert!(told.contains("it holds a password") && !told.contains("hunter2"), "{told}");
+    fs::write(&config, "workers = 1\n").expect("written");
+    let none = store(&["check"]);
+    assert_eq!(code(&none), 2);
+    assert!(stderr(&none).contains("the configuration has no `[store]`"), "{}", stderr(&none));
 }

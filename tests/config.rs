@@ -94,11 +94,20 @@ fn the_example_is_good_and_the_defaults_it_shows_are_the_defaults() {
         (upstream.connect_timeout, upstream.header_timeout, upstream.idle_timeout, upstream.pool)
     };
     assert_eq!(upstream(&all), upstream(&default));
+    let authority = |text: &str| {
+        let authority = good(text).settings.authority.expect("a built-in authority");
+        (authority.lifetime, authority.list_lifetime)
+    };
+    assert_eq!(authority(&shown), authority(EXAMPLE));
+    assert_eq!(good(MINIMAL).settings.authority, None);
     let assertion = |config: &Config| {
         let assertion = config.settings.assertion.clone();
         (assertion.header, assertion.issuer, assertion.lifetime)
     };
     assert_eq!(assertion(&all), assertion(&default));
+    let store = all.settings.store.expect("shown");
+    let usual = rangegate::store::StoreSettings::sqlite("/etc/rangegate/store.db");
+    assert_eq!(format!("{store:?}"), format!("{usual:?}"));
 }
 
 /// The keys the code asks for, found in its text: a key nobody can read about does not exist.
@@ -106,9 +115,11 @@ fn the_example_is_good_and_the_defaults_it_shows_are_the_defaults() {
 fn every_key_is_in_the_example() {
     let code = [
         include_str!("../src/config.rs"),
+        include_str!("../src/config/authority.rs"),
         include_str!("../src/config/identity.rs"),
         include_str!("../src/config/listener.rs"),
         include_str!("../src/config/service.rs"),
+        include_str!("../src/config/store.rs"),
     ];
     let askings =
         ["required(\"", "optional(\"", ".or(\"", ".list(\"", ".table(\"", ".tables(\"", "peers(&mut table, \""];
@@ -342,4 +353,60 @@ proptest::proptest! {
             proptest::prop_assert!(!lines(&report).is_empty());
         }
     }
+}
+
+#[test]
+fn authorities_of_others_reach_every_listener_that_asks() {
+    let external = "\n[[authority.external]]\nname = \"Acme\"\ncertificates = [\"acme.pem\"]\nclass = \"vendor\"\n";
+    let config = good(&format!("{MINIMAL}{external}"));
+    assert_eq!(config.settings.authority, None, "none of our own");
+    let trust = &config.settings.listeners[0].trust;
+    assert_eq!(
+        trust.external.iter().map(|authority| (&*authority.name, &*authority.class)).collect::<Vec<_>>(),
+        [("Acme", "vendor")]
+    );
+    assert!(config.settings.listeners[0].files().iter().any(|file| file.ends_with("acme.pem")), "watched for changes");
+    let twice = format!("{MINIMAL}{external}{external}");
+    let report = Config::parse(&twice, Path::new("/etc/rangegate/rangegate.toml")).expect_err("twice");
+    assert!(report.render(false).contains("two external authorities are called `Acme`"), "{}", report.render(false));
+    let bare = format!("{MINIMAL}\n[authority]\ncertificate-lifetime = \"91d\"\n");
+    let report = Config::parse(&bare, Path::new("/etc/rangegate/rangegate.toml")).expect_err("bare").render(false);
+    for expected in ["`certificate`", "`key`", "`revocation-list`", "`certificate-lifetime` is out of range"] {
+        assert!(report.contains(expected), "{expected} in\n{report}");
+    }
+}
+
+#[test]
+fn the_store_is_a_file_or_a_server() {
+    assert!(good(MINIMAL).settings.store.is_none());
+    let file = good(&with("[store]\npath = 'store.db'\npoll = '200ms'")).settings.store.expect("named");
+    assert_eq!(file.poll, std::time::Duration::from_millis(200));
+    assert_eq!(file.database.to_string(), "`/etc/rangegate/store.db`");
+    let server = "[store]\nurl = 'postgres://gate@db.example/gate'\npassword-file = 'password'\nauthority = 'ca.pem'";
+    let server = good(&with(server)).settings.store.expect("named");
+    assert_eq!(server.database.to_string(), "`postgres://gate@db.example/gate`");
+
+    for (section, expected) in [
+        ("[store]", "`path` or `url`"),
+        ("[store]\npath = 'a'\nurl = 'postgres://gate@db/gate'", "`path`"),
+        ("[store]\npath = 'a'\npassword-file = 'b'", "`password-file`"),
+        ("[store]\npath = 'a'\nauthority = 'b'", "`authority`"),
+        ("[store]\nurl = 'mysql://gate@db/gate'", "the store's `url` cannot be used (only PostgreSQL is known)"),
+        ("[store]\nurl = 'postgres://db/gate'", "it names no user"),
+        ("[store]\npath = 'a'\npoll = '1ms'", "`poll` is out of range"),
+        ("[store]\npath = 'a'\ntimeout = '1h'", "`timeout` is out of range"),
+        ("[store]\npath = 'a'\ncolour = 'red'", "unknown key `colour`"),
+        ("store = 'a'", "`store`"),
+    ] {
+        let found = faults(&with(section));
+        assert!(found.contains(expected), "{section}\n{found}");
+    }
+}
+
+#[test]
+fn a_password_in_the_configuration_is_refused_and_not_shown() {
+    let report = parse(&with("[store]\nurl = 'postgres://gate:hunter2@db.example/gate'")).expect_err("refused");
+    let shown = report.render(false) + &lines(&report);
+    assert!(shown.contains("it holds a password"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
 }

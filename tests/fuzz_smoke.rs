@@ -119,6 +119,13 @@ fn token() {
 }
 
 #[test]
+fn csr() {
+    let words =
+        ["-----BEGIN CERTIFICATE REQUEST-----\n", "-----END CERTIFICATE REQUEST-----\n", "\u{30}\u{0}", "MIIB", "=="];
+    smoke("csr", 10_000, &words, bodies::csr);
+}
+
+#[test]
 fn policy_source() {
     let words = [
         "[[resource]]\n",

@@ -257,7 +257,8 @@ fn a_problem_says_what_can_be_done() {
         "title": "You need permission for this",
         "status": 403,
         "detail": "This step needs the role “payroll-approver”, which you do not hold at the moment. \
-            Ask the people who run this service for it. Once they have agreed, open this page again.",
+            Ask for it: “rangegate grant ask payroll-approver --reason …”, or POST /v1/grants of the gateway’s API. \
+            Once it is approved, open this page again.",
         "instance": format!("tag:rangegate,2026:request/{ID}"),
         "request_id": ID,
         "outcome": "require-grant",

@@ -11,6 +11,8 @@ mod pki;
 #[path = "support/upstream.rs"]
 mod upstream;
 
+#[path = "walk/authorities.rs"]
+mod authorities;
 #[path = "walk/outcomes.rs"]
 mod outcomes;
 #[path = "walk/handshakes.rs"]

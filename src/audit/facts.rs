@@ -25,7 +25,8 @@ pub fn evidence(pen: &mut Pen<'_>, evidence: &Evidence) {
             Quota::Exceeded { .. } => pen.value(quota),
         });
     }
-    pen.raw("}}");
+    fact(pen, r#"},"memory_age":"#, &evidence.memory_age, |pen, age| pen.number(*age));
+    pen.raw("}");
 }
 
 pub fn request(pen: &mut Pen<'_>, request: &Request) {

@@ -9,7 +9,7 @@ use super::line::begin;
 use super::pen::Pen;
 use super::record::Connection;
 use super::slots::Slots;
-use crate::evidence::{Binding, Certificate, Device, Evidence, Fact, Grant, Network, Posture, Subject};
+use crate::evidence::{Binding, Certificate, Device, Evidence, Fact, Grant, Identity, Network, Posture, Subject};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ struct Known {
     device: Fact<Arc<Device>>,
     subject: Fact<Arc<Subject>>,
     binding: Fact<Binding>,
+    identity: Fact<Arc<Identity>>,
     network: Arc<Network>,
     grants: Fact<Arc<[Grant]>>,
     posture: Fact<Posture>,
@@ -46,6 +47,7 @@ impl Known {
             device: evidence.device.clone(),
             subject: evidence.subject.clone(),
             binding: evidence.binding.clone(),
+            identity: evidence.identity.clone(),
             network: Arc::clone(&evidence.network),
             grants: evidence.grants.clone(),
             posture: evidence.posture.clone(),
@@ -67,8 +69,9 @@ impl Known {
             && same(&self.device, &evidence.device)
             && same(&self.subject, &evidence.subject)
             && self.binding == evidence.binding
+            && same(&self.identity, &evidence.identity)
             && Arc::ptr_eq(&self.network, &evidence.network)
-            && same(&self.grants, &evidence.grants)
+            && self.grants == evidence.grants
             && self.posture == evidence.posture
     }
 }

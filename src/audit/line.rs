@@ -1,5 +1,6 @@
 //! The lines that are rare enough for serde, and how every line begins. `closing` has the other.
 
+use super::admin::Admin;
 use super::calendar::rfc3339;
 use super::chain::Chain;
 use super::pen::Pen;
@@ -75,6 +76,10 @@ pub fn alert(buffer: &mut Vec<u8>, chain: &mut Chain, alert: &Alert) {
 pub fn control(buffer: &mut Vec<u8>, chain: &mut Chain, control: &Control) {
     let part = ControlPart { event: control.event.code(), detail: &control.detail };
     append(buffer, chain, "control", control.at, &part);
+}
+
+pub fn admin(buffer: &mut Vec<u8>, chain: &mut Chain, admin: &Admin) {
+    append(buffer, chain, "admin", admin.at, admin);
 }
 
 fn append(buffer: &mut Vec<u8>, chain: &mut Chain, kind: &str, at: Moment, part: &impl Serialize) {

@@ -10,6 +10,7 @@
 //! Serializing, hashing, writing and counting happen on the writer thread. While the file cannot be
 //! written, records wait in memory and new requests are denied (or forwarded, by setting).
 
+pub mod admin;
 pub mod body;
 pub mod calendar;
 pub mod chain;
@@ -29,6 +30,7 @@ pub mod verify;
 pub mod visible;
 mod writer;
 
+pub use admin::{Admin, AdminActor, AdminOutcome};
 pub use body::{AuditedBody, CountedBody};
 pub use entry::{Entry, LiveEntry};
 pub use metrics::Metrics;
@@ -116,6 +118,11 @@ impl Audit {
     /// Records something that happened to the gateway itself: a reload, the emergency switch.
     pub fn control(&self, event: ControlEvent, detail: impl Into<String>, now: Moment) {
         self.sink.insist(Line::Control(Box::new(Control { at: now, event, detail: detail.into() })));
+    }
+
+    /// Records an administrative step.
+    pub fn admin(&self, admin: Admin) {
+        self.sink.insist(Line::Admin(Box::new(admin)));
     }
 
     /// Records that what lives long was decided again. `id` is its request's.

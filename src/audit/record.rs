@@ -291,6 +291,10 @@ pub enum AlertKind {
     PolicyRejected,
     /// New certificates, revocation lists, keys or databases were refused; the last good ones stay.
     SourceRejected,
+    /// A key at a second device, or a certificate under another subject.
+    DeviceFinding,
+    /// Somebody broke the glass: took a role without waiting for approval.
+    BreakGlass,
 }
 
 impl AlertKind {
@@ -300,6 +304,8 @@ impl AlertKind {
             Self::Emergency => "emergency",
             Self::PolicyRejected => "policy-rejected",
             Self::SourceRejected => "source-rejected",
+            Self::DeviceFinding => "device-finding",
+            Self::BreakGlass => "break-glass",
         }
     }
 }

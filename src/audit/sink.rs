@@ -3,6 +3,7 @@
 //! The bound is a count of places, taken before a message exists and given back once its line is in the
 //! file. The queue itself is `std`'s unbounded channel, which needs no lock to send.
 
+use super::admin::Admin;
 use super::record::{Alert, Control, Live, Record, Refused};
 use super::writer::{Clock, Writer};
 use super::{AuditSettings, Metrics, WhenUnwritable, file};
@@ -20,6 +21,7 @@ pub enum Line {
     Refused(Box<Refused>),
     Alert(Box<Alert>),
     Control(Box<Control>),
+    Admin(Box<Admin>),
 }
 
 pub struct Sink {

@@ -219,6 +219,7 @@ impl Writer {
             Line::Refused(refused) => line::refused(buffer, chain, refused),
             Line::Alert(alert) => line::alert(buffer, chain, alert),
             Line::Control(control) => line::control(buffer, chain, control),
+            Line::Admin(admin) => line::admin(buffer, chain, admin),
         }
     }
 
@@ -233,7 +234,7 @@ impl Writer {
             Line::Live(live) => self.metrics.live(live),
             Line::Refused(refused) => self.metrics.refused(refused),
             Line::Alert(alert) => self.metrics.alert(alert),
-            Line::Control(_) => {}
+            Line::Control(_) | Line::Admin(_) => {}
         }
     }
 

@@ -1,14 +1,25 @@
 //! The command line: what people type, what they read, and how it ends.
 
 mod audit;
+mod authority;
 mod check;
 mod completions;
 pub mod demo;
+mod control;
+mod device;
+mod device_admin;
+mod device_enrol;
 mod emergency;
+mod enrolment;
+mod grant;
+mod identity;
+mod live;
 mod log;
 mod policy;
 mod replay;
+mod secret;
 mod serve;
+mod store;
 mod terminal;
 mod version;
 
@@ -66,6 +77,14 @@ enum Command {
     Replay(replay::ReplayArgs),
     Audit(audit::AuditArgs),
     Emergency(emergency::EmergencyArgs),
+    Authority(authority::AuthorityArgs),
+    Identity(identity::IdentityArgs),
+    Device(device::DeviceArgs),
+    Invitation(device_admin::InvitationArgs),
+    Grant(grant::GrantArgs),
+    Session(live::SessionArgs),
+    Live(live::LiveArgs),
+    Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
     Version(version::VersionArgs),
 }
@@ -111,6 +130,14 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&args, &mut terminal),
         Command::Audit(args) => audit::run(&args, &mut terminal),
         Command::Emergency(args) => emergency::run(&args, &mut terminal),
+        Command::Authority(args) => authority::run(&args, &mut terminal),
+        Command::Identity(args) => identity::run(&args, &mut terminal),
+        Command::Device(args) => device::run(&args, &mut terminal),
+        Command::Invitation(args) => device_admin::invitation(&args, &mut terminal),
+        Command::Grant(args) => grant::run(&args, &mut terminal),
+        Command::Session(args) => live::session(&args, &mut terminal),
+        Command::Live(args) => live::run(&args, &mut terminal),
+        Command::Store(args) => store::run(&args, &mut terminal),
         Command::Completions(args) => completions::run(&args, &mut terminal),
         Command::Version(args) => version::run(&args, &mut terminal),
     };

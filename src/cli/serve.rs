@@ -67,7 +67,9 @@ fn reread(path: &Path) -> Result<Settings, String> {
 /// What the operator must mend: a file, or the machine.
 fn exit_of(fault: &StartFault) -> Exit {
     match fault {
-        StartFault::Bind { .. } | StartFault::Io(_) | StartFault::Audit(_) => Exit::CannotRun,
+        StartFault::Bind { .. } | StartFault::Socket { .. } | StartFault::Io(_) | StartFault::Audit(_) => {
+            Exit::CannotRun
+        }
         _ => Exit::Usage,
     }
 }

@@ -6,7 +6,7 @@ use crate::enforce::rate::MinRate;
 use crate::gateway::settings::{ClientCertificates, Limits, ListenerSettings, ServerCertificate};
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::{Table, Value};
-use crate::sources::certificate::{CrlPolicy, TrustSettings};
+use crate::sources::certificate::{CrlPolicy, ExternalAuthority, TrustSettings};
 use ipnet::IpNet;
 use std::net::SocketAddr;
 
@@ -18,10 +18,19 @@ const CLIENT_CERTIFICATES: &[(&str, ClientCertificates)] = &[
 
 const CRL_POLICY: &[(&str, CrlPolicy)] = &[("deny", CrlPolicy::Deny), ("ignore", CrlPolicy::Ignore)];
 
-pub fn listeners(root: &mut Table<'_>, files: &mut Files) -> Option<Vec<ListenerSettings>> {
+pub fn listeners(
+    root: &mut Table<'_>,
+    external: &[ExternalAuthority],
+    files: &mut Files,
+) -> Option<Vec<ListenerSettings>> {
     let tables = root.required("listener", Value::tables)?;
     let read: Vec<_> = tables.into_iter().map(|table| listener(table, files)).collect();
-    let read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+    let mut read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+    for (listener, ..) in &mut read {
+        if listener.client_certificates != ClientCertificates::Off {
+            listener.trust.external = external.to_vec();
+        }
+    }
     if read.is_empty() {
         let fault = Diagnostic::error(root.key_place("listener"), "`listener` is empty");
         root.report(fault.label("expected at least one"));
@@ -82,6 +91,7 @@ fn trust(listener: &mut Table<'_>, client_certificates: ClientCertificates, file
     let place = listener.place();
     let mut trust = TrustSettings {
         authorities: Vec::new(),
+        external: Vec::new(),
         crls: Vec::new(),
         crl_missing: CrlPolicy::default(),
         crl_expired: CrlPolicy::default(),

@@ -11,7 +11,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// One core's open exchanges. Its mutex is never contended: the registry belongs to one runtime thread.
+/// One core's open exchanges. The registry belongs to one runtime thread; its mutex is contended only while an
+/// administrator looks.
 #[derive(Default)]
 pub struct Live {
     entries: Mutex<Entries>,
@@ -30,6 +31,38 @@ struct Open {
     cut: Option<Reason>,
     /// Whoever is to hear of the cut.
     waiting: Option<Waker>,
+}
+
+impl Open {
+    /// False: it is being cut already.
+    fn end(&mut self, reason: Reason) -> bool {
+        if self.cut.is_some() {
+            return false;
+        }
+        self.cut = Some(reason);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+        true
+    }
+}
+
+/// The registries of all cores, for whoever looks at the gateway as a whole.
+#[derive(Default)]
+pub struct Cores(Mutex<Vec<Arc<Live>>>);
+
+impl Cores {
+    pub fn add(&self, live: &Arc<Live>) {
+        self.all_mut().push(Arc::clone(live));
+    }
+
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        self.all_mut().clone()
+    }
+
+    fn all_mut(&self) -> MutexGuard<'_, Vec<Arc<Live>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Keeps an exchange in the registry, and tells when it is to be cut; dropped when it is over.
@@ -65,11 +98,7 @@ impl Live {
             if open.cut.is_none()
                 && let Some(reason) = judge(&open.decided, &open.connected)
             {
-                cut += 1;
-                open.cut = Some(reason);
-                if let Some(waiting) = open.waiting.take() {
-                    waiting.wake();
-                }
+                cut += usize::from(open.end(reason));
             }
         }
         (entries.len(), cut)
@@ -81,6 +110,13 @@ impl Live {
             (relies_until(&decided.evidence) <= now).then(|| judge(decided, connected)).flatten()
         });
         cut
+    }
+
+    /// Cuts the exchange of this request; false when it is not open here.
+    pub fn cut(&self, id: &str, reason: Reason) -> bool {
+        let mut entries = self.lock();
+        let mut of_request = entries.places.iter_mut().flatten().filter(|open| open.decided.evidence.request.id == id);
+        of_request.next().is_some_and(|open| open.end(reason))
     }
 
     /// Shows every open exchange.

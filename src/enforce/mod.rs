@@ -4,6 +4,7 @@ pub mod alarm;
 pub mod answer;
 pub mod assertion;
 pub mod body;
+pub mod builtin;
 pub mod dial;
 pub mod fault;
 pub mod forward;
@@ -27,7 +28,8 @@ use crate::sources::timing::TlsSamples;
 use answer::AnswerContext;
 use arc_swap::ArcSwap;
 use assertion::{AssertionCache, Signer};
-use body::{Progress, ResponseBody};
+use body::{Progress, RequestBody, ResponseBody, Silence};
+use builtin::{Call, CallBody, Services};
 use fault::Fault;
 use forward::{Arrived, Failed, Outgoing, Passage};
 use headers::{ClientValues, Ours, Owned};
@@ -65,6 +67,8 @@ pub struct Enforcer {
     pub signer: Arc<ArcSwap<Signer>>,
     pub pool: Pool,
     pub live: Arc<Live>,
+    /// What the gateway serves itself.
+    services: Services,
     assertions: Mutex<AssertionCache>,
 }
 
@@ -93,8 +97,14 @@ pub struct Inbound {
 const ASSERTIONS: usize = 4096;
 
 impl Enforcer {
-    pub fn new(settings: Arc<EnforceSettings>, signer: Arc<ArcSwap<Signer>>, pool: Pool, live: Arc<Live>) -> Self {
-        Self { settings, signer, pool, live, assertions: Mutex::new(AssertionCache::new(ASSERTIONS)) }
+    pub fn new(
+        settings: Arc<EnforceSettings>,
+        signer: Arc<ArcSwap<Signer>>,
+        pool: Pool,
+        live: Arc<Live>,
+        services: Services,
+    ) -> Self {
+        Self { settings, signer, pool, live, services, assertions: Mutex::new(AssertionCache::new(ASSERTIONS)) }
     }
 
     /// Does what was decided. `now` is the moment of the decision.
@@ -128,8 +138,8 @@ impl Enforcer {
         now: Moment,
         identity: Identity,
     ) -> Response<ResponseBody> {
-        if let [Origin { scheme: Scheme::Builtin, .. }] = permit.origins()[..] {
-            return own(self.assertion_keys());
+        if let [Origin { scheme: Scheme::Builtin, host, .. }] = &permit.origins()[..] {
+            return own(self.serve(host, decided, inbound, entry).await);
         }
         let registration = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected));
         let accept = Accept::of(&inbound.headers);
@@ -261,11 +271,32 @@ impl Enforcer {
         own(answer::answer(&decision, &decided.evidence.request, &accept.headers(), &self.settings.answers))
     }
 
-    fn assertion_keys(&self) -> Response<Full<bytes::Bytes>> {
-        let mut response = Response::new(Full::new(self.signer.load().jwks()));
-        let fields = response.headers_mut();
-        fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-        fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+    /// Asks a service of the gateway itself.
+    async fn serve(
+        &self,
+        name: &str,
+        decided: &Arc<Decided>,
+        inbound: Inbound,
+        entry: &mut Entry,
+    ) -> Response<Full<bytes::Bytes>> {
+        let Some(service) = self.services.find(name) else {
+            let request = &decided.evidence.request;
+            return answer::upstream_fault(Breakage::Internal, request, &inbound.headers, &self.settings.answers);
+        };
+        let open = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected));
+        let body = match inbound.body.is_end_stream() {
+            true => RequestBody::empty(),
+            false => RequestBody::streaming(
+                inbound.body,
+                Progress::new(entry.flow()),
+                Silence::of_client(self.settings.body_timeout, self.settings.min_rate, self.pool.alarm()),
+                Arc::clone(&self.settings.owned),
+            ),
+        };
+        let Inbound { method, target, headers, id, .. } = inbound;
+        let call = Call { decided: Arc::clone(decided), method, target, headers, body: CallBody::new(body, open) };
+        let mut response = service.answer(call).await;
+        headers::response(response.headers_mut(), id);
         response
     }
 }

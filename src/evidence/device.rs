@@ -20,6 +20,9 @@ pub struct Certificate {
     pub sans: Vec<Arc<str>>,
     pub not_before: Moment,
     pub not_after: Moment,
+    /// The one class its authority may vouch for. None: the authority may vouch for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -130,10 +130,14 @@ faults! {
     /// No revocation list covers the certificate's issuer.
     CrlMissing = "crl-missing",
     // devices
-    /// The device registry could not be read.
+    /// The registry of devices, identities and grants could not be read, or not this record of it.
     RegistryUnavailable = "registry-unavailable",
     /// The certificate's handles are registered for different devices.
     DeviceAmbiguous = "device-ambiguous",
+    /// The certificate names another device than the one its key is registered for.
+    CertificateOtherDevice = "certificate-other-device",
+    /// The certificate's authority may vouch for devices of another class only.
+    AuthorityOtherClass = "authority-other-class",
     // tokens
     /// The token is not a well-formed JWT.
     TokenMalformed = "token-malformed",

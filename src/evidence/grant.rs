@@ -1,4 +1,4 @@
-//! Just-in-time grants and device posture. Their sources are not built yet: both facts are `Absent`.
+//! Just-in-time grants and device posture. The source of postures is not built yet: they are `Absent`.
 
 use super::Moment;
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@
 pub mod device;
 pub mod fact;
 pub mod grant;
+pub mod identity;
 mod named;
 pub mod network;
 pub mod quota;
@@ -16,6 +17,7 @@ pub mod timing;
 pub use device::{Binding, Certificate, Device, DeviceStatus};
 pub use fact::{Fact, Fault};
 pub use grant::{Grant, Posture};
+pub use identity::{Employment, Home, Identity, IdentityStatus, Proofing};
 pub use network::{Asn, Network, Place, Via};
 pub use quota::{Quota, QuotaName};
 pub use request::{Malformed, Protocol, Request, Upgrade};
@@ -81,6 +83,9 @@ pub struct Evidence {
     pub device: Fact<Arc<Device>>,
     pub subject: Fact<Arc<Subject>>,
     pub binding: Fact<Binding>,
+    /// The organisation's own record of the subject.
+    #[serde(default = "absent")]
+    pub identity: Fact<Arc<Identity>>,
     pub network: Arc<Network>,
     pub timing: Timing,
     /// One entry per rate limit of the addressed resource.
@@ -88,6 +93,15 @@ pub struct Evidence {
     pub quotas: SmallVec<[(QuotaName, Fact<Quota>); 2]>,
     pub grants: Fact<Arc<[Grant]>>,
     pub posture: Fact<Posture>,
+    /// How long ago what is remembered (devices, identities, grants) was last known to be current, milliseconds.
+    /// `Absent`: nothing is kept in a database.
+    #[serde(default = "absent")]
+    pub memory_age: Fact<u64>,
+}
+
+/// Records that were written before a fact was known of do not have it.
+const fn absent<T>() -> Fact<T> {
+    Fact::Absent
 }
 
 impl Evidence {
@@ -129,6 +143,8 @@ impl Evidence {
             quotas: SmallVec::new(),
             grants: Fact::Absent,
             posture: Fact::Absent,
+            memory_age: Fact::Absent,
+            identity: Fact::Absent,
         }
     }
 

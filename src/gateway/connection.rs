@@ -7,16 +7,18 @@ use super::sanitize::{Arrival, client};
 use super::settings::{Limits, ListenerSettings};
 use super::socket::Socket;
 use crate::audit;
+use crate::enforce::builtin::API;
 use crate::enforce::headers::ClientValues;
 use crate::enforce::interim::Turn;
-use crate::evidence::{Moment, Protocol, Via};
+use crate::evidence::{Moment, Protocol, Subject, Via};
+use crate::policy::Policy;
 use crate::sources::certificate::Presented;
-use crate::sources::gather::{Connected, Registered, Sources};
+use crate::sources::gather::{Connected, Recognised, Sources};
 use crate::sources::place::Located;
 use crate::sources::timing::ConnectionTiming;
 use crate::sources::transport::TcpSamples;
 use http::HeaderMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -24,12 +26,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 pub struct Connection {
-    pub listener: Arc<Listener>,
+    /// None: the Unix socket.
+    listener: Option<Arc<Listener>>,
     pub facts: Arc<audit::Connection>,
     pub connected: Arc<Connected>,
-    /// The listener's when the connection came.
-    settings: Arc<ListenerSettings>,
-    peer: SocketAddr,
+    /// The listener's when the connection came. None: the Unix socket.
+    settings: Option<Arc<ListenerSettings>>,
+    peer: IpAddr,
     proxied: Option<Proxied>,
     sni: Option<Arc<str>>,
     /// The client's address in header form, where the connection alone tells it.
@@ -79,6 +82,7 @@ impl Connection {
         Self {
             facts,
             connected: Arc::new(Connected {
+                local: None,
                 presented: Presented::new(session.peer_certificates()),
                 located: Located::new(&sources.networks, peer.ip(), address, client.via, now),
                 timing: ConnectionTiming::new(sources.timings.connection(), tcp),
@@ -86,15 +90,15 @@ impl Connection {
                 pings: http2,
                 awaited: AtomicBool::new(false),
                 socket,
-                registered: Registered::default(),
+                recognised: Recognised::default(),
             }),
             client_values: match client.via {
                 Via::Forwarder => None,
                 Via::Direct | Via::ProxyProtocol => address.map(ClientValues::new),
             },
-            listener: Arc::clone(listener),
-            settings,
-            peer,
+            listener: Some(Arc::clone(listener)),
+            settings: Some(settings),
+            peer: peer.ip(),
             proxied,
             sni,
             guard,
@@ -105,13 +109,57 @@ impl Connection {
         }
     }
 
+    /// A connection over the Unix socket: no TLS, no address, no device, nothing timed; the kernel names the subject.
+    pub fn local(
+        name: &Arc<str>,
+        sources: &Sources,
+        subject: Arc<Subject>,
+        guard: Arc<GuardState>,
+        now: Moment,
+    ) -> Self {
+        let nowhere = Ipv4Addr::UNSPECIFIED.into();
+        Self {
+            facts: Arc::new(audit::Connection {
+                listener: Arc::clone(name),
+                peer: SocketAddr::new(nowhere, 0),
+                tls: None,
+                protocol: "http/1.1".into(),
+            }),
+            connected: Arc::new(Connected {
+                local: Some(subject),
+                presented: Presented::default(),
+                located: Located::here(&sources.networks, now),
+                timing: ConnectionTiming::new(sources.timings.connection(), TcpSamples::forwarded()),
+                trust: Arc::default(),
+                pings: false,
+                awaited: AtomicBool::new(true),
+                socket: Weak::new(),
+                recognised: Recognised::default(),
+            }),
+            client_values: None,
+            listener: None,
+            settings: None,
+            peer: nowhere,
+            proxied: None,
+            sni: None,
+            guard: Some(guard),
+            began: Instant::now(),
+            served: AtomicU32::new(0),
+            busy: AtomicU32::new(0),
+            quiet_since: AtomicU64::new(0),
+        }
+    }
+
     /// What is known before a head is read. Call it once per head: the guard counts along.
-    pub fn arrival<'a>(&'a self, limits: &Limits) -> Arrival<'a> {
+    pub fn arrival<'a>(&'a self, limits: &Limits, policy: &'a Policy) -> Arrival<'a> {
+        let local = self.listener.is_none();
         Arrival {
-            sni: self.sni.as_deref(),
-            peer: self.peer.ip(),
+            // The Unix socket leads to one resource, and was opened for its name whatever that is now.
+            sni: if local { policy.host_of(API) } else { self.sni.as_deref() },
+            local,
+            peer: self.peer,
             proxied: self.proxied.as_ref(),
-            forwarders: &self.settings.forwarders,
+            forwarders: self.settings.as_ref().map_or(&[], |settings| &settings.forwarders),
             violation: self.guard.as_ref().and_then(|guard| guard.next_head()),
             header_count: limits.header_count,
             header_bytes: limits.header_bytes as usize,

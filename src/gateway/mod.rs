@@ -8,6 +8,8 @@ mod core;
 mod drain;
 pub mod guard;
 mod listener;
+mod local;
+mod local_file;
 mod operations;
 mod outbox;
 mod pace;

@@ -25,9 +25,9 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let (parts, body) = request.into_parts();
     let extended_connect = parts.method == Method::CONNECT;
     let id = worker.next_id(now);
-    let head = sanitize(id.text, parts, &connection.arrival(&worker.shared.limits));
-    let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let policy = worker.shared.policies.current();
+    let head = sanitize(id.text, parts, &connection.arrival(&worker.shared.limits, &policy));
+    let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let sources = &worker.shared.sources;
     // May be spoken in until the answer is handed over.
     let turn = connection.interim(head.request.protocol);

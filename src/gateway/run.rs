@@ -1,14 +1,17 @@
 //! The gateway as a whole: started once, reloaded at will, drained at the end.
 
 use super::accept;
+use super::clock;
 use super::core::Core;
 use super::drain::{FAREWELL, Phase, Signal, reached};
 use super::listener;
+use super::local::Local;
 use super::operations;
 use super::reload::{self, ConfigurationFile, Seen};
 use super::settings::Settings;
 use super::shared::{Current, Shared, StartFault};
 use crate::sources::token::Tokens;
+use crate::state::memory;
 use arc_swap::ArcSwap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -24,6 +27,7 @@ pub struct Gateway {
     seen: Seen,
     sockets: Vec<TcpListener>,
     operations: TcpListener,
+    local: Option<Local>,
     workers: usize,
 }
 
@@ -39,6 +43,9 @@ pub struct Running {
 /// How often a core looks for permissions whose token or certificate has ended.
 const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 
+/// How often what has ended is written down, and the revocation list is looked after.
+const TEND_EVERY: Duration = Duration::from_secs(2);
+
 impl Gateway {
     /// Reads every file and opens every socket.
     ///
@@ -52,7 +59,12 @@ impl Gateway {
             |address| listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause });
         let sockets = settings.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
         let operations = bind(settings.operations)?;
-        Ok(Self { shared, file: None, seen, sockets, operations, workers: settings.workers.get() })
+        let local = settings
+            .local
+            .as_ref()
+            .map(|local| Local::open(local).map_err(|cause| StartFault::Socket { path: local.path.clone(), cause }));
+        let (local, workers) = (local.transpose()?, settings.workers.get());
+        Ok(Self { shared, file: None, seen, sockets, operations, local, workers })
     }
 
     /// Follows the file that the settings came from, too.
@@ -63,7 +75,7 @@ impl Gateway {
 
     /// Serves on threads of its own.
     pub fn start(self) -> Result<Running, StartFault> {
-        let Self { shared, file, seen, sockets, operations, workers } = self;
+        let Self { shared, file, seen, sockets, operations, mut local, workers } = self;
         let addresses = sockets.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let operations_address = operations.local_addr()?;
         let (reload, asked) = watch::channel(0);
@@ -73,8 +85,8 @@ impl Gateway {
         let mut threads = Vec::new();
         for index in 0..workers {
             let sockets = sockets.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>()?;
-            let current = Arc::clone(&current);
-            threads.push(thread(format!("worker-{index}"), move || serve(current, sockets))?);
+            let (current, local) = (Arc::clone(&current), local.take());
+            threads.push(thread(format!("worker-{index}"), move || serve(current, sockets, local))?);
         }
         let control = Arc::clone(&current);
         let following = reload::Following { file, seen, asked };
@@ -135,7 +147,7 @@ fn on_this_thread(work: impl Future<Output = ()>) {
 }
 
 /// One core: accepts on every listener, until everything has been cut.
-fn serve(current: Current, sockets: Vec<TcpListener>) {
+fn serve(current: Current, sockets: Vec<TcpListener>, local: Option<Local>) {
     on_this_thread(async move {
         let core = Arc::new(Core::new(current));
         let shared = core.shared();
@@ -147,6 +159,9 @@ fn serve(current: Current, sockets: Vec<TcpListener>) {
                 }
                 Err(error) => tracing::error!(%error, "cannot accept on a listener"),
             }
+        }
+        if let Some(local) = local {
+            tokio::spawn(local.accept(Arc::clone(&core), shared.drain.signal()));
         }
         let mut changes = shared.changes.subscribe();
         let mut cutting = shared.drain.signal();
@@ -181,9 +196,29 @@ fn tend(current: Current, operations: TcpListener, following: reload::Following)
             tracing::error!(%error, "files are not followed");
         }
         tokio::spawn(keep_keys(Arc::clone(&current), signal.clone()));
+        remember(&current);
         match tokio::net::TcpListener::from_std(operations) {
             Ok(socket) => operations::serve(current, socket, signal).await,
             Err(error) => tracing::error!(%error, "operators' questions are not answered"),
+        }
+    });
+}
+
+/// Follows the store, and does what time asks of the administrator.
+fn remember(current: &Current) {
+    let shared = current.load_full();
+    let Some(store) = shared.store.clone() else { return };
+    let changes = shared.changes.clone();
+    shared.sources.memory.on_change(move |_| changes.send_modify(|changes| *changes += 1));
+    tokio::spawn(memory::follow(store, Arc::clone(&shared.sources.memory), clock::now));
+    let current = Arc::clone(current);
+    tokio::spawn(async move {
+        loop {
+            let administrator = current.load().administrator.clone();
+            if let Some(administrator) = administrator {
+                administrator.tend().await;
+            }
+            tokio::time::sleep(TEND_EVERY).await;
         }
     });
 }

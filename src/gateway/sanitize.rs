@@ -37,6 +37,8 @@ use std::sync::Arc;
 pub struct Arrival<'a> {
     /// The name the TLS connection was opened for, lower case. None: the client sent none.
     pub sni: Option<&'a str>,
+    /// It came over the Unix socket, where `localhost` is another name for the one resource there.
+    pub local: bool,
     pub peer: IpAddr,
     pub proxied: Option<&'a Proxied>,
     /// Peers whose forwarding headers are believed.
@@ -126,12 +128,16 @@ fn read(parts: &Parts, arrival: &Arrival<'_>) -> Result<Reading, Malformed> {
     if !parts.headers.get_all(header::EXPECT).iter().all(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Malformed::HeaderInvalid);
     }
-    let authority = read_host(parts)?;
+    let mut authority = read_host(parts)?;
     let path = path::canonical(parts.uri.path())?;
     let target = read_target(parts, &path)?;
     let addressed = match arrival.sni {
+        Some(name) if arrival.local && authority.host == "localhost" => {
+            authority = Authority { host: name.to_owned(), port: None };
+            true
+        }
         Some(name) => name == authority.host,
-        None => authority.is_address(),
+        None => authority.is_address() && !arrival.local,
     };
     if !addressed {
         return Err(Malformed::Misdirected);
@@ -289,6 +295,7 @@ mod tests {
     fn arrival() -> Arrival<'static> {
         Arrival {
             sni: Some("payroll.corp.example"),
+            local: false,
             peer: "192.0.2.1".parse().unwrap(),
             proxied: None,
             forwarders: &[],

@@ -19,25 +19,26 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
 /// Hyper's own bound on a head's fields, with a table on the stack. For any other it allocates one for each head; the
 /// guard has counted the fields by then.
 const OWN_MAX_HEADERS: usize = 100;
 
-pub async fn http1(
+/// `stream` is what is left when TLS is taken off; on the Unix socket there was none.
+pub async fn http1<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     core: Arc<Core>,
     connection: Arc<Connection>,
     state: Arc<GuardState>,
-    tls: TlsStream<Socket>,
+    stream: S,
     mut signal: Signal,
 ) {
     // The connection's own: a new configuration's hold for new connections.
     let limits = core.shared().limits.clone();
     let bounds =
         HeadBounds { bytes: limits.header_bytes as usize, fields: limits.header_count, time: limits.header_timeout };
-    let guard = Guard::new(tls, state, bounds);
+    let guard = Guard::new(stream, state, bounds);
     let served = {
         let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
         let mut http = conn::http1::Builder::new();

@@ -1,6 +1,7 @@
 //! What an operator sets about listeners and limits.
 
 use crate::audit::AuditSettings;
+use crate::authority::AuthoritySettings;
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::rate::MinRate;
 use crate::enforce::upstream::UpstreamSettings;
@@ -10,11 +11,13 @@ use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
 use crate::sources::timing::TimingSettings;
 use crate::sources::token::IssuerSettings;
+use crate::store::StoreSettings;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +55,19 @@ impl ListenerSettings {
     /// Every file that its TLS is made of.
     pub fn files(&self) -> Vec<PathBuf> {
         let pairs = self.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]);
-        pairs.chain(&self.trust.authorities).chain(&self.trust.crls).cloned().collect()
+        let external = self.trust.external.iter().flat_map(|authority| &authority.certificates);
+        pairs.chain(&self.trust.authorities).chain(external).chain(&self.trust.crls).cloned().collect()
     }
+}
+
+/// The Unix socket for administration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalSettings {
+    pub path: PathBuf,
+    /// The file's permissions: whoever may write to it may connect.
+    pub mode: u32,
+    /// Users of this machine, and whom policies know them as.
+    pub people: Vec<(u32, Arc<str>)>,
 }
 
 /// Bounds on what one client can make the gateway hold or wait for.
@@ -127,8 +141,14 @@ pub struct Settings {
     pub origins: BTreeMap<String, String>,
     /// The device registry. None: every device is unknown.
     pub devices: Option<PathBuf>,
+    /// Where identities, devices and grants are kept. None: there are the devices of the registry, and no others.
+    pub store: Option<StoreSettings>,
+    /// The built-in device authority. None: nobody enrols here.
+    pub authority: Option<AuthoritySettings>,
     /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.
     pub emergency: PathBuf,
+    /// Where this machine's administrators come in. None: only over the listeners.
+    pub local: Option<LocalSettings>,
     /// Threads that serve requests, each with its own share of connections.
     pub workers: NonZeroUsize,
 }
@@ -147,6 +167,9 @@ impl Settings {
             ("listener.address", places[0] != places[1]),
             ("operations.address", self.operations != new.operations),
             ("workers", self.workers != new.workers),
+            ("store", self.store != new.store),
+            ("authority", self.authority != new.authority),
+            ("control", self.local != new.local),
             ("audit.path", old.path != new_audit.path),
             ("audit.rotate-size", old.rotate_bytes != new_audit.rotate_bytes),
             ("audit.rotate-after", old.rotate_after != new_audit.rotate_after),

@@ -9,11 +9,16 @@ use super::listener::Listener;
 use super::settings::{Limits, Settings};
 use super::tls::TlsFault;
 use crate::audit::{self, Audit};
+use crate::authority::{Authority, AuthoritySettings, LoadFault, Passphrase};
+use crate::control::api::Api;
+use crate::control::{Administrator, Events, Issuing};
 use crate::enforce::EnforceSettings;
 use crate::enforce::answer::AnswerContext;
 use crate::enforce::assertion::{AssertionError, Signer};
+use crate::enforce::builtin::{API, ASSERTION_KEYS, AssertionKeys, Builtin, Services};
 use crate::enforce::dial::ClientFault;
 use crate::enforce::headers::Owned;
+use crate::enforce::live::Cores;
 use crate::enforce::upstream::Upstreams;
 use crate::enforce::websocket::RelaySettings;
 use crate::policy::diagnostic::{self, Diagnostic};
@@ -27,13 +32,14 @@ use crate::sources::quota::{self, Quotas};
 use crate::sources::token::{IssuerFault, IssuerSettings, Tokens};
 use crate::state::devices::{DeviceIndex, Devices};
 use crate::state::emergency::EmergencySwitch;
+use crate::state::memory::Memory;
 use crate::state::policies::{Policies, PolicyFaults};
 use crate::state::timings::{Timings, TimingsSettings};
-use crate::store::registry;
+use crate::store::{OpenFault, Store, StoreFault, StoreSettings, registry};
 use arc_swap::ArcSwap;
 use http::HeaderName;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -52,6 +58,14 @@ pub struct Shared {
     pub enforce: Arc<EnforceSettings>,
     pub signer: Arc<ArcSwap<Signer>>,
     pub upstreams: Arc<Upstreams>,
+    /// What the gateway serves itself.
+    pub services: Services,
+    /// Who changes what is remembered. None: there is no store.
+    pub administrator: Option<Arc<Administrator>>,
+    /// What is open, core by core.
+    pub cores: Arc<Cores>,
+    /// None: nothing is kept in a database.
+    pub store: Option<Store>,
     pub drain: Drain,
     /// Counts changes of anything that decisions rest on; every core decides its open exchanges again.
     pub changes: watch::Sender<u64>,
@@ -68,6 +82,12 @@ pub enum StartFault {
     Policies(PolicyFaults),
     #[error("{}", diagnostic::render(diagnostics, sources, false).trim_end())]
     Registry { diagnostics: Vec<Diagnostic>, sources: Vec<Source> },
+    #[error("{0}")]
+    Store(#[from] OpenFault),
+    #[error("the store cannot be read: {0}")]
+    Memory(#[from] StoreFault),
+    #[error("{0}")]
+    Authority(#[from] LoadFault),
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] audit::file::OpenError),
     #[error("assertions cannot be signed: {0}")]
@@ -78,6 +98,8 @@ pub enum StartFault {
     Header(String),
     #[error("cannot listen on {address}: {cause}")]
     Bind { address: std::net::SocketAddr, cause: std::io::Error },
+    #[error("the socket `{}` cannot be opened: {cause}", path.display())]
+    Socket { path: PathBuf, cause: std::io::Error },
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -90,11 +112,15 @@ impl Shared {
         });
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         let (geo, lists) = (Geo::load(&settings.geo), Lists::load(&settings.lists));
-        let policies = policies(settings)?;
+        let policies = Arc::new(policies(settings)?);
         let quotas = Quotas::new(quota::DEFAULT_KEYS);
         quotas.install(policies.current().limits());
+        let devices = Arc::new(Devices::new(devices(settings.devices.as_deref())?));
+        let (store, memory) = remember(settings.store.as_ref(), &devices)?;
         let sources = Sources {
-            devices: Arc::new(devices(settings.devices.as_deref())?),
+            devices,
+            memory: Arc::new(memory),
+            tide: Arc::default(),
             tokens: Tokens::new(settings.issuers.clone()).map_err(StartFault::Issuers)?,
             networks: Networks::new(Arc::new(geo), Arc::new(lists)),
             quotas: Arc::new(quotas),
@@ -104,17 +130,37 @@ impl Shared {
             first_round_trip: settings.limits.first_round_trip,
         };
         let enforce = enforcement(settings)?;
+        let signer = Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?));
+        let audit = Audit::start(settings.audit.clone(), super::clock::now)?;
+        let cores = Arc::<Cores>::default();
+        let administrator = match &store {
+            None => None,
+            Some(store) => Some(Arc::new(Administrator {
+                store: store.clone(),
+                memory: Arc::clone(&sources.memory),
+                policies: Arc::clone(&policies),
+                audit: audit.clone(),
+                cores: Arc::clone(&cores),
+                issuing: issuing(settings.authority.as_ref())?.map(Arc::new),
+                clock: super::clock::now,
+                events: Events::default(),
+            })),
+        };
         Ok(Self {
             settings: settings.clone(),
             limits: settings.limits.clone(),
             listeners,
             admission: Admission::new(settings.limits.connections, settings.limits.connections_per_address),
-            policies: Arc::new(policies),
+            policies,
             sources,
-            audit: Audit::start(settings.audit.clone(), super::clock::now)?,
+            audit,
             enforce: Arc::new(enforce),
-            signer: Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?)),
+            services: services(&signer, administrator.as_ref()),
+            signer,
+            administrator,
+            cores,
             upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
+            store,
             drain: Drain::new(),
             changes: watch::Sender::new(0),
         })
@@ -153,6 +199,13 @@ impl Shared {
     }
 }
 
+/// What the gateway answers itself.
+pub(super) fn services(signer: &Arc<ArcSwap<Signer>>, administrator: Option<&Arc<Administrator>>) -> Services {
+    let keys: Arc<dyn Builtin> = Arc::new(AssertionKeys(Arc::clone(signer)));
+    let api: Arc<dyn Builtin> = Arc::new(Api::new(administrator.cloned()));
+    Services::new([(API, api), (ASSERTION_KEYS, keys)])
+}
+
 /// How what was decided is carried out.
 pub(super) fn enforcement(settings: &Settings) -> Result<EnforceSettings, StartFault> {
     Ok(EnforceSettings {
@@ -182,12 +235,49 @@ pub(super) fn policies(settings: &Settings) -> Result<Policies, StartFault> {
 }
 
 /// Reads the registry; without one no device is known.
-pub(super) fn devices(path: Option<&Path>) -> Result<Devices, StartFault> {
-    let Some(path) = path else { return Ok(Devices::new(DeviceIndex::default())) };
+pub(super) fn devices(path: Option<&Path>) -> Result<DeviceIndex, StartFault> {
+    let Some(path) = path else { return Ok(DeviceIndex::default()) };
     registry::load(path)
-        .map(|records| Devices::new(DeviceIndex::build(records)))
+        .map(DeviceIndex::build)
         .map_err(|(diagnostics, sources)| StartFault::Registry { diagnostics, sources })
 }
+
+/// Opens the store and reads all of it: a gateway that knows nobody's standing does not start.
+fn remember(settings: Option<&StoreSettings>, devices: &Arc<Devices>) -> Result<(Option<Store>, Memory), StartFault> {
+    let Some(settings) = settings else { return Ok((None, Memory::none(Arc::clone(devices)))) };
+    let open = async {
+        let store = Store::open(settings).await?;
+        let memory = Memory::new(Arc::clone(devices));
+        memory.load(&store, super::clock::now()).await?;
+        Ok((Some(store), memory))
+    };
+    // On a thread of its own: whoever starts a gateway may stand in a runtime.
+    let opened = std::thread::scope(|scope| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let opening = scope.spawn(move || runtime.block_on(open));
+        opening.join().map_err(|_| std::io::Error::other("the store's start panicked"))
+    });
+    opened?
+}
+
+/// The authority with its key opened.
+fn issuing(settings: Option<&AuthoritySettings>) -> Result<Option<Issuing>, LoadFault> {
+    let Some(settings) = settings else { return Ok(None) };
+    let passphrase = match &settings.passphrase {
+        Some(path) => Passphrase::read(path),
+        None => match std::env::var(PASSPHRASE) {
+            Ok(text) => Passphrase::new(&text),
+            Err(_) => {
+                Err(format!("the authority's passphrase is neither in a file (`passphrase`) nor in `{PASSPHRASE}`"))
+            }
+        },
+    };
+    let authority = Authority::load(settings, &passphrase.map_err(LoadFault::Passphrase)?)?;
+    Ok(Some(Issuing::new(authority, settings.clone())))
+}
+
+/// Where the authority's passphrase is looked for when no file has it.
+const PASSPHRASE: &str = "RANGEGATE_AUTHORITY_PASSPHRASE";
 
 /// What a step-up challenge may ask for: every issuer's `acr` values by assurance.
 fn acr_values(issuers: &[IssuerSettings]) -> BTreeMap<String, Vec<String>> {

@@ -5,18 +5,21 @@
 
 use super::listener::Listener;
 use super::settings::{ListenerSettings, Settings};
-use super::shared::{Current, Shared, StartFault, devices, enforcement, policies};
+use super::shared::{Current, Shared, StartFault, devices, enforcement, policies, services};
 use super::tls::Tls;
 use crate::sources::gather::Sources;
 use crate::sources::geo::Geo;
 use crate::sources::lists::Lists;
 use crate::sources::token::Tokens;
+use crate::state::devices::DeviceIndex;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 /// A configuration that is good in all its parts and not yet in force.
 pub struct Successor {
     shared: Shared,
+    /// Another registry file's devices.
+    devices: Option<DeviceIndex>,
     /// For each listener, in their order, if its settings are new.
     listeners: Vec<Option<(ListenerSettings, Tls)>>,
 }
@@ -38,6 +41,9 @@ impl Shared {
         } else {
             Arc::new(ArcSwap::from_pointee(self.signer.load().reload(&settings.assertion)?))
         };
+        let administrator =
+            self.administrator.as_ref().map(|administrator| Arc::new(administrator.under(Arc::clone(&policies))));
+        let devices = (before.devices != settings.devices).then(|| devices(settings.devices.as_deref())).transpose()?;
         let shared = Self {
             settings: settings.clone(),
             limits: settings.limits.clone(),
@@ -47,21 +53,20 @@ impl Shared {
             sources: self.sources(settings)?,
             audit: self.audit.clone(),
             enforce: Arc::new(enforcement(settings)?),
+            services: services(&signer, administrator.as_ref()),
             signer,
+            administrator,
+            cores: Arc::clone(&self.cores),
+            store: self.store.clone(),
             upstreams: Arc::new(self.upstreams.succeed(&settings.upstream, &settings.upstream_exceptions)?),
             drain: self.drain.clone(),
             changes: self.changes.clone(),
         };
-        Ok(Successor { shared, listeners })
+        Ok(Successor { shared, devices, listeners })
     }
 
     fn sources(&self, settings: &Settings) -> Result<Sources, StartFault> {
         let (sources, before) = (&self.sources, &self.settings);
-        let devices = if before.devices == settings.devices {
-            Arc::clone(&sources.devices)
-        } else {
-            Arc::new(devices(settings.devices.as_deref())?)
-        };
         let tokens = if before.issuers == settings.issuers {
             Arc::clone(&sources.tokens)
         } else {
@@ -83,7 +88,9 @@ impl Shared {
             Arc::new(sources.emergency.moved_to(settings.emergency.clone()))
         };
         Ok(Sources {
-            devices,
+            devices: Arc::clone(&sources.devices),
+            memory: Arc::clone(&sources.memory),
+            tide: Arc::clone(&sources.tide),
             tokens,
             networks: networks.succeed(geo, lists),
             quotas: Arc::clone(&sources.quotas),
@@ -98,7 +105,10 @@ impl Shared {
 impl Successor {
     /// Puts it in force: for connections and requests from now on, and for what is open, which is decided again.
     pub fn take_over(self, current: &Current) {
-        let Self { shared, listeners } = self;
+        let Self { shared, devices, listeners } = self;
+        if let Some(devices) = devices {
+            shared.sources.devices.replace(devices);
+        }
         let limits = &shared.limits;
         shared.admission.limit(limits.connections, limits.connections_per_address);
         shared.sources.quotas.install(shared.policies.current().limits());

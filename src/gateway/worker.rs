@@ -29,7 +29,9 @@ const TOKENS: usize = 10_000;
 
 impl Worker {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self::with(shared, Arc::default())
+        let live = Arc::default();
+        shared.cores.add(&live);
+        Self::with(shared, live)
     }
 
     /// The same core under a new configuration: what is open on it stays open.
@@ -40,7 +42,8 @@ impl Worker {
 
     fn with(shared: Arc<Shared>, live: Arc<Live>) -> Self {
         let pool = Pool::new(Arc::clone(&shared.upstreams));
-        let enforcer = Enforcer::new(Arc::clone(&shared.enforce), Arc::clone(&shared.signer), pool, Arc::clone(&live));
+        let (enforce, signer) = (Arc::clone(&shared.enforce), Arc::clone(&shared.signer));
+        let enforcer = Enforcer::new(enforce, signer, pool, Arc::clone(&live), shared.services.clone());
         Self { shared, enforcer, tokens: TokenCache::new(TOKENS), live, ids: Mutex::new(RequestIds::new(seed())) }
     }
 
@@ -74,7 +77,7 @@ impl Worker {
     /// Records why a connection, or a stream of it, was ended that had its handshake behind it.
     pub fn drop_connection(&self, connection: &Connection, fault: ConnectionFault) {
         let certificate = connection.connected.presented.fingerprint().map(|print| print.sha256.into());
-        self.refuse(&connection.listener.name, connection.facts.peer.ip(), certificate, fault);
+        self.refuse(&connection.facts.listener, connection.facts.peer.ip(), certificate, fault);
     }
 
     /// Decides again everything open on this core: something that decisions rest on is different.
@@ -105,8 +108,9 @@ impl Worker {
 
     /// Why the exchange may not go on, if it may not.
     fn judge(&self, decided: &Decided, connected: &Connected, now: Moment, again: Again) -> Option<Reason> {
-        let evidence = self.shared.sources.refresh(&decided.evidence, connected, now);
-        let decision = self.shared.policies.current().decide(&evidence);
+        let policy = self.shared.policies.current();
+        let evidence = self.shared.sources.refresh(&decided.evidence, connected, &policy, now);
+        let decision = policy.decide(&evidence);
         let flows = match decided.decision.outcome {
             // A decoy that would now be refused tells by its end that it was one.
             Outcome::Decoy => decision.outcome != Outcome::Deny,

@@ -4,11 +4,13 @@ use super::cases::Case;
 use super::criteria::rate::Limit;
 use super::criterion::Criterion;
 use super::decision::{Decision, Finding, Verdict};
+use super::good_standing;
 use super::hosts::Hosts;
 use super::outcome::Outcome;
 use super::reason::Reason;
 use super::requirement::Requirement;
-use super::resource::{Mode, Origin, Resource};
+use super::resource::{Mode, Origin, Resource, Scheme};
+use super::role::Role;
 use super::segments::Segments;
 use crate::evidence::{Emergency, Evidence, Request};
 use smallvec::SmallVec;
@@ -23,6 +25,8 @@ pub struct Policy {
     pub(super) guarded: Vec<Guarded>,
     /// Sorted by id, like all requirements: the order of files and lines must not show in a decision.
     pub(super) baseline: Box<[Requirement]>,
+    /// Sorted by id.
+    pub(super) roles: Box<[Role]>,
     pub(super) lists: Box<[Arc<str>]>,
     /// Of all resources, sorted, each once.
     pub(super) origins: Box<[Origin]>,
@@ -33,6 +37,8 @@ pub struct Policy {
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub resource: Arc<Resource>,
+    /// A name it answers to; none when all its hosts are patterns.
+    pub host: Option<Box<str>>,
     pub requirements: Box<[Requirement]>,
     pub routes: Box<[Route]>,
     /// The routes by path.
@@ -89,11 +95,18 @@ impl Policy {
             return self.refuse(Some(&guarded.resource), Reason::NothingRequired);
         }
 
+        // What nobody has to require: it refuses where requirements are only watched, too.
+        let built_in = good_standing::find(evidence, guarded.resource.sensitivity);
+        let at_least = built_in.as_ref().map_or(Outcome::Forward, |finding| finding.demand);
+        if let Some(finding) = built_in {
+            findings.insert(0, finding);
+        }
         let would = findings.iter().fold(Outcome::Forward, |heaviest, finding| heaviest.join(finding.demand));
         let watched = if would == Outcome::Forward { Outcome::Forward } else { Outcome::Observe };
         let outcome = match (evidence.emergency, guarded.resource.mode) {
             (Emergency::Deny, _) => Outcome::Deny,
-            (Emergency::Observe, _) | (Emergency::Off, Mode::Observe) => watched,
+            (Emergency::Observe, _) => watched,
+            (Emergency::Off, Mode::Observe) => watched.join(at_least),
             (Emergency::Off, Mode::Enforce) => would,
         };
         let reason = match evidence.emergency {
@@ -127,6 +140,16 @@ impl Policy {
         self.guarded.iter().map(|guarded| &guarded.resource)
     }
 
+    /// The role called `id`, as it is today.
+    pub fn role(&self, id: &str) -> Option<&Role> {
+        self.roles.binary_search_by(|role| (*role.id).cmp(id)).ok().and_then(|at| self.roles.get(at))
+    }
+
+    /// Every role, by id.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
     /// Every origin a request may be sent to, decoys included, each once.
     pub fn origins(&self) -> &[Origin] {
         &self.origins
@@ -135,6 +158,14 @@ impl Policy {
     /// Whether a request may be sent there.
     pub fn sends_to(&self, origin: &Origin) -> bool {
         self.origins.binary_search(origin).is_ok()
+    }
+
+    /// The host under which a service of the gateway itself is reached; none when no resource has it as its upstream.
+    pub fn host_of(&self, service: &str) -> Option<&str> {
+        let serves = |guarded: &&Guarded| {
+            guarded.resource.upstreams.iter().any(|origin| origin.scheme == Scheme::Builtin && *origin.host == *service)
+        };
+        self.guarded.iter().filter(serves).find_map(|guarded| guarded.host.as_deref())
     }
 
     /// Every requirement: the baseline's, then each resource's with its routes'.

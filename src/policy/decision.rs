@@ -40,6 +40,8 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
+    /// No policy asks for it, and every decision does: `policy/good_standing.rs`.
+    BuiltIn,
     Baseline,
     Resource,
     Route,
@@ -49,6 +51,7 @@ impl Scope {
     /// As written in audit records.
     pub const fn code(self) -> &'static str {
         match self {
+            Self::BuiltIn => "built-in",
             Self::Baseline => "baseline",
             Self::Resource => "resource",
             Self::Route => "route",

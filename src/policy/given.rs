@@ -1,9 +1,11 @@
 //! Evidence in an author's words, for tests and explanations: what is not stated is absent.
 
 mod facts;
+mod identity;
 mod lost;
 mod request;
 
+pub use identity::person;
 pub use request::request;
 
 use super::criteria::list;
@@ -74,6 +76,7 @@ impl Given {
         let words = [("off", Emergency::Off), ("observe", Emergency::Observe), ("deny", Emergency::Deny)];
         evidence.emergency = table.or("emergency", Emergency::Off, |value| value.one_of(&words));
         facts::identity(&mut table, evidence);
+        identity::lower(&mut table, evidence);
         facts::network(&mut table, evidence);
         facts::timing(&mut table, &mut evidence.timing);
         let expires = evidence.at.plus_millis(HOUR_MS);
@@ -83,6 +86,9 @@ impl Given {
         }
         if let Some(attested) = table.optional("posture-attested", Value::boolean) {
             evidence.posture = Fact::Known(Posture { attested });
+        }
+        if let Some(age) = table.optional("memory-age", Value::duration) {
+            evidence.memory_age = Fact::Known(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         }
         table.at_most_one(&["list", "lists"]);
         let one = table.optional("list", |value| Some(vec![list::known(value, lists)?]));
@@ -192,6 +198,16 @@ mod tests {
         ] {
             assert_eq!(read(&[given]).expect("reads").binding, binding, "{given}");
         }
+    }
+
+    #[test]
+    fn what_older_records_do_not_have_is_absent() {
+        let evidence = read(&["identity = {}, memory-age = '1s'"]).expect("reads");
+        let mut json = serde_json::to_value(&evidence).expect("serializes");
+        let fields = json.as_object_mut().expect("an object");
+        assert!(fields.remove("identity").is_some() && fields.remove("memory_age").is_some());
+        let older: Evidence = serde_json::from_value(json).expect("reads back");
+        assert_eq!((older.identity, older.memory_age), (Fact::Absent, Fact::Absent));
     }
 
     #[test]

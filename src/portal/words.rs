@@ -67,7 +67,7 @@ impl Words {
                             .into()
                     }
                 },
-                next: "Ask the people who run this service for it. Once they have agreed, open this page again.".into(),
+                next: ask_for(roles).into(),
             },
             Cause::TooMany { retry_after_seconds } => Self {
                 title: "A short pause, please",
@@ -159,6 +159,15 @@ fn of_breakage(breakage: Breakage) -> Words {
         ),
     };
     Words { title, said: said.into(), next: next.into() }
+}
+
+/// What can be asked for, and how: by command, or by the API.
+fn ask_for(roles: &[Arc<str>]) -> String {
+    let role = roles.first().map_or("ROLE", |role| &**role);
+    format!(
+        "Ask for it: “rangegate grant ask {role} --reason …”, or POST /v1/grants of the gateway’s API. Once it is \
+         approved, open this page again."
+    )
 }
 
 /// `Sign in again with “passkey”, then repeat the step within 10 minutes.`, as far as it is asked for.

@@ -72,6 +72,7 @@ mod tests {
             sans: Vec::new(),
             not_before: Moment(0),
             not_after: Moment(1),
+            class: None,
         }))
     }
 

@@ -14,12 +14,15 @@
 //! resumed or not, and again when the trust changed (another `generation`), when a revocation list ran out and
 //! when the certificate did.
 
+mod belongs;
 mod facts;
 mod load;
 mod names;
+mod origins;
 mod possession;
 mod presented;
 
+pub use belongs::{DEVICE_URN, belongs, named_device};
 pub use load::{FileFault, TrustFault};
 pub use possession::Refusal;
 pub use presented::{Fingerprint, Presented};
@@ -50,10 +53,22 @@ pub enum CrlPolicy {
 pub struct TrustSettings {
     /// PEM bundles of client certificate authorities.
     pub authorities: Vec<PathBuf>,
-    /// PEM or DER revocation lists.
+    /// Authorities of others, each of which may vouch for one class of device.
+    pub external: Vec<ExternalAuthority>,
+    /// PEM or DER revocation lists, also those of external authorities.
     pub crls: Vec<PathBuf>,
     pub crl_missing: CrlPolicy,
     pub crl_expired: CrlPolicy,
+}
+
+/// Somebody else's authority. A device whose certificate it issued can only be of this class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalAuthority {
+    /// What faults call it by.
+    pub name: String,
+    /// PEM bundles.
+    pub certificates: Vec<PathBuf>,
+    pub class: Arc<str>,
 }
 
 /// What the handshake demands of a client.
@@ -73,6 +88,7 @@ const REMEMBERED: usize = 4096;
 pub struct Trust {
     generation: u64,
     webpki: Arc<dyn ClientCertVerifier>,
+    origins: origins::Origins,
     /// No list at all, and that is not to be ignored: then the verifier would check nothing.
     unlisted: bool,
     /// The earliest next update of all lists, if their expiry counts.
@@ -89,6 +105,7 @@ impl Trust {
         Ok(Self {
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             webpki: loaded.verifier,
+            origins: loaded.origins,
             unlisted: settings.crls.is_empty() && settings.crl_missing == CrlPolicy::Deny,
             next_update: loaded.next_update.filter(|_| settings.crl_expired == CrlPolicy::Deny),
             judged: Mutex::new(Recent::new(REMEMBERED)),
@@ -123,7 +140,7 @@ impl Trust {
         if let Some(verdict) = self.remembered(&name).filter(|verdict| verdict.holds.contains(now)) {
             return verdict;
         }
-        let Some(read) = facts::read(leaf) else {
+        let Some(mut read) = facts::read(leaf) else {
             return Verdict::refused(Fact::Invalid(Fault::CertificateMalformed), now);
         };
         if let Err(error) = self.webpki.verify_client_cert(leaf, intermediates, unix(now)) {
@@ -134,6 +151,10 @@ impl Trust {
         }
         if self.unlisted {
             return Verdict::refused(Fact::Unavailable(Fault::CrlMissing), now);
+        }
+        match self.origins.class(leaf, intermediates, unix(now)) {
+            Some(class) => read.certificate.class = class,
+            None => return Verdict::refused(Fact::Invalid(Fault::CertificateUnknownIssuer), now),
         }
         let Some(holds) = self.window(&read, intermediates) else {
             return Verdict { fact: Fact::Known(Arc::new(read.certificate)), holds: Window::brief(now) };

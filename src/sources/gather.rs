@@ -1,15 +1,17 @@
 //! All sources asked about one request: the only maker of live `Evidence`.
 
 use super::binding;
-use super::certificate::{Presented, Trust};
+use super::certificate::{self, Presented, Trust};
 use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
+use super::recall::{Recalled, Tide, recall};
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
-use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Timing, Via};
+use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via};
 use crate::policy::Policy;
 use crate::state::devices::Devices;
 use crate::state::emergency::EmergencySwitch;
+use crate::state::memory::Memory;
 use crate::state::timings::Timings;
 use arc_swap::ArcSwapOption;
 use http::HeaderMap;
@@ -23,6 +25,10 @@ use tokio::net::TcpStream;
 /// configuration and serve the next.
 pub struct Sources {
     pub devices: Arc<Devices>,
+    /// What the store keeps.
+    pub memory: Arc<Memory>,
+    /// The time by which grants end: it does not step back.
+    pub tide: Arc<Tide>,
     pub tokens: Arc<Tokens>,
     pub networks: Networks,
     pub quotas: Arc<Quotas>,
@@ -35,6 +41,8 @@ pub struct Sources {
 
 /// What the sources know of one connection and remember between its requests.
 pub struct Connected {
+    /// Whom the kernel vouches for: the other end of a Unix socket. Tokens are not looked at then.
+    pub local: Option<Arc<Subject>>,
     pub presented: Presented,
     /// The listener's current trust, swapped at reload; none where certificates are not asked for.
     pub trust: Arc<ArcSwapOption<Trust>>,
@@ -47,14 +55,14 @@ pub struct Connected {
     /// Gone when the connection is.
     pub socket: Weak<TcpStream>,
     /// The device, as it was found last.
-    pub registered: Registered,
+    pub recognised: Recognised,
 }
 
 /// What a connection remembers of its certificate's device: the lookup is by several digests and names.
 #[derive(Default)]
-pub struct Registered(Mutex<Option<(u64, Arc<Certificate>, Fact<Arc<Device>>)>>);
+pub struct Recognised(Mutex<Option<(u64, Arc<Certificate>, Fact<Arc<Device>>)>>);
 
-impl Registered {
+impl Recognised {
     /// The device of `certificate`, looked up again when the registry has changed, or the certificate's facts.
     fn get(&self, devices: &Devices, certificate: &Arc<Certificate>) -> Fact<Arc<Device>> {
         // Read before the lookup: a change in between makes this out of date, not the next one.
@@ -66,13 +74,29 @@ impl Registered {
         {
             return device.clone();
         }
-        let device = devices.find(certificate);
+        let device = devices.find(certificate).and_then(|device| match certificate::belongs(certificate, &device) {
+            Ok(()) => Fact::Known(device),
+            Err(fault) => Fact::Invalid(fault),
+        });
         *remembered = Some((generation, Arc::clone(certificate), device.clone()));
         device
     }
 }
 
 impl Connected {
+    /// The subject with the groups that the kernel vouches for: what a process owns stands beside what the
+    /// organisation's records say of the person.
+    fn vouched(&self, subject: Fact<Arc<Subject>>) -> Fact<Arc<Subject>> {
+        let Some(local) = &self.local else { return subject };
+        subject.map(|mut subject| {
+            let lost = local.groups.iter().filter(|group| !subject.groups.contains(group)).cloned().collect::<Vec<_>>();
+            if !lost.is_empty() {
+                Arc::make_mut(&mut subject).groups.extend(lost);
+            }
+            subject
+        })
+    }
+
     /// The client's certificate as it stands at `now`.
     pub fn certificate(&self, now: Moment) -> Fact<Arc<Certificate>> {
         self.trust.load().as_ref().map_or(Fact::Absent, |trust| self.presented.judge(trust, now))
@@ -99,11 +123,17 @@ impl Sources {
         now: Moment,
     ) -> Evidence {
         let certificate = connected.certificate(now);
-        let device = certificate.as_ref().and_then(|certificate| connected.registered.get(&self.devices, certificate));
-        let claimed = self.tokens.subject(cache, asked.headers, now).await;
+        let device = self.device(connected, &certificate);
+        let claimed = match &connected.local {
+            Some(subject) => Fact::Known(Arc::clone(subject)),
+            None => self.tokens.subject(cache, asked.headers, now).await,
+        };
         // The binding is of what was claimed, so that a stolen token shows as one.
         let binding = binding::binding(&certificate, &device, &claimed);
         let subject = binding::confirmed(claimed, &certificate);
+        let Recalled { subject, identity, grants } =
+            recall(&self.memory, subject, &device, |role| policy.role(role), self.tide.reach(now));
+        let subject = connected.vouched(subject);
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
         let needs = policy.needs(asked.request);
         if needs.tls_round_trip {
@@ -127,29 +157,37 @@ impl Sources {
             network,
             timing,
             quotas,
-            grants: Fact::Absent,
+            identity,
+            grants,
             posture: Fact::Absent,
+            memory_age: self.memory.age(now),
         }
     }
 
     /// The same request, as things stand now: what long-lived exchanges are decided on again.
     ///
     /// Measurements of its connection and counted quotas stay as they were; what others changed is looked up anew.
-    pub fn refresh(&self, evidence: &Evidence, connected: &Connected, now: Moment) -> Evidence {
+    pub fn refresh(&self, evidence: &Evidence, connected: &Connected, policy: &Policy, now: Moment) -> Evidence {
         let mut fresh = evidence.clone();
         fresh.at = now;
         fresh.emergency = self.emergency.position();
         fresh.network = connected.located.get(&self.networks, evidence.network.address.known().copied(), now);
         fresh.certificate = connected.certificate(now);
-        fresh.device = fresh.certificate.as_ref().and_then(|certificate| self.devices.find(certificate));
+        fresh.device = self.device(connected, &fresh.certificate);
         if let Some(subject) = evidence.subject.known() {
             if subject.expires <= now {
                 fresh.subject = Fact::Invalid(Fault::TokenExpired);
-            } else if !self.tokens.believes(&subject.issuer) {
+            } else if connected.local.is_none() && !self.tokens.believes(&subject.issuer) {
                 fresh.subject = Fact::Invalid(Fault::TokenIssuer);
             }
         }
         fresh.binding = binding::binding(&fresh.certificate, &fresh.device, &fresh.subject);
+        let recalled =
+            recall(&self.memory, fresh.subject, &fresh.device, |role| policy.role(role), self.tide.reach(now));
+        fresh.subject = connected.vouched(recalled.subject_after(&evidence.identity));
+        fresh.identity = recalled.identity;
+        fresh.grants = recalled.grants;
+        fresh.memory_age = self.memory.age(now);
         fresh
     }
 
@@ -161,6 +199,11 @@ impl Sources {
         {
             self.timings.record(&device.id, *address, connected.timing.number, minima, now);
         }
+    }
+
+    /// The registered device, if this certificate may stand for it.
+    fn device(&self, connected: &Connected, certificate: &Fact<Arc<Certificate>>) -> Fact<Arc<Device>> {
+        certificate.as_ref().and_then(|certificate| connected.recognised.get(&self.devices, certificate))
     }
 
     /// Once per connection: a client that answered no ping in time will not answer the next request's either.

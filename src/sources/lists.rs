@@ -45,6 +45,11 @@ impl Lists {
         loaded.lists.iter().map(|list| (Arc::clone(&list.name), list.has(address.to_canonical(), asn))).collect()
     }
 
+    /// For every list: not on it, for there is no address that could be.
+    pub fn none(&self) -> Vec<(Arc<str>, Fact<bool>)> {
+        self.loaded.load().lists.iter().map(|list| (Arc::clone(&list.name), Fact::Known(false))).collect()
+    }
+
     /// For every list the same fault: the address is not known.
     pub fn unknown(&self, fault: Fault) -> Vec<(Arc<str>, Fact<bool>)> {
         self.loaded.load().lists.iter().map(|list| (Arc::clone(&list.name), Fact::Unavailable(fault))).collect()

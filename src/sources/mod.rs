@@ -9,6 +9,7 @@ pub mod jwks;
 pub mod lists;
 pub mod place;
 pub mod quota;
+pub mod recall;
 mod recent;
 pub mod stamp;
 pub mod timing;

@@ -4,7 +4,7 @@ use super::geo::{Geo, nowhere};
 use super::lists::Lists;
 use crate::evidence::{Fact, Fault, Moment, Network, Via};
 use arc_swap::ArcSwap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// The sources that know addresses.
@@ -45,6 +45,18 @@ impl Networks {
         Network { address: Fact::Known(address), peer, via, place, asn, lists }
     }
 
+    /// Of a client on this very machine, over a Unix socket: there is no address, and so it is on no list.
+    pub fn here(&self) -> Network {
+        Network {
+            address: Fact::Absent,
+            peer: Ipv4Addr::UNSPECIFIED.into(),
+            via: Via::Direct,
+            place: nowhere(Fact::Absent),
+            asn: Fact::Absent,
+            lists: self.lists.none(),
+        }
+    }
+
     /// Reads again what changed on disk; true when anything did. Blocks; for a thread of its own.
     pub fn reload_if_changed(&self) -> bool {
         // both, always: `||` would skip the lists
@@ -60,6 +72,8 @@ impl Networks {
 /// What a connection remembers of its client's network.
 pub struct Located {
     current: ArcSwap<Remembered>,
+    /// There is no network to look up.
+    here: bool,
 }
 
 struct Remembered {
@@ -74,7 +88,12 @@ const REMEMBERED_MS: u64 = 60_000;
 impl Located {
     /// For a new connection.
     pub fn new(networks: &Networks, peer: IpAddr, client: Option<IpAddr>, via: Via, now: Moment) -> Self {
-        Self { current: ArcSwap::from_pointee(Remembered::fresh(networks, peer, client, via, now)) }
+        Self { current: ArcSwap::from_pointee(Remembered::fresh(networks, peer, client, via, now)), here: false }
+    }
+
+    /// For a connection over a Unix socket.
+    pub fn here(networks: &Networks, now: Moment) -> Self {
+        Self { current: ArcSwap::from_pointee(Remembered::here(networks, now)), here: true }
     }
 
     /// The client's network at `now`. Behind a forwarder each request may name another client.
@@ -83,11 +102,14 @@ impl Located {
         let known = &remembered.network;
         if remembered.generation == networks.generation()
             && now.0.abs_diff(remembered.at.0) < REMEMBERED_MS
-            && known.address.known().copied() == client.map(|address| address.to_canonical())
+            && (self.here || known.address.known().copied() == client.map(|address| address.to_canonical()))
         {
             return Arc::clone(known);
         }
-        let fresh = Remembered::fresh(networks, known.peer, client, known.via, now);
+        let fresh = match self.here {
+            true => Remembered::here(networks, now),
+            false => Remembered::fresh(networks, known.peer, client, known.via, now),
+        };
         let network = Arc::clone(&fresh.network);
         self.current.store(Arc::new(fresh));
         network
@@ -95,6 +117,11 @@ impl Located {
 }
 
 impl Remembered {
+    fn here(networks: &Networks, now: Moment) -> Self {
+        let generation = networks.generation();
+        Self { network: Arc::new(networks.here()), generation, at: now }
+    }
+
     fn fresh(networks: &Networks, peer: IpAddr, client: Option<IpAddr>, via: Via, now: Moment) -> Self {
         // Read before the lookup: a reload in between makes this out of date, not the next one.
         let generation = networks.generation();

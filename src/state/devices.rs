@@ -1,11 +1,10 @@
-//! The devices the gateway knows, as one immutable index that is swapped whole.
-//!
-//! Whoever holds the records (today a TOML file, later a database) builds a `DeviceIndex` and calls `replace`.
-//! Requests read the index without a lock.
+//! The devices the gateway knows: those of a TOML file, as one immutable index that is swapped whole, and those of the
+//! store, which change one by one. Requests read both without a lock.
 
+use super::registered::Registered;
 use crate::evidence::{Certificate, Device, Fact, Fault};
 use crate::store::digest::DigestHasher;
-use crate::store::{DeviceRecord, Digest};
+use crate::store::{Digest, Recognition};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,11 +12,12 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The current index, or none when the registry has never been read.
+/// The file's index, or none when it has never been read, and the store's devices.
 #[derive(Debug, Default)]
 pub struct Devices {
     index: ArcSwapOption<DeviceIndex>,
     generation: AtomicU64,
+    registered: Registered,
 }
 
 impl Devices {
@@ -38,23 +38,33 @@ impl Devices {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Grows with every `replace`; what was found under an older generation must be looked up again.
+    /// Grows with every change; what was found under an older generation must be looked up again.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.generation.load(Ordering::Acquire).wrapping_add(self.registered.generation())
+    }
+
+    /// The store's devices.
+    pub fn registered(&self) -> &Registered {
+        &self.registered
     }
 
     /// The device whose key, certificate or name this is. `Absent`: none is registered.
     /// `Invalid`: its handles belong to different devices.
     pub fn find(&self, certificate: &Certificate) -> Fact<Arc<Device>> {
-        match &*self.index.load() {
+        let filed = match &*self.index.load() {
             Some(index) => index.find(certificate),
-            None => Fact::Unavailable(Fault::RegistryUnavailable),
+            None => return Fact::Unavailable(Fault::RegistryUnavailable),
+        };
+        match (filed, self.registered.find(certificate)) {
+            (Fact::Absent, registered) => registered,
+            (filed, Fact::Absent) => filed,
+            _ => Fact::Invalid(Fault::DeviceAmbiguous),
         }
     }
 
     /// How many devices are registered.
     pub fn len(&self) -> usize {
-        self.index.load().as_ref().map_or(0, |index| index.devices)
+        self.index.load().as_ref().map_or(0, |index| index.devices) + self.registered.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -80,7 +90,7 @@ enum Holder {
 }
 
 impl DeviceIndex {
-    pub fn build(records: impl IntoIterator<Item = DeviceRecord>) -> Self {
+    pub fn build(records: impl IntoIterator<Item = Recognition>) -> Self {
         let mut index = Self::default();
         for record in records {
             index.devices += 1;
@@ -139,8 +149,8 @@ mod tests {
         Digest::of(name.as_bytes())
     }
 
-    fn record(id: &str, keys: &[&str], certificates: &[&str], sans: &[&str]) -> DeviceRecord {
-        DeviceRecord {
+    fn record(id: &str, keys: &[&str], certificates: &[&str], sans: &[&str]) -> Recognition {
+        Recognition {
             device: Arc::new(Device {
                 id: id.into(),
                 owner: None,
@@ -163,6 +173,7 @@ mod tests {
             sans: sans.iter().map(|&san| san.into()).collect(),
             not_before: Moment(0),
             not_after: Moment(0),
+            class: None,
         }
     }
 

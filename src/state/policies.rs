@@ -35,6 +35,11 @@ impl Policies {
         self.current.load()
     }
 
+    /// The same, to be kept across waits.
+    pub fn current_full(&self) -> Arc<Policy> {
+        self.current.load_full()
+    }
+
     /// Reads the directory again. Tells whether the policy changed.
     ///
     /// # Errors

@@ -1,12 +1,34 @@
-//! Durable state behind one small interface. Today: a TOML file of devices.
+//! Durable state behind one small interface: `Store` keeps documents in a database, the rest of the room reads files.
 //!
-//! What the store hands on is plain data: `DeviceRecord`s. `state/devices.rs` indexes them, wherever they came from.
+//! What the store hands on is plain data. `state/` indexes it, wherever it came from.
 
+pub mod backup;
+pub mod check;
+mod commit;
+mod connect;
 pub mod device;
 pub mod digest;
+pub mod document;
+mod dump;
+pub mod durable;
 pub mod emergency;
+pub mod fault;
+pub mod invitation;
+mod listen;
 pub mod policy_files;
+mod read;
 pub mod registry;
+pub mod settings;
+pub mod sighting;
 
-pub use device::DeviceRecord;
+pub use backup::{BackupFault, restore};
+pub use check::Checked;
+pub use device::{DeviceRecord, IssuedCertificate, Recognition};
 pub use digest::Digest;
+pub use document::{Change, CommitFault, Document, Expect, Handle, Kind, Revision, Since, Write};
+pub use dump::Counts;
+pub use durable::{News, Store};
+pub use fault::{OpenFault, StoreFault};
+pub use invitation::InvitationRecord;
+pub use settings::{Database, PostgresSettings, StoreSettings};
+pub use sighting::{Seen, Sighting};

@@ -14,7 +14,7 @@
 //! Each key, certificate and name alone identifies the device. What two devices share would identify neither, so it
 //! is a fault here.
 
-use super::{DeviceRecord, Digest, policy_files};
+use super::{Digest, Recognition, policy_files};
 use crate::evidence::{Device, DeviceStatus};
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::{Source, Table, Value};
@@ -35,7 +35,7 @@ const STATUSES: &[(&str, DeviceStatus)] = &[
 ///
 /// # Errors
 /// Every fault found, with the source to show them in.
-pub fn load(path: &Path) -> Result<Vec<DeviceRecord>, (Vec<Diagnostic>, Vec<Source>)> {
+pub fn load(path: &Path) -> Result<Vec<Recognition>, (Vec<Diagnostic>, Vec<Source>)> {
     let source = policy_files::read_source(path).map_err(|fault| (vec![fault], Vec::new()))?;
     parse(&source).map_err(|faults| (faults, vec![source]))
 }
@@ -44,7 +44,7 @@ pub fn load(path: &Path) -> Result<Vec<DeviceRecord>, (Vec<Diagnostic>, Vec<Sour
 ///
 /// # Errors
 /// Every fault found.
-pub fn parse(source: &Source) -> Result<Vec<DeviceRecord>, Vec<Diagnostic>> {
+pub fn parse(source: &Source) -> Result<Vec<Recognition>, Vec<Diagnostic>> {
     let document = source.parse();
     let mut root = document.root();
     let mut taken = Taken::default();
@@ -57,7 +57,7 @@ pub fn parse(source: &Source) -> Result<Vec<DeviceRecord>, Vec<Diagnostic>> {
     }
 }
 
-fn device<'a>(mut table: Table<'a>, taken: &mut Taken) -> Option<DeviceRecord> {
+fn device<'a>(mut table: Table<'a>, taken: &mut Taken) -> Option<Recognition> {
     let id = table.required("id", |v| v.placed(Value::name));
     let owner = table.optional("owner", Value::name);
     let class = table.required("class", Value::name);
@@ -78,7 +78,7 @@ fn device<'a>(mut table: Table<'a>, taken: &mut Taken) -> Option<DeviceRecord> {
         taken.claim(&table, name, place);
     }
     table.finish();
-    Some(DeviceRecord {
+    Some(Recognition {
         device: Arc::new(Device { id: id?.0.into(), owner: owner.map(Into::into), class: class?.into(), status }),
         keys: keys.into_iter().map(|(key, _)| key).collect(),
         certificates: certificates.into_iter().map(|(certificate, _)| certificate).collect(),

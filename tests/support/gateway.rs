@@ -268,6 +268,7 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
             client_certificates: ClientCertificates::Requested,
             trust: TrustSettings {
                 authorities: vec![at.join("devices.pem")],
+                external: Vec::new(),
                 crls: vec![at.join("devices.crl")],
                 crl_missing: CrlPolicy::Deny,
                 crl_expired: CrlPolicy::Deny,
@@ -322,7 +323,10 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
         policies: at.join("policies"),
         origins: BTreeMap::new(),
         devices: Some(at.join("devices.toml")),
+        authority: None,
+        store: None,
         emergency: at.join("emergency"),
+        local: None,
         workers: 2.try_into().expect("two"),
     }
 }

@@ -49,6 +49,7 @@ pub fn settings(
         client_certificates: ClientCertificates::Requested,
         trust: TrustSettings {
             authorities: vec![scratch.at("ca.pem")],
+            external: Vec::new(),
             crls: vec![scratch.at("ca.crl")],
             crl_missing: CrlPolicy::Deny,
             crl_expired: CrlPolicy::Deny,
@@ -96,7 +97,10 @@ pub fn settings(
         policies: policies.to_owned(),
         origins,
         devices: Some(scratch.at(DEVICES)),
+        store: None,
+        authority: None,
         emergency: scratch.at("emergency"),
+        local: None,
         workers: NonZeroUsize::MIN.saturating_add(1),
     }
 }

@@ -23,12 +23,15 @@ pub(super) fn lower(value: Value<'_>, context: &Context) -> Option<Arc<[Origin]>
     origins.into_iter().map(|origin| replaced(origin, value, context)).collect()
 }
 
-/// `http://`, `https://` or `h2c://` with a host and perhaps a port; or `rangegate:assertion-keys`.
+/// The services of the gateway itself, as they stand behind `rangegate:`.
+const BUILTIN: [&str; 2] = ["api", "assertion-keys"];
+
+/// `http://`, `https://` or `h2c://` with a host and perhaps a port; or a service of the gateway: `rangegate:api`.
 pub(crate) fn parse(text: &str) -> Result<Origin, String> {
     if let Some(service) = text.strip_prefix("rangegate:") {
-        return match service {
-            "assertion-keys" => Ok(Origin { scheme: Scheme::Builtin, host: service.into(), port: 0 }),
-            _ => Err("the gateway itself serves `rangegate:assertion-keys` only".to_owned()),
+        return match BUILTIN.contains(&service) {
+            true => Ok(Origin { scheme: Scheme::Builtin, host: service.into(), port: 0 }),
+            false => Err("the gateway itself serves `rangegate:api` and `rangegate:assertion-keys`".to_owned()),
         };
     }
     let usage = || "expected `http://`, `https://` or `h2c://`, a host and a port".to_owned();
@@ -86,6 +89,7 @@ mod tests {
             ("h2c://[::1]:50051", "h2c://[::1]:50051"),
             ("https://[::1]", "https://[::1]:443"),
             ("rangegate:assertion-keys", "rangegate:assertion-keys"),
+            ("rangegate:api", "rangegate:api"),
         ] {
             assert_eq!(parse(text).map(|origin| origin.to_string()), Ok(shown.to_owned()));
         }

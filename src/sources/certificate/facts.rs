@@ -45,6 +45,7 @@ pub(super) fn read(der: &[u8]) -> Option<Read> {
             sans: sans(&parsed)?,
             not_before: moment(parsed.validity().not_before),
             not_after: moment(parsed.validity().not_after),
+            class: None,
         },
         authority,
         may_sign,

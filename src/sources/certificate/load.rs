@@ -1,5 +1,6 @@
 //! Reading authorities and revocation lists from files.
 
+use super::origins::Origins;
 use super::{CrlPolicy, TrustSettings, facts};
 use crate::evidence::Moment;
 use rustls::RootCertStore;
@@ -49,13 +50,32 @@ impl fmt::Display for TrustFault {
 
 pub(super) struct Loaded {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    pub(super) origins: Origins,
     /// The earliest next update of all lists.
     pub(super) next_update: Option<Moment>,
 }
 
 pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
     let mut faults = Vec::new();
-    let roots = Arc::new(authorities(&settings.authorities, &mut faults));
+    let mut roots = authorities(&settings.authorities, &mut faults);
+    let own = Arc::new(roots.clone());
+    let mut external = Vec::new();
+    for authority in &settings.external {
+        let theirs = authorities(&authority.certificates, &mut faults);
+        for root in &theirs.roots {
+            if roots.roots.contains(root) {
+                let path = authority.certificates.first().cloned().unwrap_or_default();
+                faults.push(FileFault {
+                    path,
+                    problem: format!("the external authority `{}` may already vouch for other devices", authority.name),
+                    help: "name each authority once: for all classes, or for one",
+                });
+            }
+        }
+        roots.extend(theirs.roots.iter().cloned());
+        external.push((Arc::clone(&authority.class), Arc::new(theirs)));
+    }
+    let roots = Arc::new(roots);
     let mut lists: Vec<List> = Vec::new();
     for path in &settings.crls {
         match read_lists(path) {
@@ -70,7 +90,12 @@ pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
     lists.sort_by_key(|list| std::cmp::Reverse(list.this_update));
     let next_update = lists.iter().map(|list| list.next_update).min();
     match build(&roots, settings, lists.iter().map(|list| list.der.clone())) {
-        Ok(verifier) => Ok(Loaded { verifier, next_update }),
+        Ok(verifier) => match Origins::new(&own, &external) {
+            Ok(origins) => Ok(Loaded { verifier, origins, next_update }),
+            Err(whole) => {
+                Err(TrustFault { files: vec![fault(Path::new(""), whole, "check the external authorities")] })
+            }
+        },
         Err(whole) => Err(TrustFault { files: culprits(&roots, settings, &lists, &whole) }),
     }
 }

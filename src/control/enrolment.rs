@@ -1,0 +1,299 @@
+//! From an invitation to a certificate, and from one certificate to the next.
+
+use super::administrator::{About, Administrator, Held, Step, Who, new_id, put};
+use super::devices::{claims, releases};
+use super::fault::Fault;
+use super::issuing::{Issuing, revoke_certificates};
+use crate::audit::{Alert, AlertKind};
+use crate::authority::invitation::{InvitationState, RedeemFault};
+use crate::authority::revocation::Why;
+use crate::authority::{AdmitFault, Code, DeviceKey, Invitation, Issued, admit, renew, request};
+use crate::evidence::{Certificate, Device, DeviceStatus, Moment};
+use crate::store::document::space;
+use crate::store::{DeviceRecord, Digest, IssuedCertificate, Kind};
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// Whom to invite.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NewInvitation {
+    pub user: Arc<str>,
+    #[serde(default = "corporate")]
+    pub class: Arc<str>,
+    /// The device that enrols again. None: a new one.
+    pub device: Option<Arc<str>>,
+    /// Seconds; a day when it is not said, a month at most.
+    pub expires_in: Option<u64>,
+}
+
+/// What a device gets.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    pub device: Arc<str>,
+    pub issued: Issued,
+}
+
+const DAY: u64 = 86_400;
+
+fn corporate() -> Arc<str> {
+    "corporate".into()
+}
+
+impl Administrator {
+    /// Makes an invitation. The code is in the answer and nowhere else.
+    pub async fn invite(&self, who: &Who, new: &NewInvitation) -> Result<(Held<Invitation>, Code), Fault> {
+        self.issuing()?;
+        let expires_in = new.expires_in.unwrap_or(DAY);
+        if !(60..=31 * DAY).contains(&expires_in) {
+            return Err(Fault::unfit("invitation-expiry", "an invitation counts for a minute to 31 days"));
+        }
+        let code = Code::generate().map_err(|_| Fault::Away("the system gives no randomness".to_owned()))?;
+        let id = id_of_code(&code);
+        let invitation = self
+            .act(who, About::new("invitation-make", Kind::Invitation, &id), async |now| {
+                if let Some(device) = &new.device {
+                    let device = self.device(device).await?.value;
+                    if device.status == DeviceStatus::Revoked || device.owner.as_ref() != Some(&new.user) {
+                        return Err(Fault::unfit("invitation-device", "the device is revoked, or is not this person's"));
+                    }
+                }
+                let invitation = Invitation {
+                    id: Arc::clone(&id),
+                    code_sha256: code.digest().hex().into(),
+                    user: Arc::clone(&new.user),
+                    class: Arc::clone(&new.class),
+                    device: new.device.clone(),
+                    made: now,
+                    by: who.actor.user.clone().unwrap_or_else(|| "gateway".into()),
+                    expires: now.plus_millis(i64::try_from(expires_in).unwrap_or(i64::MAX).saturating_mul(1000)),
+                    state: InvitationState::Open,
+                };
+                let after = serde_json::json!({ "user": new.user, "class": new.class, "device": new.device, "expires": invitation.expires });
+                let writes = vec![put(Kind::Invitation, &id, None, &invitation)];
+                let result = Held { value: invitation, version: 1, changed: now };
+                Ok(Step { writes, before: None, after: Some(after), reason: None, result })
+            })
+            .await?;
+        Ok((invitation, code))
+    }
+
+    pub async fn withdraw_invitation(&self, who: &Who, id: &Arc<str>) -> Result<Held<Invitation>, Fault> {
+        self.act(who, About::new("invitation-withdraw", Kind::Invitation, id), async |now| {
+            let none = Fault::NotFound("invitation of this id");
+            let known = self.read::<Invitation>(Kind::Invitation, id).await?.ok_or(none)?;
+            let by = who.actor.user.clone().unwrap_or_else(|| "gateway".into());
+            let state = match &known.value.state {
+                InvitationState::Withdrawn { .. } => return Ok(Step::nothing(known)),
+                InvitationState::Used { device, .. } => {
+                    let why = format!("it was used, by the device `{device}`: revoke that");
+                    return Err(Fault::unfit("invitation-used", why));
+                }
+                InvitationState::Open => InvitationState::Withdrawn { at: now, by },
+            };
+            let invitation = Invitation { state, ..known.value };
+            let writes = vec![put(Kind::Invitation, id, Some(known.version), &invitation)];
+            let result = Held { value: invitation, version: known.version + 1, changed: now };
+            Ok(Step { writes, before: None, after: None, reason: None, result })
+        })
+        .await
+    }
+
+    /// A device's first certificate. `address` is where the code came from: wrong ones are counted by it.
+    pub async fn enrol(
+        &self,
+        who: &Who,
+        code: &str,
+        request: &[u8],
+        address: Option<IpAddr>,
+    ) -> Result<Enrolled, Fault> {
+        let issuing = self.issuing()?;
+        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        issuing.guesses.attempt(address, (self.clock)()).map_err(Fault::Guesses)?;
+        let fresh = new_id("d")?;
+        let mut about = About { action: "device-enrol", target: "invitation".to_owned() };
+        let read = Code::read(code).map_err(|_| Fault::Invitation);
+        let code = read.map_err(|fault| self.failed(who, about.clone(), fault))?;
+        let id = id_of_code(&code);
+        about.target = format!("invitation {id}");
+        let key =
+            request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
+        let refused = std::sync::Mutex::new(None);
+        let enrolled = self
+            .act(who, about.clone(), async |now| {
+                let known = self.read::<Invitation>(Kind::Invitation, &id).await?;
+                let redeemed = known.as_ref().ok_or(RedeemFault::Unknown).and_then(|known| {
+                    let device = known.value.device.as_ref().unwrap_or(&fresh);
+                    Ok((known.version, known.value.redeem(&code, device, now)?, Arc::clone(device)))
+                });
+                let (version, invitation, device) = redeemed.map_err(|fault| {
+                    *refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(fault);
+                    Fault::Invitation
+                })?;
+                let holder = self.holder_of(&key).await?;
+                admit(&device, holder.as_ref()).map_err(|fault| self.alarm(who, Some(&invitation.user), fault, now))?;
+                let issued = issuing.authority.issue(&key, &device, now).map_err(Fault::Issue)?;
+                self.enrolled(version, invitation, device, issued, now).await
+            })
+            .await;
+        match enrolled {
+            Ok(enrolled) => {
+                issuing.guesses.succeeded(address, (self.clock)());
+                Ok(enrolled)
+            }
+            Err(fault) => {
+                if let Some(why) = *refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+                    // The sender is told one thing for all of these; the log has the difference.
+                    tracing::info!(invitation = &*id, why = why.code(), "an invitation did not count");
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// A device's next certificate, for the same key or a new one.
+    pub async fn renew(
+        &self,
+        who: &Who,
+        certificate: &Certificate,
+        device: &Device,
+        request: &[u8],
+    ) -> Result<Enrolled, Fault> {
+        let issuing = self.issuing()?;
+        let about = About::new("device-renew", Kind::Device, &device.id);
+        let key =
+            request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
+        self.act(who, about, async |now| {
+            let known = self.device(&device.id).await?;
+            let holder = self.holder_of(&key).await?;
+            let owner = known.value.owner.as_ref();
+            renew(certificate, &known.value.device(), holder.as_ref())
+                .map_err(|fault| self.alarm(who, owner, fault, now))?;
+            let issued = issuing.authority.issue(&key, &device.id, now).map_err(Fault::Issue)?;
+            let mut record = known.value.clone();
+            remember(&mut record, &issued, now);
+            // A key counts as long as a certificate for it does.
+            let (spki, history) = (issued.spki_sha256, &record.history);
+            let alive = |key: &Digest| {
+                *key == spki
+                    || history.iter().all(|old| old.spki != *key)
+                    || history.iter().any(|old| old.spki == *key && old.not_after > now)
+            };
+            record.keys.retain(alive);
+            let mut writes = vec![put(Kind::Device, &device.id, Some(known.version), &record)];
+            writes.extend(claims(&device.id, &known.value.handles(), &record.handles()));
+            writes.extend(releases(&device.id, &known.value.handles(), &record.handles()));
+            let after = Some(told(&issued));
+            Ok(Step {
+                writes,
+                before: None,
+                after,
+                reason: None,
+                result: Enrolled { device: Arc::clone(&device.id), issued },
+            })
+        })
+        .await
+    }
+
+    async fn enrolled(
+        &self,
+        version: u64,
+        invitation: Invitation,
+        device: Arc<str>,
+        issued: Issued,
+        now: Moment,
+    ) -> Result<Step<Enrolled>, Fault> {
+        let known = match invitation.device {
+            Some(_) => Some(self.device(&device).await?),
+            None => None,
+        };
+        let blank = DeviceRecord {
+            id: Arc::clone(&device),
+            owner: Some(Arc::clone(&invitation.user)),
+            class: Arc::clone(&invitation.class),
+            status: DeviceStatus::Active,
+            asset_tag: None,
+            enrolled: Some(now),
+            keys: Vec::new(),
+            certificates: Vec::new(),
+            sans: Vec::new(),
+            history: Vec::new(),
+        };
+        let mut record = known.as_ref().map_or(blank, |known| known.value.clone());
+        if record.status == DeviceStatus::Revoked || record.owner.as_ref() != Some(&invitation.user) {
+            return Err(Fault::unfit("invitation-device", "the device is revoked, or is not this person's any more"));
+        }
+        let mut writes = revoke_certificates(&mut record, Why::Superseded, now);
+        record.keys.clear();
+        record.enrolled = Some(now);
+        remember(&mut record, &issued, now);
+        let before = known.as_ref().map(|known| known.value.handles()).unwrap_or_default();
+        writes.push(put(Kind::Device, &device, known.as_ref().map(|known| known.version), &record));
+        writes.extend(claims(&device, &before, &record.handles()));
+        writes.extend(releases(&device, &before, &record.handles()));
+        writes.push(put(Kind::Invitation, &invitation.id, Some(version), &invitation));
+        let mut after = told(&issued);
+        after["device"] = (*device).into();
+        after["owner"] = (*invitation.user).into();
+        Ok(Step { writes, before: None, after: Some(after), reason: None, result: Enrolled { device, issued } })
+    }
+
+    /// The device whose key this is, by the store's own word.
+    async fn holder_of(&self, key: &DeviceKey) -> Result<Option<Device>, Fault> {
+        let document = self.store.holder(space::KEY, &key.digest().hex()).await?;
+        let held = document.as_ref().map(super::administrator::held::<DeviceRecord>).transpose()?;
+        Ok(held.map(|held| held.value.device()))
+    }
+
+    fn issuing(&self) -> Result<&Issuing, Fault> {
+        self.issuing.as_deref().ok_or(Fault::NoAuthority)
+    }
+
+    /// A key at a second device is a copied key: somebody should look.
+    fn alarm(&self, who: &Who, user: Option<&Arc<str>>, fault: AdmitFault, now: Moment) -> Fault {
+        if !matches!(fault, AdmitFault::Suspended { .. }) {
+            self.audit.alert(Alert {
+                at: now,
+                kind: AlertKind::DeviceFinding,
+                id: who.request.clone(),
+                resource: None,
+                user: user.map(Arc::clone),
+                device: who.actor.device.clone(),
+                address: None,
+                reason: format!("{}: {fault}", fault.code()).into(),
+            });
+        }
+        Fault::Admit(fault)
+    }
+}
+
+/// The invitation's name in the store comes from the code, so that one look-up finds it and the store cannot tell the code.
+fn id_of_code(code: &Code) -> Arc<str> {
+    let digest = Digest::of(code.digest().hex().as_bytes()).hex();
+    format!("i_{}", digest.get(..32).unwrap_or_default()).into()
+}
+
+fn remember(record: &mut DeviceRecord, issued: &Issued, now: Moment) {
+    if !record.keys.contains(&issued.spki_sha256) {
+        record.keys.push(issued.spki_sha256);
+    }
+    record.history.push(IssuedCertificate {
+        sha256: issued.sha256,
+        spki: issued.spki_sha256,
+        serial: Arc::clone(&issued.serial),
+        issued: now,
+        not_after: issued.not_after,
+        revoked: None,
+    });
+    // Renewed weekly, a device has a year of history.
+    let over = record.history.len().saturating_sub(HISTORY);
+    record.history.drain(..over);
+}
+
+/// Certificates a device's record keeps.
+const HISTORY: usize = 64;
+
+fn told(issued: &Issued) -> serde_json::Value {
+    serde_json::json!({ "serial": issued.serial, "key": issued.spki_sha256.hex(), "not-after": issued.not_after })
+}

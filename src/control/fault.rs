@@ -1,0 +1,92 @@
+//! Why an action did not happen.
+
+use crate::access::Refusal;
+use crate::authority::{AdmitFault, IssueFault};
+use crate::store::{CommitFault, StoreFault};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Fault {
+    /// The rules of just-in-time access.
+    #[error("{0}")]
+    Access(Refusal),
+    /// Whoever asks may not know that it is there, or it is not.
+    #[error("there is no {0}")]
+    NotFound(&'static str),
+    /// The version that was demanded is not the one there is.
+    #[error("it was changed in the meantime")]
+    Changed,
+    /// What was asked for cannot be.
+    #[error("{why}")]
+    Unfit { code: &'static str, why: String },
+    /// Another document holds the name or key.
+    #[error("{what} belongs to `{by}`")]
+    Taken { what: String, by: Arc<str> },
+    /// Others were first each time it was tried.
+    #[error("others are changing the same thing at this moment")]
+    Busy,
+    #[error("{0}")]
+    Away(String),
+    /// Without a record nothing is changed.
+    #[error("the audit log cannot be written")]
+    Unrecorded,
+    /// Whatever is wrong with an invitation, this is all that is told.
+    #[error("{}", crate::authority::invitation::RedeemFault::TOLD)]
+    Invitation,
+    #[error("too many codes were tried")]
+    Guesses(Duration),
+    #[error(transparent)]
+    Issue(IssueFault),
+    #[error(transparent)]
+    Admit(AdmitFault),
+    #[error("this gateway has no authority of its own")]
+    NoAuthority,
+}
+
+impl Fault {
+    pub fn unfit(code: &'static str, why: impl Into<String>) -> Self {
+        Self::Unfit { code, why: why.into() }
+    }
+
+    /// The word in audit records and answers.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Access(refusal) => refusal.code(),
+            Self::NotFound(_) => "not-found",
+            Self::Changed => "changed",
+            Self::Unfit { code, .. } => code,
+            Self::Taken { .. } => "taken",
+            Self::Busy => "busy",
+            Self::Away(_) => "store-away",
+            Self::Unrecorded => "audit-unavailable",
+            Self::Invitation => "invitation",
+            Self::Guesses(_) => "too-many-guesses",
+            Self::Issue(fault) => fault.code(),
+            Self::Admit(fault) => fault.code(),
+            Self::NoAuthority => "no-authority",
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Access(refusal)
+    }
+}
+
+impl From<StoreFault> for Fault {
+    fn from(fault: StoreFault) -> Self {
+        Self::Away(fault.to_string())
+    }
+}
+
+impl From<CommitFault> for Fault {
+    fn from(fault: CommitFault) -> Self {
+        match fault {
+            CommitFault::Conflict { .. } => Self::Busy,
+            CommitFault::Taken { handle, by } => Self::Taken { what: handle.to_string(), by },
+            CommitFault::Away(why) => Self::Away(why),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Just-in-time grants: the pure steps of `access/`, made durable.
+
+use super::administrator::{About, Administrator, Held, Step, Who, id_of, put};
+use super::fault::Fault;
+use crate::access::{self, Action, Actor, Answer, GrantRecord, Parties, Refusal};
+use crate::audit::{Alert, AlertKind};
+use crate::evidence::{Device, Evidence, Fact, Identity, Moment};
+use crate::store::{Digest, Kind};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What somebody asks for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NewGrant {
+    pub role: Arc<str>,
+    #[serde(default = "nothing")]
+    pub reason: Arc<str>,
+    /// Seconds. None: as long as the role says.
+    pub duration: Option<u64>,
+    #[serde(default)]
+    pub break_glass: bool,
+}
+
+fn nothing() -> Arc<str> {
+    "".into()
+}
+
+/// Expired grants written in one go.
+const DUE: usize = 500;
+
+impl Administrator {
+    /// Whoever asks, as the organisation knows them now. None: nobody has signed in.
+    pub fn actor(&self, evidence: &Evidence) -> Option<Actor> {
+        let subject = evidence.subject.known()?;
+        Some(match self.memory.identity(&subject.user) {
+            Fact::Known(identity) => Actor::recorded(&identity, &subject.groups, self.manager(&identity)),
+            _ => Actor::unrecorded(Arc::clone(&subject.user), subject.groups.clone()),
+        })
+    }
+
+    /// Whose grant it is, as the organisation knows them now.
+    pub fn holder(&self, record: &GrantRecord) -> Actor {
+        match self.memory.identity(&record.user) {
+            Fact::Known(identity) => Actor::recorded(&identity, &[], self.manager(&identity)),
+            _ => {
+                Actor { person: Arc::clone(&record.person), ..Actor::unrecorded(Arc::clone(&record.user), Vec::new()) }
+            }
+        }
+    }
+
+    /// The person behind the manager's account.
+    fn manager(&self, identity: &Identity) -> Option<Arc<str>> {
+        let manager = identity.manager.as_ref()?;
+        Some(match self.memory.identity(manager) {
+            Fact::Known(manager) => Arc::clone(&manager.person),
+            _ => Arc::clone(manager),
+        })
+    }
+
+    pub async fn grant(&self, id: &str) -> Result<Held<GrantRecord>, Fault> {
+        self.read(Kind::Grant, id).await?.ok_or(Fault::NotFound("grant of this id"))
+    }
+
+    /// Everything this person ever asked for, from whatever account.
+    pub async fn grants_of(&self, actor: &Actor) -> Vec<Arc<GrantRecord>> {
+        let (user, person) = (Arc::clone(&actor.user), Arc::clone(&actor.person));
+        self.grants_where(move |record| record.user == user || record.person == person).await
+    }
+
+    /// Grants in the order in which they were asked for. All are looked at, so not on a thread that serves requests.
+    pub async fn grants_where(&self, wanted: impl Fn(&GrantRecord) -> bool + Send + 'static) -> Vec<Arc<GrantRecord>> {
+        let people = self.memory.people();
+        let looking = tokio::task::spawn_blocking(move || {
+            let mut found = Vec::new();
+            people.for_each_grant(|record| {
+                if wanted(record) {
+                    found.push(Arc::clone(record));
+                }
+            });
+            found.sort_by(|a: &Arc<GrantRecord>, b| (a.asked, &a.id).cmp(&(b.asked, &b.id)));
+            found
+        });
+        looking.await.unwrap_or_default()
+    }
+
+    /// Asks for a role. The flag: it was not asked before.
+    pub async fn ask(
+        &self,
+        who: &Who,
+        actor: &Actor,
+        new: &NewGrant,
+        device: Option<&Device>,
+        key: Option<&str>,
+    ) -> Result<(Held<GrantRecord>, bool), Fault> {
+        let about = About { action: "grant-ask", target: format!("role {}", new.role) };
+        let (held, fresh) = self
+            .act(who, about, async |now| {
+                let records = self.grants_of(actor).await;
+                let policy = self.policies.current_full();
+                let id = next_id(actor, new, &records);
+                let asking = access::Asking {
+                    id: &id,
+                    key,
+                    reason: &new.reason,
+                    duration_ms: new.duration.map(|seconds| seconds.saturating_mul(1000)),
+                    device,
+                    break_glass: new.break_glass,
+                };
+                let records = records.iter().map(Arc::as_ref);
+                match access::ask(policy.role(&new.role), records, actor, asking, now)? {
+                    Answer::Same(id) => Ok(Step::nothing((self.grant(&id).await?, false))),
+                    Answer::New(record) => {
+                        let writes = vec![put(Kind::Grant, &record.id, None, &record)];
+                        let (after, reason) = (Some(told(&record)), Some(record.reason.to_string()));
+                        let result = (Held { value: record, version: 1, changed: now }, true);
+                        Ok(Step { writes, before: None, after, reason, result })
+                    }
+                }
+            })
+            .await?;
+        if held.value.break_glass && fresh {
+            self.audit.alert(Alert {
+                at: held.changed,
+                kind: AlertKind::BreakGlass,
+                id: who.request.clone(),
+                resource: None,
+                user: Some(Arc::clone(&held.value.user)),
+                device: held.value.device.clone(),
+                address: None,
+                reason: format!("role {}: {}", held.value.role, held.value.reason).into(),
+            });
+        }
+        Ok((held, fresh))
+    }
+
+    /// Whatever people do to a grant that was asked for.
+    pub async fn step_grant(
+        &self,
+        who: &Who,
+        actor: &Actor,
+        id: &Arc<str>,
+        action: &Action,
+        check: impl Fn(Option<u64>) -> Result<(), Fault>,
+    ) -> Result<Held<GrantRecord>, Fault> {
+        self.act(who, About::new(name(action), Kind::Grant, id), async |now| {
+            let known = self.grant(id).await?;
+            check(Some(known.version))?;
+            let policy = self.policies.current_full();
+            let holder = self.holder(&known.value);
+            let parties = Parties { actor, holder: &holder };
+            let record = access::step(policy.role(&known.value.role), &known.value, parties, action, now)?;
+            Ok(changed(known, record, reason(action), now))
+        })
+        .await
+    }
+
+    /// Whether this action would be refused, and why; nothing happens.
+    pub fn may(&self, actor: &Actor, record: &GrantRecord, action: &Action, now: Moment) -> Result<(), Refusal> {
+        let (policy, holder) = (self.policies.current_full(), self.holder(record));
+        access::step(policy.role(&record.role), record, Parties { actor, holder: &holder }, action, now).map(drop)
+    }
+
+    /// Writes down what has ended by the passing of time. Decisions do not wait for it.
+    pub async fn expire_grants(&self) {
+        let now = (self.clock)();
+        let due = self.grants_where(move |record| access::expire(record, now).is_some()).await;
+        for record in due.into_iter().take(DUE) {
+            let about = About::new("grant-expire", Kind::Grant, &record.id);
+            let nobody = Who::gateway();
+            let expired = self.act(&nobody, about, async |now| {
+                let known = self.grant(&record.id).await?;
+                match access::expire(&known.value, now) {
+                    Some(record) => Ok(changed(known, record, None, now)),
+                    None => Ok(Step::nothing(known)),
+                }
+            });
+            if let Err(fault) = expired.await {
+                tracing::debug!(%fault, grant = &*record.id, "an end is not written down yet");
+            }
+        }
+    }
+}
+
+fn changed(
+    known: Held<GrantRecord>,
+    record: GrantRecord,
+    reason: Option<String>,
+    now: Moment,
+) -> Step<Held<GrantRecord>> {
+    if record == known.value {
+        return Step::nothing(known);
+    }
+    let writes = vec![put(Kind::Grant, &record.id, Some(known.version), &record)];
+    let (before, after) = (Some(json!({ "state": known.value.state })), Some(told(&record)));
+    let result = Held { value: record, version: known.version + 1, changed: now };
+    Step { writes, before, after, reason, result }
+}
+
+/// The id that this person's next grant of this role has, whichever gateway gives it: it follows from the one before.
+/// Of two requests at once one finds its id taken, reads again, and sees the other.
+fn next_id(actor: &Actor, new: &NewGrant, records: &[Arc<GrantRecord>]) -> Arc<str> {
+    let alike = |record: &&Arc<GrantRecord>| record.role == new.role && record.break_glass == new.break_glass;
+    let last = records.iter().rfind(alike).map_or("", |record| &*record.id);
+    let parts = [&*actor.person, &*new.role, if new.break_glass { "glass" } else { "" }, last];
+    let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
+    let pieces = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part.as_bytes()]);
+    id_of("g", Digest::of_parts(pieces).bytes())
+}
+
+/// What audit and webhooks hear of a grant.
+fn told(record: &GrantRecord) -> Value {
+    json!({
+        "id": record.id,
+        "role": record.role,
+        "user": record.user,
+        "state": record.state,
+        "approvals": record.approvals.iter().map(|approval| &approval.user).collect::<Vec<_>>(),
+        "break-glass": record.break_glass,
+        "reviewed-by": record.review.as_ref().map(|review| &review.user),
+    })
+}
+
+const fn name(action: &Action) -> &'static str {
+    match action {
+        Action::Approve { .. } => "grant-approve",
+        Action::Refuse { .. } => "grant-refuse",
+        Action::Withdraw => "grant-withdraw",
+        Action::End { .. } => "grant-end",
+        Action::Revoke { .. } => "grant-revoke",
+        Action::Review { .. } => "grant-review",
+    }
+}
+
+fn reason(action: &Action) -> Option<String> {
+    match action {
+        Action::Approve { note } | Action::Review { note } => note.as_ref().map(ToString::to_string),
+        Action::Refuse { why } | Action::End { why } | Action::Revoke { why } => Some(why.to_string()),
+        Action::Withdraw => None,
+    }
+}

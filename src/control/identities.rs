@@ -1,0 +1,221 @@
+//! Identities: one at a time, and many from a file.
+
+use super::administrator::{About, Administrator, Held, Step, Who, difference, put};
+use super::fault::Fault;
+use super::import::Rows;
+use super::import::patch::Patch;
+use crate::evidence::{Fact, Identity};
+use crate::store::document::handles_of;
+use crate::store::{CommitFault, Handle, Kind, Write};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is to become of an identity.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// All of it: what is not named is taken away.
+    Replace(Patch),
+    /// What is named.
+    Merge(Patch),
+}
+
+/// What an import did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Imported {
+    pub dry_run: bool,
+    pub rows: u64,
+    pub added: u64,
+    pub changed: u64,
+    pub unchanged: u64,
+    /// What differs, as far as there is room.
+    pub changes: Vec<Value>,
+}
+
+/// Identities written by one transaction: a long one would keep everybody else waiting for as long.
+const BATCH: usize = 1000;
+/// Differences that are told one by one.
+const TOLD: usize = 1000;
+/// Documents read at once.
+const PAGE: u32 = 1000;
+
+impl Administrator {
+    /// The identity of this account, or of the account that has this alias.
+    pub async fn identity(&self, name: &str) -> Result<Held<Identity>, Fault> {
+        let user = match self.memory.identity(name) {
+            Fact::Known(identity) => Arc::clone(&identity.user),
+            _ => name.into(),
+        };
+        self.read(Kind::Identity, &user).await?.ok_or(Fault::NotFound("identity of this name"))
+    }
+
+    /// Makes or changes one. `check` is asked about the version there is.
+    pub async fn set_identity(
+        &self,
+        who: &Who,
+        user: &Arc<str>,
+        change: &Change,
+        check: impl Fn(Option<u64>) -> Result<(), Fault>,
+    ) -> Result<(Held<Identity>, bool), Fault> {
+        let about = About::new("identity-set", Kind::Identity, user);
+        self.act(who, about, async |now| {
+            let known = self.read::<Identity>(Kind::Identity, user).await?;
+            let version = known.as_ref().map(|known| known.version);
+            check(version)?;
+            let merged = match change {
+                Change::Replace(patch) => patch.onto(user, None),
+                Change::Merge(patch) => patch.onto(user, known.as_ref().map(|known| &known.value)),
+            };
+            let merged = merged.map_err(|faults| Fault::unfit("identity", first(faults)))?;
+            if let Some(known) = known.as_ref().filter(|known| known.value == merged) {
+                return Ok(Step::nothing((known.clone(), false)));
+            }
+            let before = known.as_ref().map(|known| &known.value);
+            let (told_before, told_after) = told(before, &merged);
+            let result = Held { value: merged.clone(), version: version.unwrap_or(0) + 1, changed: now };
+            Ok(Step {
+                writes: writes(user, version, before, &merged),
+                before: told_before,
+                after: Some(told_after),
+                reason: None,
+                result: (result, version.is_none()),
+            })
+        })
+        .await
+    }
+
+    /// Brings every identity of a file in. When the store goes away in the middle, what was written stays; the same file
+    /// again does the rest.
+    pub async fn import(&self, who: &Who, rows: Rows, dry_run: bool) -> Result<Imported, Fault> {
+        if !self.audit.writable() {
+            return Err(Fault::Unrecorded);
+        }
+        let mut imported = Imported { dry_run, rows: rows.count, unchanged: rows.same, ..Imported::default() };
+        let mut patches = rows.patches;
+        while !patches.is_empty() {
+            let rest = patches.split_off(patches.len().min(BATCH));
+            let batch = std::mem::replace(&mut patches, rest);
+            self.import_batch(who, &batch, dry_run, &mut imported).await?;
+        }
+        if !dry_run && imported.added + imported.changed > 0 {
+            let about = About { action: "identity-import", target: format!("{} identities", imported.rows) };
+            let told = format!("{} added, {} changed", imported.added, imported.changed);
+            self.did(who, about, Some(told));
+        }
+        Ok(imported)
+    }
+
+    async fn import_batch(
+        &self,
+        who: &Who,
+        batch: &[(Arc<str>, Patch)],
+        dry_run: bool,
+        imported: &mut Imported,
+    ) -> Result<(), Fault> {
+        let about = || About { action: "identity-import", target: format!("{} identities", batch.len()) };
+        for _ in 0..8 {
+            let known = self.known(batch).await?;
+            let mut outcome = Imported { changes: Vec::new(), ..imported.clone() };
+            let mut all = Vec::new();
+            let room = TOLD.saturating_sub(imported.changes.len());
+            for (user, patch) in batch {
+                let known = known.get(user);
+                let before = known.map(|known| &known.value);
+                let merged = patch.onto(user, before).map_err(|faults| Fault::unfit("identity", first(faults)))?;
+                match before {
+                    Some(before) if *before == merged => {
+                        outcome.unchanged += 1;
+                        continue;
+                    }
+                    Some(_) => outcome.changed += 1,
+                    None => outcome.added += 1,
+                }
+                if outcome.changes.len() < room {
+                    let (before, after) = told(before, &merged);
+                    outcome.changes.push(json!({ "user": user, "before": before, "after": after }));
+                }
+                all.extend(writes(user, known.map(|known| known.version), before, &merged));
+            }
+            let committed = match dry_run || all.is_empty() {
+                true => Ok(()),
+                false => self.store.commit(all, (self.clock)()).await.map(drop),
+            };
+            match committed {
+                Ok(()) => {
+                    self.learn().await;
+                    let changes = std::mem::take(&mut imported.changes).into_iter().chain(outcome.changes).collect();
+                    *imported = Imported { changes, ..outcome };
+                    return Ok(());
+                }
+                Err(CommitFault::Conflict { .. }) => {}
+                Err(fault) => return Err(self.failed(who, about(), fault.into())),
+            }
+        }
+        Err(self.failed(who, about(), Fault::Busy))
+    }
+
+    /// What the store has of these accounts, which are in order. Few are asked for one by one; of many, all that lie between
+    /// are read.
+    async fn known(&self, batch: &[(Arc<str>, Patch)]) -> Result<BTreeMap<Arc<str>, Held<Identity>>, Fault> {
+        let mut known = BTreeMap::new();
+        let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else { return Ok(known) };
+        if batch.len() <= 16 {
+            for (user, _) in batch {
+                if let Some(held) = self.read::<Identity>(Kind::Identity, user).await? {
+                    known.insert(Arc::clone(user), held);
+                }
+            }
+            return Ok(known);
+        }
+        if let Some(held) = self.read::<Identity>(Kind::Identity, first).await? {
+            known.insert(Arc::clone(first), held);
+        }
+        let mut after = Arc::clone(first);
+        while after < *last {
+            let page = self.page::<Identity>(Kind::Identity, &after, PAGE).await?;
+            let Some(end) = page.last() else { break };
+            after = Arc::clone(&end.value.user);
+            for held in page {
+                if batch.binary_search_by(|(user, _)| user.cmp(&held.value.user)).is_ok() {
+                    known.insert(Arc::clone(&held.value.user), held);
+                }
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// The document, and the names it takes and gives back.
+fn writes(user: &Arc<str>, version: Option<u64>, before: Option<&Identity>, after: &Identity) -> Vec<Write> {
+    let (had, has) = (before.map(handles_of).unwrap_or_default(), handles_of(after));
+    let mut writes = vec![put(Kind::Identity, user, version, after)];
+    let gone = had.iter().filter(|handle| !has.contains(handle));
+    writes.extend(gone.map(|handle: &Handle| Write::Release {
+        handle: handle.clone(),
+        kind: Kind::Identity,
+        id: Arc::clone(user),
+    }));
+    let new = has.iter().filter(|handle| !had.contains(handle));
+    writes.extend(new.map(|handle| Write::Claim {
+        handle: handle.clone(),
+        kind: Kind::Identity,
+        id: Arc::clone(user),
+    }));
+    writes
+}
+
+fn told(before: Option<&Identity>, after: &Identity) -> (Option<Value>, Value) {
+    match before {
+        Some(before) => {
+            let (before, after) = difference(before, after);
+            (Some(before), after)
+        }
+        None => (None, serde_json::to_value(after).unwrap_or_default()),
+    }
+}
+
+fn first(faults: Vec<(String, String)>) -> String {
+    faults.into_iter().next().map(|(_, why)| why).unwrap_or_default()
+}

@@ -1,0 +1,128 @@
+//! What is open right now, over all cores: who is connected to what, from where, and why that is allowed.
+
+use super::administrator::{About, Administrator, Who};
+use super::fault::Fault;
+use crate::evidence::{Evidence, Moment};
+use crate::policy::{Decided, Reason};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One open exchange.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Open {
+    /// The request's.
+    pub id: String,
+    #[serde(serialize_with = "super::moment::serialize")]
+    pub since: Moment,
+    pub user: Option<Arc<str>>,
+    pub device: Option<Arc<str>>,
+    pub address: Option<IpAddr>,
+    pub country: Option<Arc<str>>,
+    /// The least round trip to its TLS endpoint, or else to its TCP peer, milliseconds, when it was last decided.
+    pub round_trip_ms: Option<f64>,
+    pub resource: Option<Arc<str>>,
+    pub method: String,
+    pub host: String,
+    pub path: String,
+    pub upgrade: bool,
+    pub outcome: &'static str,
+    pub reason: &'static str,
+    /// The grants it relies on at most until then.
+    pub grants: Vec<Arc<str>>,
+}
+
+/// What one person has open from one device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Session {
+    pub user: Option<Arc<str>>,
+    pub device: Option<Arc<str>>,
+    #[serde(serialize_with = "super::moment::serialize")]
+    pub since: Moment,
+    pub exchanges: usize,
+    pub addresses: Vec<IpAddr>,
+    pub resources: Vec<Arc<str>>,
+}
+
+impl Administrator {
+    /// Everything open, the oldest first.
+    pub fn open(&self) -> Vec<Open> {
+        let mut open = Vec::new();
+        for core in self.cores.all() {
+            core.each(|decided, _| open.push(told(decided)));
+        }
+        open.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
+        open
+    }
+
+    /// What is open, by person and device. Nothing else is kept of sessions: a token is looked at anew with each request.
+    pub fn sessions(&self) -> Vec<Session> {
+        let mut sessions = BTreeMap::<_, Session>::new();
+        for open in self.open() {
+            let key = (open.user.clone(), open.device.clone());
+            let session = sessions.entry(key).or_insert_with(|| Session {
+                user: open.user.clone(),
+                device: open.device.clone(),
+                since: open.since,
+                exchanges: 0,
+                addresses: Vec::new(),
+                resources: Vec::new(),
+            });
+            session.exchanges += 1;
+            session.addresses.extend(open.address.filter(|address| !session.addresses.contains(address)));
+            session.resources.extend(open.resource.filter(|resource| !session.resources.contains(resource)));
+        }
+        sessions.into_values().collect()
+    }
+
+    /// Ends one open exchange. Whoever it was may come again: to keep them out, suspend the device or the person.
+    pub fn cut(&self, who: &Who, id: &str, reason: Option<&str>) -> Result<(), Fault> {
+        if !self.audit.writable() {
+            return Err(Fault::Unrecorded);
+        }
+        let why = Reason::CutByAdministrator;
+        if !self.cores.all().iter().any(|core| core.cut(id, why)) {
+            return Err(Fault::NotFound("open exchange of this id"));
+        }
+        self.audit.cut(id, why.code(), (self.clock)());
+        self.did(who, About { action: "live-cut", target: format!("request {id}") }, reason.map(str::to_owned));
+        Ok(())
+    }
+}
+
+fn told(decided: &Decided) -> Open {
+    let Decided { evidence, decision } = decided;
+    let request = &evidence.request;
+    Open {
+        id: request.id.clone(),
+        since: evidence.at,
+        user: evidence.subject.known().map(|subject| Arc::clone(&subject.user)),
+        device: evidence.device.known().map(|device| Arc::clone(&device.id)),
+        address: evidence.network.address.known().copied(),
+        country: evidence.network.place.country.known().cloned(),
+        round_trip_ms: round_trip(evidence),
+        resource: decision.resource.as_ref().map(|resource| Arc::clone(&resource.id)),
+        method: request.method.to_string(),
+        host: request.host.clone(),
+        path: request.path.clone(),
+        upgrade: request.upgrade.is_some(),
+        outcome: decision.outcome.code(),
+        reason: decision.reason.code(),
+        grants: evidence
+            .grants
+            .known()
+            .into_iter()
+            .flat_map(|grants| grants.iter().map(|grant| Arc::clone(&grant.role)))
+            .collect(),
+    }
+}
+
+fn round_trip(evidence: &Evidence) -> Option<f64> {
+    let timing = &evidence.timing;
+    let tls = timing.tls.known().map(|timing| timing.minimum);
+    let tcp = timing.tcp.known().map(|timing| timing.minimum);
+    tls.or(tcp).map(|rtt| f64::from(rtt.as_micros()) / 1000.0)
+}

@@ -1,0 +1,304 @@
+//! What the organisation remembers of whoever asks: their record, their groups, what they were granted.
+
+use crate::access::held;
+use crate::evidence::{Device, DeviceStatus, Fact, Grant, Identity, IdentityStatus, Moment, Subject};
+use crate::policy::Role;
+use crate::state::memory::Memory;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// The time by which grants end: the latest that the clock has shown.
+///
+/// An end that is written down is final whatever the clock does. Until it is, a clock that steps back must not make
+/// it the future again. Whoever writes ends down calls `settle` then, so that a clock that was set forward by
+/// mistake and back again does not end what is granted afterwards.
+#[derive(Debug)]
+pub struct Tide(AtomicI64);
+
+impl Default for Tide {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl Tide {
+    /// `now`, or the latest moment reached before.
+    pub fn reach(&self, now: Moment) -> Moment {
+        let reached = self.0.load(Ordering::Acquire);
+        // Cores share this: it is written when a millisecond has passed, and else only read.
+        if now.millis() > reached {
+            Moment(self.0.fetch_max(now.millis(), Ordering::AcqRel).max(now.millis()))
+        } else {
+            Moment(reached)
+        }
+    }
+
+    /// Every end up to `written` is written down, and known here: from now on the clock alone counts. Does nothing
+    /// when a later moment was reached meanwhile.
+    pub fn settle(&self, written: Moment, now: Moment) {
+        let _ = self.0.compare_exchange(written.millis(), now.millis(), Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+pub struct Recalled {
+    /// In the groups that the record names, where it names any.
+    pub subject: Fact<Arc<Subject>>,
+    pub identity: Fact<Arc<Identity>>,
+    pub grants: Fact<Arc<[Grant]>>,
+}
+
+/// Asks the memory. `role` knows the roles as they are today; `now` must not step back.
+///
+/// Where nobody is signed in (the provider of identities may be away) only what was had by breaking the glass counts:
+/// for the device's owner, on this very device, whose key opened the connection.
+pub fn recall<'p>(
+    memory: &Memory,
+    subject: Fact<Arc<Subject>>,
+    device: &Fact<Arc<Device>>,
+    role: impl Fn(&str) -> Option<&'p Role>,
+    now: Moment,
+) -> Recalled {
+    let here = device.known().map(Arc::as_ref);
+    let Fact::Known(claimed) = subject else {
+        let grants = here.map_or(Fact::Absent, |device| without_login(memory, device, role, now));
+        return Recalled { subject, identity: Fact::Absent, grants };
+    };
+    let identity = memory.identity(&claimed.user);
+    let grants = match &identity {
+        Fact::Known(identity) if identity.status == IdentityStatus::Suspended => Fact::Known(Arc::default()),
+        Fact::Invalid(fault) | Fact::Unavailable(fault) => Fact::Unavailable(*fault),
+        _ if memory.age(now) == Fact::Absent => Fact::Absent,
+        known => {
+            let user = known.known().map_or(&claimed.user, |identity| &identity.user);
+            Fact::Known(held_by(memory, user, |_| true, role, here, now))
+        }
+    };
+    let subject = match &identity {
+        Fact::Known(identity) => claimed.with_groups_of(identity),
+        _ => claimed,
+    };
+    Recalled { subject: Fact::Known(subject), identity, grants }
+}
+
+impl Recalled {
+    /// The subject of an exchange that began when `before` was on record. Where the record named groups and no
+    /// longer does, those of the token would count; they are not known any more, and none are left.
+    pub fn subject_after(&self, before: &Fact<Arc<Identity>>) -> Fact<Arc<Subject>> {
+        let named = |identity: &Fact<Arc<Identity>>| identity.known().is_some_and(|identity| identity.groups.is_some());
+        let subject = self.subject.clone();
+        if !named(before) || named(&self.identity) {
+            return subject;
+        }
+        subject.map(|mut subject| {
+            Arc::make_mut(&mut subject).groups.clear();
+            subject
+        })
+    }
+}
+
+fn without_login<'p>(
+    memory: &Memory,
+    device: &Device,
+    role: impl Fn(&str) -> Option<&'p Role>,
+    now: Moment,
+) -> Fact<Arc<[Grant]>> {
+    let usable = matches!(device.status, DeviceStatus::Active | DeviceStatus::Watched);
+    let Some(owner) = device.owner.as_ref().filter(|_| usable) else { return Fact::Absent };
+    // Nobody's identity is in the evidence, so that nothing else would refuse somebody suspended or watched.
+    let user = match memory.identity(owner) {
+        Fact::Known(identity) if identity.status == IdentityStatus::Active => Arc::clone(&identity.user),
+        Fact::Absent => Arc::clone(owner),
+        _ => return Fact::Absent,
+    };
+    let held = held_by(memory, &user, |broken| broken, role, Some(device), now);
+    if held.is_empty() { Fact::Absent } else { Fact::Known(held) }
+}
+
+/// What of `user`'s grants counts here; `which` is asked whether it was had by breaking the glass.
+fn held_by<'p>(
+    memory: &Memory,
+    user: &str,
+    which: impl Fn(bool) -> bool,
+    role: impl Fn(&str) -> Option<&'p Role>,
+    device: Option<&Device>,
+    now: Moment,
+) -> Arc<[Grant]> {
+    let records = memory.grants(user);
+    if records.is_empty() {
+        return Arc::default();
+    }
+    let records = records.iter().map(Arc::as_ref).filter(|record| which(record.break_glass));
+    held(records, role, device.map(|device| &*device.id), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Approval, GrantRecord, GrantState};
+    use crate::policy::source::Source;
+    use crate::policy::{Context, Policy, given};
+    use crate::state::devices::Devices;
+    use crate::store::{Database, Expect, Kind, Store, StoreSettings, Write};
+
+    const TEXT: &str = "
+        [[resource]]
+        id = 'r'
+        hosts = ['r.example']
+        upstream = 'http://127.0.0.1:1'
+        require = [{ id = 'q', that = { any = [{ grant = 'role' }, { grant = 'glass' }] } }]
+        [[role]]
+        id = 'role'
+        opens = 'r'
+        longest = '1h'
+        approvers = { group = 'leads' }
+        [[role]]
+        id = 'glass'
+        opens = 'r'
+        longest = '1h'
+        break-glass = { group = 'oncall', reviewers = { group = 'leads' } }
+    ";
+
+    const NOW: Moment = Moment(1_800_000_000_000);
+
+    /// A memory of these people and grants, by way of a store.
+    fn memory(people: &[Identity], grants: &[GrantRecord]) -> Memory {
+        let here = tempfile::tempdir().expect("a directory");
+        let settings = StoreSettings::of(Database::Sqlite(here.path().join("gate.db")));
+        let put =
+            |kind, id: &Arc<str>, body: String| Write::Put { kind, id: Arc::clone(id), expect: Expect::New, body };
+        let json = |value: Result<String, serde_json::Error>| value.expect("serializes");
+        let mut writes: Vec<Write> = Vec::new();
+        writes.extend(people.iter().map(|one| put(Kind::Identity, &one.user, json(serde_json::to_string(one)))));
+        writes.extend(grants.iter().map(|one| put(Kind::Grant, &one.id, json(serde_json::to_string(one)))));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let store = Store::open(&settings).await.expect("opens");
+            store.commit(writes, NOW).await.expect("commits");
+            let memory = Memory::new(Arc::new(Devices::default()));
+            memory.load(&store, NOW).await.expect("loads");
+            memory
+        })
+    }
+
+    fn granted(user: &str, role: &str, device: Option<&str>) -> GrantRecord {
+        let approval = Approval { user: "lee".into(), person: "lee".into(), at: NOW, note: None };
+        GrantRecord {
+            id: format!("g_{user}_{role}").into(),
+            role: role.into(),
+            user: user.into(),
+            person: user.into(),
+            device: device.map(Arc::from),
+            key: None,
+            reason: "why".into(),
+            asked: NOW,
+            duration: 60_000,
+            state: GrantState::Active { since: NOW, until: NOW.plus_millis(60_000) },
+            approvals: if device.is_none() { vec![approval] } else { Vec::new() },
+            break_glass: device.is_some(),
+            review: None,
+        }
+    }
+
+    fn login(user: &str) -> Fact<Arc<Subject>> {
+        let given = given::Given::read(&[format!("user = '{user}', groups = ['token']")], &policy()).expect("reads");
+        given.evidence(given::request("GET https://r.example/").expect("a request"), &policy()).subject
+    }
+
+    fn laptop(id: &str, owner: &str, status: DeviceStatus) -> Fact<Arc<Device>> {
+        Fact::Known(Arc::new(Device { id: id.into(), owner: Some(owner.into()), class: "c".into(), status }))
+    }
+
+    fn policy() -> Policy {
+        Policy::compile(&[Source::new("t", TEXT)], &Context::default()).expect("compiles")
+    }
+
+    fn roles(recalled: &Recalled) -> Option<Vec<String>> {
+        let mut roles: Vec<String> = recalled.grants.known()?.iter().map(|grant| grant.role.to_string()).collect();
+        roles.sort();
+        Some(roles)
+    }
+
+    #[test]
+    fn who_is_signed_in_holds_what_was_granted_to_the_account() {
+        let ann =
+            Identity { aliases: vec!["ann@old".into()], groups: Some(vec!["record".into()]), ..given::person("ann") };
+        let eve = Identity { status: IdentityStatus::Suspended, ..given::person("eve") };
+        let grants = [granted("ann", "role", None), granted("ann", "glass", Some("d")), granted("eve", "role", None)];
+        let (memory, policy) = (memory(&[ann, eve], &grants), policy());
+        let ask = |user: &str, device: &Fact<Arc<Device>>, now| {
+            recall(&memory, login(user), device, |role| policy.role(role), now)
+        };
+        let own = laptop("d", "ann", DeviceStatus::Active);
+        let other = laptop("e", "ann", DeviceStatus::Active);
+
+        let recalled = ask("ann", &own, NOW);
+        assert_eq!(
+            roles(&recalled),
+            Some(vec!["glass".to_owned(), "role".to_owned()]),
+            "on the device it was broken from"
+        );
+        assert_eq!(recalled.subject.known().expect("known").groups, ["record".into()]);
+        assert_eq!(roles(&ask("ann", &other, NOW)), Some(vec!["role".to_owned()]));
+        assert_eq!(
+            roles(&ask("ann@old", &Fact::Absent, NOW)),
+            Some(vec!["role".to_owned()]),
+            "by another of its names"
+        );
+        assert_eq!(roles(&ask("eve", &own, NOW)), Some(Vec::new()), "whoever is suspended holds nothing");
+        assert_eq!(roles(&ask("bob", &own, NOW)), Some(Vec::new()));
+        assert_eq!(ask("bob", &own, NOW).subject, login("bob"), "without a record the token's groups count");
+        assert_eq!(roles(&ask("ann", &own, NOW.plus_millis(60_000))), Some(Vec::new()));
+    }
+
+    #[test]
+    fn while_nobody_can_sign_in_broken_glass_counts_on_its_device() {
+        let watched = Identity { status: IdentityStatus::Watched, ..given::person("wim") };
+        let grants =
+            [granted("ann", "role", None), granted("ann", "glass", Some("d")), granted("wim", "glass", Some("w"))];
+        let (memory, policy) = (memory(&[watched], &grants), policy());
+        let ask =
+            |device: Fact<Arc<Device>>| roles(&recall(&memory, Fact::Absent, &device, |role| policy.role(role), NOW));
+        assert_eq!(ask(laptop("d", "ann", DeviceStatus::Active)), Some(vec!["glass".to_owned()]));
+        assert_eq!(ask(laptop("e", "ann", DeviceStatus::Active)), None, "another device of hers");
+        assert_eq!(ask(laptop("d", "bob", DeviceStatus::Active)), None, "the device is somebody else's by now");
+        assert_eq!(ask(laptop("d", "ann", DeviceStatus::Suspended)), None);
+        assert_eq!(ask(laptop("w", "wim", DeviceStatus::Active)), None, "nothing else would refuse the watched here");
+        assert_eq!(ask(Fact::Absent), None);
+    }
+
+    #[test]
+    fn without_a_store_nobody_answers_for_grants() {
+        let (memory, policy) = (Memory::none(Arc::new(Devices::default())), policy());
+        let recalled = recall(&memory, login("ann"), &Fact::Absent, |role| policy.role(role), NOW);
+        assert_eq!((recalled.identity, recalled.grants), (Fact::Absent, Fact::Absent));
+        assert_eq!(recalled.subject, login("ann"));
+    }
+
+    #[test]
+    fn groups_that_the_record_no_longer_names_are_gone() {
+        let recalled = |groups: Option<Vec<Arc<str>>>| Recalled {
+            subject: login("ann"),
+            identity: Fact::Known(Arc::new(Identity { groups, ..given::person("ann") })),
+            grants: Fact::Absent,
+        };
+        let named = recalled(Some(vec!["record".into()])).identity;
+        let groups = |now: Recalled, before: &Fact<Arc<Identity>>| {
+            now.subject_after(before).known().expect("known").groups.len()
+        };
+        assert_eq!(groups(recalled(None), &named), 0);
+        assert_eq!(groups(recalled(None), &Fact::Absent), 1, "the token's, as when it began");
+        assert_eq!(groups(recalled(Some(vec!["record".into()])), &named), 1);
+    }
+
+    #[test]
+    fn the_tide_does_not_go_back_until_it_is_settled() {
+        let tide = Tide::default();
+        assert_eq!(tide.reach(Moment(5)), Moment(5));
+        assert_eq!(tide.reach(Moment(3)), Moment(5));
+        tide.settle(Moment(4), Moment(3));
+        assert_eq!(tide.reach(Moment(3)), Moment(5), "later ends are not written yet");
+        tide.settle(Moment(5), Moment(3));
+        assert_eq!(tide.reach(Moment(3)), Moment(3));
+        assert_eq!(tide.reach(Moment(9)), Moment(9));
+    }
+}

@@ -1,0 +1,418 @@
+//! The store's devices: a million of them, found by key, certificate or name, each changed by itself.
+//!
+//! Of a document only what decisions and listings read is kept. A device stands in one slot for as long as it is
+//! registered, so that a change of its status is one atomic store. The tables of handles lead to slots and are not
+//! trusted: a handle counts when the device in the slot claims it too, so a stale entry leads nowhere.
+
+use super::shards::{Change, Filling, Shards};
+use crate::evidence::{Certificate, Device, DeviceStatus, Fact, Fault};
+use crate::store::Digest;
+use crate::store::digest::DigestHasher;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How the built-in authority names a device in its certificate: found by the device's id, without a table.
+pub const OWN_NAME: &str = "uri:urn:rangegate:device:";
+
+/// Found without a lock; changed by one thread at a time.
+#[derive(Debug, Default)]
+pub struct Registered {
+    tables: ArcSwap<Tables>,
+    words: Mutex<Words>,
+    generation: AtomicU64,
+}
+
+/// What is kept of a device.
+#[derive(Debug)]
+pub struct Entry {
+    pub device: Arc<Device>,
+    pub asset_tag: Option<Arc<str>>,
+    /// Digests of keys, then of certificates.
+    digests: Box<[Digest]>,
+    keys: usize,
+    /// Without its own name.
+    sans: Box<[Arc<str>]>,
+    own_name: bool,
+    /// The latest document could not be read: this is how it was before.
+    readable: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    names: Shards<Arc<str>, Arc<Slot>>,
+    /// Of keys and certificates alike, by their first eight bytes.
+    digests: Shards<u64, Holder, DigestHasher>,
+    sans: Shards<Arc<str>, Holder>,
+}
+
+/// None: the device was removed.
+type Slot = ArcSwapOption<Entry>;
+
+/// Who claims a handle, or one that begins like it.
+#[derive(Clone, Debug)]
+enum Holder {
+    One(Arc<Slot>),
+    Several(Arc<Vec<Arc<Slot>>>),
+}
+
+impl Registered {
+    /// As `Devices::find`, of the store's devices alone.
+    pub fn find(&self, certificate: &Certificate) -> Fact<Arc<Device>> {
+        let tables = self.tables.load();
+        let mut found: Option<(Arc<Slot>, Arc<Entry>)> = None;
+        let mut several = false;
+        let mut meet = |slot: &Arc<Slot>, claims: &dyn Fn(&Entry) -> bool| {
+            if let Some((known, _)) = &found
+                && Arc::ptr_eq(known, slot)
+            {
+                return;
+            }
+            if let Some(entry) = slot.load_full().filter(|entry| claims(entry)) {
+                several |= found.is_some();
+                found = Some((Arc::clone(slot), entry));
+            }
+        };
+        if let Some(key) = Digest::from_hex(&certificate.spki_sha256) {
+            tables.digests.with(&key.prefix(), |holder| {
+                holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.keys().contains(&key)));
+            });
+        }
+        if let Some(whole) = Digest::from_hex(&certificate.sha256) {
+            tables.digests.with(&whole.prefix(), |holder| {
+                holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.certificates().contains(&whole)));
+            });
+        }
+        for san in &certificate.sans {
+            match san.strip_prefix(OWN_NAME) {
+                Some(id) => tables.names.with(id, |slot| meet(slot, &|entry| entry.own_name)),
+                None => tables.sans.with(san, |holder| {
+                    holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.sans.contains(san)));
+                }),
+            };
+        }
+        match found {
+            _ if several => Fact::Invalid(Fault::DeviceAmbiguous),
+            Some((_, entry)) if !entry.readable => Fact::Unavailable(Fault::RegistryUnavailable),
+            Some((_, entry)) => Fact::Known(Arc::clone(&entry.device)),
+            None => Fact::Absent,
+        }
+    }
+
+    /// The device of this id.
+    pub fn get(&self, id: &str) -> Option<Arc<Entry>> {
+        self.tables.load().names.with(id, |slot| slot.load_full()).flatten()
+    }
+
+    /// Every device, in no order.
+    pub fn for_each(&self, mut each: impl FnMut(&Arc<Entry>)) {
+        self.tables.load().names.for_each(|_, slot| {
+            if let Some(entry) = slot.load_full() {
+                each(&entry);
+            }
+        });
+    }
+
+    pub fn len(&self) -> usize {
+        self.tables.load().names.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes in a document's body.
+    ///
+    /// # Errors
+    /// What is wrong with it. A device known before stays found by its handles, as one that nothing is known of.
+    pub fn put(&self, id: &Arc<str>, body: &str) -> Result<(), String> {
+        let taken = self.take_in(id, body);
+        self.changed();
+        taken
+    }
+
+    fn take_in(&self, id: &Arc<str>, body: &str) -> Result<(), String> {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = self.tables.load();
+        let slot = tables.names.get(&**id);
+        let before = slot.as_ref().and_then(|slot| slot.load_full());
+        let entry = match read(id, body, &mut words) {
+            Ok(entry) => Arc::new(entry),
+            Err(why) => {
+                if let (Some(slot), Some(before)) = (&slot, before) {
+                    slot.store(Some(Arc::new(before.unreadable())));
+                }
+                return Err(why);
+            }
+        };
+        match (slot, before) {
+            (Some(slot), Some(before)) => {
+                let gained = |before: &Entry| {
+                    let digests = entry.digests.iter().filter(|digest| !before.digests.contains(digest)).copied();
+                    let sans = entry.sans.iter().filter(|san| !before.sans.contains(san)).cloned();
+                    (digests.collect::<Vec<_>>(), sans.collect::<Vec<_>>())
+                };
+                let (digests, sans) = gained(&before);
+                tables.lead(&digests, &sans, &slot);
+                slot.store(Some(Arc::clone(&entry)));
+                let lost = before.digests.iter().filter(|digest| !entry.digests.contains(digest)).copied();
+                let lost_sans = before.sans.iter().filter(|san| !entry.sans.contains(san)).cloned();
+                tables.forget(&lost.collect::<Vec<_>>(), &lost_sans.collect::<Vec<_>>(), &slot);
+            }
+            _ => {
+                let slot = Arc::new(Slot::new(Some(Arc::clone(&entry))));
+                tables.lead(&entry.digests, &entry.sans, &slot);
+                tables.names.change([(Arc::clone(&entry.device.id), Change::Put(slot))]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The device is registered no longer.
+    pub fn remove(&self, id: &str) {
+        let _words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = self.tables.load();
+        let Some(slot) = tables.names.get(id) else { return };
+        if let Some(entry) = slot.swap(None) {
+            tables.forget(&entry.digests, &entry.sans, &slot);
+            tables.names.change([(Arc::clone(&entry.device.id), Change::Remove)]);
+        }
+        self.changed();
+    }
+
+    /// From now on these and no others. Those that cannot be read now and were known before stay known as such.
+    pub fn replace(&self, mut building: Building) {
+        for id in std::mem::take(&mut building.unreadable) {
+            if let Some(before) = self.get(&id) {
+                building.add(before.unreadable());
+            }
+        }
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let Building { names, digests, sans, words: used, .. } = building;
+        words.classes = used.classes;
+        self.tables.store(Arc::new(Tables {
+            names: Shards::build(names),
+            digests: Shards::build(digests),
+            sans: Shards::build(sans),
+        }));
+        drop(words);
+        self.changed();
+    }
+
+    /// Grows with every change, once the change can be found.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Entry {
+    fn keys(&self) -> &[Digest] {
+        self.digests.get(..self.keys).unwrap_or_default()
+    }
+
+    fn certificates(&self) -> &[Digest] {
+        self.digests.get(self.keys..).unwrap_or_default()
+    }
+
+    fn unreadable(&self) -> Self {
+        Self {
+            device: Arc::clone(&self.device),
+            asset_tag: self.asset_tag.clone(),
+            digests: self.digests.clone(),
+            keys: self.keys,
+            sans: self.sans.clone(),
+            own_name: self.own_name,
+            readable: false,
+        }
+    }
+}
+
+impl Holder {
+    fn slots(&self) -> &[Arc<Slot>] {
+        match self {
+            Self::One(slot) => std::slice::from_ref(slot),
+            Self::Several(slots) => slots,
+        }
+    }
+
+    fn with(self, slot: &Arc<Slot>) -> Self {
+        if self.slots().iter().any(|known| Arc::ptr_eq(known, slot)) {
+            return self;
+        }
+        Self::Several(Arc::new(self.slots().iter().chain([slot]).cloned().collect()))
+    }
+
+    fn without(&self, slot: &Arc<Slot>) -> Option<Self> {
+        let mut rest: Vec<_> = self.slots().iter().filter(|known| !Arc::ptr_eq(known, slot)).cloned().collect();
+        match rest.len() {
+            0 => None,
+            1 => rest.pop().map(Self::One),
+            _ => Some(Self::Several(Arc::new(rest))),
+        }
+    }
+}
+
+impl Tables {
+    fn lead(&self, digests: &[Digest], sans: &[Arc<str>], slot: &Arc<Slot>) {
+        let holder = |known: Option<Holder>| match known {
+            Some(known) => known.with(slot),
+            None => Holder::One(Arc::clone(slot)),
+        };
+        for digest in digests {
+            let prefix = digest.prefix();
+            self.digests.change([(prefix, Change::Put(holder(self.digests.get(&prefix))))]);
+        }
+        for san in sans {
+            self.sans.change([(Arc::clone(san), Change::Put(holder(self.sans.get(san))))]);
+        }
+    }
+
+    fn forget(&self, digests: &[Digest], sans: &[Arc<str>], slot: &Arc<Slot>) {
+        let rest = |known: Option<Holder>| match known.and_then(|known| known.without(slot)) {
+            Some(rest) => Change::Put(rest),
+            None => Change::Remove,
+        };
+        for digest in digests {
+            let prefix = digest.prefix();
+            self.digests.change([(prefix, rest(self.digests.get(&prefix)))]);
+        }
+        for san in sans {
+            self.sans.change([(Arc::clone(san), rest(self.sans.get(san)))]);
+        }
+    }
+}
+
+/// Words that many devices share are kept once: classes for good, owners while everything is read.
+#[derive(Debug, Default)]
+struct Words {
+    classes: HashSet<Arc<str>>,
+    owners: HashSet<Arc<str>>,
+}
+
+/// More classes than this are kept one by one: a store full of nonsense fills no table.
+const MOST_CLASSES: usize = 1024;
+
+fn intern(words: &mut HashSet<Arc<str>>, word: Cow<'_, str>) -> Arc<str> {
+    if let Some(known) = words.get(&*word) {
+        return Arc::clone(known);
+    }
+    let word: Arc<str> = word.into();
+    words.insert(Arc::clone(&word));
+    word
+}
+
+/// Every device of a store, while it is read.
+#[derive(Default)]
+pub struct Building {
+    names: Filling<Arc<str>, Arc<Slot>>,
+    digests: Filling<u64, Holder, DigestHasher>,
+    sans: Filling<Arc<str>, Holder>,
+    words: Words,
+    unreadable: Vec<Arc<str>>,
+}
+
+impl Building {
+    /// # Errors
+    /// What is wrong with the body.
+    pub fn put(&mut self, id: &Arc<str>, body: &str) -> Result<(), String> {
+        match read_whole(id, body, &mut self.words) {
+            Ok(entry) => {
+                self.add(entry);
+                Ok(())
+            }
+            Err(why) => {
+                self.unreadable.push(Arc::clone(id));
+                Err(why)
+            }
+        }
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let entry = Arc::new(entry);
+        let slot = Arc::new(Slot::new(Some(Arc::clone(&entry))));
+        let hold = |known: Option<Holder>| match known {
+            Some(known) => known.with(&slot),
+            None => Holder::One(Arc::clone(&slot)),
+        };
+        for digest in &entry.digests {
+            let prefix = digest.prefix();
+            let part = self.digests.part(&prefix);
+            let known = part.remove(&prefix);
+            part.insert(prefix, hold(known));
+        }
+        for san in &entry.sans {
+            let part = self.sans.part(san);
+            let known = part.remove(san);
+            part.insert(Arc::clone(san), hold(known));
+        }
+        self.names.insert(Arc::clone(&entry.device.id), Arc::clone(&slot));
+    }
+}
+
+/// `DeviceRecord` with what nobody reads here left out; a test holds the two together.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Lean<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    owner: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    class: Cow<'a, str>,
+    status: DeviceStatus,
+    #[serde(borrow, default)]
+    asset_tag: Option<Cow<'a, str>>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "named so that unknown keys are refused")]
+    enrolled: IgnoredAny,
+    #[serde(default)]
+    keys: SmallVec<[Digest; 2]>,
+    #[serde(default)]
+    certificates: SmallVec<[Digest; 2]>,
+    #[serde(default, borrow)]
+    sans: SmallVec<[Cow<'a, str>; 2]>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "named so that unknown keys are refused")]
+    history: IgnoredAny,
+}
+
+fn read(id: &Arc<str>, body: &str, words: &mut Words) -> Result<Entry, String> {
+    let entry = read_whole(id, body, words);
+    words.owners.clear();
+    entry
+}
+
+fn read_whole(id: &Arc<str>, body: &str, words: &mut Words) -> Result<Entry, String> {
+    let lean: Lean<'_> = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    if lean.id != **id {
+        return Err(format!("it says that it is `{}`", lean.id));
+    }
+    if words.classes.len() > MOST_CLASSES {
+        words.classes.clear();
+    }
+    let own = |san: &str| san.strip_prefix(OWN_NAME) == Some(id);
+    let own_name = lean.sans.iter().any(|san| own(san));
+    Ok(Entry {
+        device: Arc::new(Device {
+            id: Arc::clone(id),
+            owner: lean.owner.map(|owner| intern(&mut words.owners, owner)),
+            class: intern(&mut words.classes, lean.class),
+            status: lean.status,
+        }),
+        asset_tag: lean.asset_tag.map(Into::into),
+        keys: lean.keys.len(),
+        digests: lean.keys.into_iter().chain(lean.certificates).collect(),
+        sans: lean.sans.into_iter().filter(|san| !own(san)).map(Into::into).collect(),
+        own_name,
+        readable: true,
+    })
+}

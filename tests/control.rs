@@ -1,0 +1,31 @@
+//! The administration as a whole: the Unix socket, the API over TLS, the commands; what it does, and what it refuses.
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/gateway.rs"]
+mod gateway;
+#[path = "support/issuer.rs"]
+mod issuer;
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "support/upstream.rs"]
+mod upstream;
+
+#[path = "control/commands.rs"]
+mod commands;
+#[path = "control/enrolment.rs"]
+mod enrolment;
+#[path = "control/grants.rs"]
+mod grants;
+#[path = "control/identities.rs"]
+mod identities;
+#[path = "control/live.rs"]
+mod live;
+#[path = "control/openapi.rs"]
+mod openapi;
+#[path = "control/socket.rs"]
+mod socket;
+#[path = "control/standstill.rs"]
+mod standstill;
+#[path = "control/world.rs"]
+mod world;

@@ -1,0 +1,129 @@
+//! The commands, as people type them.
+
+use crate::world::{PEOPLE, World};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+async fn rangegate(args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rangegate"));
+    command.args(args).env("NO_COLOR", "1");
+    let run = move || command.output().expect("it runs");
+    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(run).await.expect("it ran");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+/// One command over the gateway's socket.
+async fn by_socket(world: &World, args: &[&str]) -> (i32, String, String) {
+    let socket = world.socket();
+    let all: Vec<&str> = args.iter().copied().chain(["--socket", socket.to_str().expect("utf-8")]).collect();
+    rangegate(&all).await
+}
+
+fn write(at: &Path, text: &str) -> String {
+    std::fs::write(at, text).expect("a file");
+    at.to_str().expect("utf-8").to_owned()
+}
+
+#[tokio::test]
+async fn people_are_imported_and_shown() {
+    let world = World::new().await;
+    let file = write(&world.gate.path("people.csv"), PEOPLE);
+    let (exit, out, err) = by_socket(&world, &["identity", "import", &file, "--dry-run"]).await;
+    assert_eq!(exit, 0, "{err}");
+    assert!(out.contains("+ ann@corp.example") && out.contains("4 rows: 4 would be added"), "{out}");
+    let (exit, out, _) = by_socket(&world, &["identity", "import", &file]).await;
+    assert_eq!((exit, out.contains("4 rows: 4 added, 0 changed, 0 as they were")), (0, true), "{out}");
+    let (_, out, _) = by_socket(&world, &["identity", "list"]).await;
+    assert!(out.starts_with("USER") && out.contains("bob@corp.example") && out.ends_with("4 lines\n"), "{out}");
+    let (exit, out, _) =
+        by_socket(&world, &["identity", "set", "ann@corp.example", "name=Ann Lee", "home.country=US", "--json"]).await;
+    let ann: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((exit, &ann["name"], &ann["home"]["country"]), (0, &"Ann Lee".into(), &"US".into()));
+    let broken = write(&world.gate.path("broken.csv"), "user,status\nann,gone\n,active\n");
+    let (exit, _, err) = by_socket(&world, &["identity", "import", &broken]).await;
+    assert_eq!(exit, 2, "{err}");
+    assert!(err.contains("2:5: `status` cannot be `gone`") && err.contains("3:1: `user` is missing"), "{err}");
+    let (exit, _, err) = by_socket(&world, &["identity", "show", "nobody"]).await;
+    assert_eq!((exit, err.contains("there is no identity of this name")), (1, true), "{err}");
+}
+
+#[tokio::test]
+async fn devices_invitations_grants_and_what_is_open() {
+    let world = World::peopled().await;
+    let (exit, out, err) = by_socket(&world, &["device", "invite", "ann@corp.example", "--expires-in", "8h"]).await;
+    assert_eq!((exit, out.starts_with("code     ")), (0, true), "{out}{err}");
+    let (_, out, _) = by_socket(&world, &["invitation", "list"]).await;
+    assert!(out.contains("ann@corp.example") && out.contains("open"), "{out}");
+    let key = "ab".repeat(32);
+    let (exit, out, err) =
+        by_socket(&world, &["device", "register", "--class", "kiosk", "--public-key", &key, "--id", "kiosk-1"]).await;
+    assert_eq!((exit, out.contains("kiosk-1")), (0, true), "{err}");
+    let (exit, out, _) = by_socket(&world, &["device", "suspend", "kiosk-1", "--reason", "lobby closed"]).await;
+    assert_eq!((exit, out.contains("suspended")), (0, true), "{out}");
+    let (_, out, _) = by_socket(&world, &["device", "list", "--status", "suspended"]).await;
+    assert!(out.contains("kiosk-1") && out.contains("1 line\n"), "{out}");
+    let (exit, out, _) = by_socket(&world, &["grant", "roles"]).await;
+    assert_eq!((exit, out.contains("payroll-approver"), out.contains("PAY-####*")), (0, true, true), "{out}");
+    let mut ann = world.ann().await;
+    let id = ann.asks_for("payroll-approver").await;
+    let (_, out, _) = by_socket(&world, &["grant", "list", "--all", "--state", "waiting"]).await;
+    assert!(out.contains(&id), "{out}");
+    let (exit, _, err) = by_socket(&world, &["grant", "approve", &id]).await;
+    assert_eq!((exit, err.contains("not among those who may approve")), (1, true), "the owner is no approver: {err}");
+    let (exit, out, _) = by_socket(&world, &["grant", "revoke", &id, "--why", "closed"]).await;
+    assert_eq!((exit, out.contains("refused")), (0, true), "{out}");
+    for command in [["live", "list"], ["session", "list"]] {
+        let (exit, out, err) = by_socket(&world, &command).await;
+        assert_eq!(exit, 0, "{err}");
+        assert!(out.contains("USER") && out.contains("lines") | out.contains("line"), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn over_tls_with_a_certificate_and_a_token() {
+    let world = World::peopled().await;
+    let ann = world.ann().await;
+    let token = write(&world.gate.path("token"), &ann.token);
+    let port = world.gate.address("direct").port();
+    let ca = world.gate.path("servers.pem");
+    let (cert, key) = (world.gate.path("ann.pem"), world.gate.path("ann.key"));
+    let path = |path: &std::path::PathBuf| path.to_str().expect("utf-8").to_owned();
+    // `localhost` is not in the certificate, and the name that is resolves nowhere.
+    let url = format!("https://localhost:{port}");
+    let args = [
+        "grant",
+        "list",
+        "--url",
+        &url,
+        "--ca",
+        &path(&ca),
+        "--cert",
+        &path(&cert),
+        "--key",
+        &path(&key),
+        "--token-file",
+        &token,
+    ];
+    let (exit, _, err) = rangegate(&args).await;
+    assert_eq!(exit, 3, "{err}");
+    assert!(err.contains("no TLS with `localhost`"), "{err}");
+    let (exit, _, err) = rangegate(&["grant", "list", "--url", "http://gate.corp.example"]).await;
+    assert_eq!((exit, err.contains("is not an https URL")), (2, true), "{err}");
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_said() {
+    let at = tempfile::tempdir().expect("a directory");
+    let socket = at.path().join("rangegate.sock");
+    let name = socket.to_str().expect("utf-8");
+    let (exit, _, err) = rangegate(&["live", "list", "--socket", name]).await;
+    assert_eq!((exit, err.contains("is the gateway running")), (3, true), "{err}");
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+    let (exit, _, err) = rangegate(&["live", "list", "--socket", name]).await;
+    assert_eq!((exit, err.contains("nobody listens")), (3, true), "{err}");
+    let config = write(&at.path().join("rangegate.toml"), "policies = 'policies'\n");
+    let (exit, _, err) = rangegate(&["live", "list", "--config", &config]).await;
+    assert_eq!((exit, err.contains("has no `[control]`")), (2, true), "{err}");
+}

@@ -1,0 +1,153 @@
+//! From an invitation to the first allowed request, with plain openssl and curl; and codes that do not count.
+
+use crate::gateway::PKI;
+use crate::pki::file;
+use crate::world::{API, Sent, World};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A key and a request for a certificate, made by openssl.
+async fn request(at: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (key, csr) = (at.join(format!("{name}.key")), at.join(format!("{name}.csr")));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]);
+    command.arg("-keyout").arg(&key).arg("-out").arg(&csr);
+    let output =
+        tokio::task::spawn_blocking(move || command.output().expect("openssl is installed")).await.expect("it ran");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (key, csr)
+}
+
+/// What curl gets from the API over TLS: status and body.
+async fn curl(world: &World, path: &str, args: &[&str]) -> (u16, String) {
+    let url = format!("https://{API}{path}");
+    let all = args.iter().copied().chain(["--write-out", "\n%{http_code}", &url]);
+    let output = world.gate.curl().args(all).run().await;
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (body, status) =
+        text.rsplit_once('\n').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (status.parse().expect("a status"), body.to_owned())
+}
+
+async fn invite(world: &World, user: &str) -> (String, String) {
+    let (status, invitation) = world.owner("POST", "/v1/invitations", Sent::Json(json!({ "user": user }))).await;
+    assert_eq!(status, 201, "{invitation}");
+    let text = |name: &str| invitation[name].as_str().expect("text").to_owned();
+    (text("code"), text("id"))
+}
+
+async fn enrol(world: &World, code: &str, csr: &Path) -> (u16, String) {
+    let code = format!("Rangegate-Invitation: {code}");
+    let data = format!("@{}", csr.display());
+    let args = ["--header", "Content-Type: application/pkcs10", "--header", &code, "--data-binary", &data];
+    curl(world, "/v1/enrolments", &args).await
+}
+
+#[tokio::test]
+async fn from_an_invitation_to_the_first_allowed_request() {
+    let world = World::peopled().await;
+    let (code, id) = invite(&world, "ann@corp.example").await;
+    let at = world.gate.path("");
+    let (key, csr) = request(&at, "device").await;
+    let (status, pem) = enrol(&world, &code, &csr).await;
+    assert_eq!(status, 201, "{pem}");
+    let certificate = file(&at, "device.pem", &pem);
+    // The first request with it.
+    let bearer = format!("Authorization: Bearer {}", world.gate.token("ann@corp.example"));
+    let pair = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let args: Vec<&str> = pair.into_iter().chain(["--header", &bearer]).collect();
+    let (status, me) = curl(&world, "/v1/me", &args).await;
+    let me: Value = serde_json::from_str(&me).unwrap_or_else(|_| panic!("{me}"));
+    assert_eq!((status, &me["user"]), (200, &json!("ann@corp.example")));
+    let device = me["device"].as_str().expect("a device").to_owned();
+    // The code has counted.
+    let (status, problem) = enrol(&world, &code, &csr).await;
+    assert_eq!(status, 403, "{problem}");
+    let (_, list) = world.owner("GET", "/v1/invitations", Sent::Nothing).await;
+    assert_eq!(list["items"][0]["state"]["device"], device, "{list}");
+    assert!(!list.to_string().contains(&code) && list["items"][0].get("code-sha256").is_none());
+    // Renewed with itself, for a new key.
+    let (new_key, new_csr) = request(&at, "renewed").await;
+    let data = format!("@{}", new_csr.display());
+    let accept = "Accept: application/pem-certificate-chain";
+    let kind = "Content-Type: application/pkcs10";
+    let args: Vec<&str> =
+        pair.into_iter().chain(["--header", kind, "--header", accept, "--data-binary", &data]).collect();
+    let (status, pem) = curl(&world, "/v1/renewals", &args).await;
+    assert_eq!(status, 201, "{pem}");
+    let renewed = file(&at, "renewed.pem", &pem);
+    let renewed = ["--cert", renewed.to_str().unwrap(), "--key", new_key.to_str().unwrap(), "--header", &bearer];
+    assert_eq!(curl(&world, "/v1/me", &renewed).await.0, 200);
+    // Revoked, neither certificate counts, and nothing is renewed.
+    let (status, shown) = world.owner("POST", &format!("/v1/devices/{device}/revoke"), Sent::Nothing).await;
+    assert_eq!((status, shown["history"].as_array().map(Vec::len)), (200, Some(2)), "{shown}");
+    assert!(shown["history"][0]["revoked"].is_string(), "{shown}");
+    assert_eq!(curl(&world, "/v1/me", &renewed).await.0, 403);
+    assert_eq!(curl(&world, "/v1/renewals", &args).await.0, 403);
+    let list = std::fs::read_to_string(world.gate.path("authority.crl")).expect("a list");
+    let output =
+        Command::new("openssl").args(["crl", "-noout", "-text", "-in"]).arg(world.gate.path("authority.crl")).output();
+    let text = String::from_utf8(output.expect("openssl").stdout).expect("text");
+    assert_eq!(text.matches("Serial Number:").count(), 2, "{text}\n{list}");
+    let lines = world.admin_lines("device-enrol", 2).await;
+    assert_eq!((&lines[0]["outcome"], &lines[0]["target"]), (&json!("done"), &json!(format!("invitation {id}"))));
+    assert_eq!((&lines[1]["outcome"], &lines[1]["reason"]), (&json!("refused"), &json!("invitation")));
+    let whole = std::fs::read_to_string(world.gate.path("audit.jsonl")).expect("a log");
+    assert!(!whole.contains(&code), "the code is in no log");
+}
+
+#[tokio::test]
+async fn codes_that_do_not_count_are_all_the_same() {
+    let world = World::peopled().await;
+    let at = world.gate.path("");
+    let (_, csr) = request(&at, "device").await;
+    let (withdrawn, id) = invite(&world, "ann@corp.example").await;
+    let path = format!("/v1/invitations/{id}/withdraw");
+    assert_eq!(world.owner("POST", &path, Sent::Nothing).await.0, 200);
+    let unknown = rangegate::authority::Code::of(&[7; 17]).to_string();
+    let mut told = Vec::new();
+    for code in [withdrawn.as_str(), &unknown, "nonsense", ""] {
+        let (status, problem) = enrol(&world, code, &csr).await;
+        let problem: Value = serde_json::from_str(&problem).unwrap_or_else(|_| panic!("{status} {problem}"));
+        told.push((status, problem["detail"].clone()));
+    }
+    assert_eq!(told[3].0, 400, "no code at all is another thing");
+    assert!(told[..3].iter().all(|one| *one == told[0] && one.0 == 403), "{told:?}");
+    // A good code and a request that asks for more than a certificate.
+    let (code, _) = invite(&world, "ann@corp.example").await;
+    let asks = at.join("asks.csr");
+    let mut command = Command::new("openssl");
+    command.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]);
+    command
+        .args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout"])
+        .arg(at.join("asks.key"))
+        .arg("-out")
+        .arg(&asks);
+    assert!(command.output().expect("openssl").status.success());
+    let (status, problem) = enrol(&world, &code, &asks).await;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem.contains("request-wants-authority"), "{problem}");
+    assert_eq!(enrol(&world, &code, &csr).await.0, 201, "the code has not been used up by that");
+    // One key, one device.
+    let (second, _) = invite(&world, "bob@corp.example").await;
+    let (status, problem) = enrol(&world, &second, &csr).await;
+    assert_eq!((status, problem.contains("key-of-another-device")), (403, true), "{problem}");
+    let alerts = world.gate.lines_where(1, |line| line["kind"] == "alert" && line["event"] == "device-finding").await;
+    assert_eq!(alerts[0]["user"], "bob@corp.example");
+}
+
+#[tokio::test]
+async fn codes_are_not_tried_one_after_the_other() {
+    let world = World::peopled().await;
+    let at = world.gate.path("");
+    let (_, csr) = request(&at, "device").await;
+    let mut statuses = Vec::new();
+    for guess in 0..12 {
+        let code = rangegate::authority::Code::of(&[guess; 17]).to_string();
+        statuses.push(enrol(&world, &code, &csr).await.0);
+    }
+    assert_eq!(statuses[0], 403);
+    assert_eq!(statuses[11], 429, "{statuses:?}");
+    let _ = &PKI.ann;
+}

@@ -1,0 +1,48 @@
+//! What is open: seen by administrators over all cores, and ended by them.
+
+use crate::gateway::PKI;
+use crate::world::{Sent, World};
+use http_body_util::BodyExt;
+use serde_json::json;
+
+#[tokio::test]
+async fn what_is_open_is_seen_and_can_be_ended() {
+    let world = World::peopled().await;
+    let token = world.gate.bound_token("ann@corp.example", &PKI.ann);
+    let mut client = world.gate.dial().sni("payroll.corp.example").certificate(&PKI.ann).h1().await;
+    let request = http::Request::get("/slow").header("authorization", format!("Bearer {token}"));
+    let mut answer = client.send(request.body(crate::upstream::full("")).expect("a request")).await.expect("an answer");
+    assert!(answer.body_mut().frame().await.expect("a piece").is_ok());
+    let (status, live) = world.owner("GET", "/v1/live?user=ann@corp.example", Sent::Nothing).await;
+    let open = &live["items"][0];
+    assert_eq!((status, &open["device"], &open["path"]), (200, &json!("ann-laptop"), &json!("/slow")), "{live}");
+    assert_eq!((&open["resource"], &open["address"]), (&json!("payroll"), &json!("127.0.0.1")));
+    let (_, sessions) = world.owner("GET", "/v1/sessions", Sent::Nothing).await;
+    let hers = sessions["items"].as_array().expect("items").iter().find(|one| one["user"] == "ann@corp.example");
+    assert_eq!(hers.map(|one| one["exchanges"].clone()), Some(json!(1)), "{sessions}");
+    let path = format!("/v1/live/{}/cut", open["id"].as_str().expect("an id"));
+    let reason = || Sent::Json(json!({ "reason": "left the building" }));
+    assert_eq!(world.owner("POST", &path, reason()).await.0, 200);
+    let end = answer.body_mut().frame().await;
+    assert!(end.is_none_or(|frame| frame.is_err()), "it ends");
+    assert_eq!(world.owner("POST", &path, reason()).await.0, 404, "once");
+    let lines = world.admin_lines("live-cut", 1).await;
+    assert_eq!(lines[0]["reason"], "left the building");
+    let cut = world.gate.lines_where(1, |line| line["end"] == "cut:cut-by-administrator").await;
+    assert_eq!(cut[0]["evidence"]["request"]["path"], "/slow");
+}
+
+#[tokio::test]
+async fn a_suspension_ends_what_is_open() {
+    let world = World::peopled().await;
+    let token = world.gate.bound_token("ann@corp.example", &PKI.ann);
+    let mut client = world.gate.dial().sni("payroll.corp.example").certificate(&PKI.ann).h1().await;
+    let request = http::Request::get("/slow").header("authorization", format!("Bearer {token}"));
+    let mut answer = client.send(request.body(crate::upstream::full("")).expect("a request")).await.expect("an answer");
+    assert!(answer.body_mut().frame().await.expect("a piece").is_ok());
+    let suspended = Sent::Json(json!({ "status": "suspended" }));
+    assert_eq!(world.owner("PATCH", "/v1/identities/ann@corp.example", suspended).await.0, 200);
+    let end = answer.body_mut().frame().await;
+    assert!(end.is_none_or(|frame| frame.is_err()), "it ends");
+    world.gate.lines_where(1, |line| line["end"] == "cut:identity-suspended").await;
+}

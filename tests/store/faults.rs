@@ -1,0 +1,224 @@
+//! What stands in the way of a store, and the words for it.
+
+use crate::{NOW, Place, everything, on_both, put};
+use rangegate::store::{
+    CommitFault, Database, Expect, Kind, OpenFault, PostgresSettings, Store, StoreFault, StoreSettings,
+};
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const FILE: &str = "RANGEGATE_TEST_FILL";
+
+async fn fault_of(settings: &StoreSettings) -> OpenFault {
+    match Store::open(settings).await {
+        Ok(_) => panic!("it opened"),
+        Err(fault) => fault,
+    }
+}
+
+on_both! {
+    a_newer_schema_is_refused,
+}
+
+async fn a_newer_schema_is_refused(place: Place) {
+    drop(place.open().await);
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'to come', TRUE, '', 0)";
+    place.sql(newer).await;
+    let fault = fault_of(&place.settings).await;
+    assert!(matches!(fault, OpenFault::Newer { theirs: 9999, .. }), "{fault:?}");
+    assert!(
+        fault.to_string().contains("was written by a newer version (schema 9999, this version knows 1)"),
+        "{fault}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_told_as_such() {
+    let place = Place::sqlite();
+    let path = place.directory.path().join("store.db");
+    fs::write(&path, "[store]\npath = \"the wrong file\"\n".repeat(100)).expect("written");
+    let fault = fault_of(&place.settings).await;
+    assert_eq!(fault.to_string(), format!("the store `{}`: the file is no database", path.display()));
+    assert!(fs::read_to_string(&path).expect("read").starts_with("[store]"), "it is as it was");
+}
+
+#[tokio::test]
+async fn another_programs_database_is_left_alone() {
+    let place = Place::sqlite();
+    place.sql("CREATE TABLE bookmarks (url TEXT)").await;
+    let fault = fault_of(&place.settings).await;
+    assert!(fault.to_string().ends_with("belongs to another program: it has tables, and none of ours"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_missing_is_named() {
+    let place = Place::sqlite();
+    let path = place.directory.path().join("none/store.db");
+    let fault = fault_of(&StoreSettings::sqlite(&path)).await;
+    let expected = format!("the store `{}` cannot be opened: there is no such file or directory", path.display());
+    assert_eq!(fault.to_string(), expected);
+}
+
+/// Pages overwritten at random: the store says that it is damaged, or what it gives is what was put in.
+#[tokio::test]
+async fn damage_is_told_and_never_believed() {
+    let place = Place::sqlite();
+    let path = place.directory.path().join("store.db");
+    let store = place.open().await;
+    let text = format!("\"{}\"", "x".repeat(300));
+    let writes = (0..500).map(|n| put(Kind::Device, &n.to_string(), Expect::New, &text)).collect();
+    store.commit(writes, NOW).await.expect("made");
+    store.close().await;
+    let whole = fs::read(&path).expect("read");
+    let (mut told, mut found) = (0, 0);
+    for page in (1..whole.len() / 4096).step_by(3) {
+        fs::write(&path, &whole).expect("written");
+        let file = fs::OpenOptions::new().write(true).open(&path).expect("opened");
+        file.write_all_at(&[0x5a; 512], page as u64 * 4096).expect("damaged");
+        match Store::open(&place.settings).await {
+            Err(OpenFault::Database { fault: StoreFault::Corrupt(_), .. }) => told += 1,
+            Err(fault) => panic!("{fault}"),
+            Ok(store) => {
+                match store.load(|document| assert!(document.body.len() == 302 || document.body.contains('Z'))).await {
+                    Err(StoreFault::Corrupt(_)) => told += 1,
+                    Err(fault) => panic!("{fault}"),
+                    Ok(_) => {} // a page that nobody read: an index, say
+                }
+                match store.check().await {
+                    Ok(checked) => found += usize::from(!checked.faults.is_empty()),
+                    Err(StoreFault::Corrupt(_)) => found += 1,
+                    Err(fault) => panic!("{fault}"),
+                }
+                store.close().await;
+            }
+        }
+        for beside in ["store.db-wal", "store.db-shm"] {
+            let _ = fs::remove_file(path.with_file_name(beside));
+        }
+    }
+    assert!(told > 10 && found >= told, "{told} told, {found} found by a check");
+}
+
+/// Not a test of its own: opens the file it is given and fills it, in the place and the account the others chose.
+#[tokio::test]
+async fn filler() {
+    let Ok(file) = std::env::var(FILE) else { return };
+    let store = match Store::open(&StoreSettings::sqlite(file)).await {
+        Ok(store) => store,
+        Err(fault) => return println!("open: {fault}"),
+    };
+    let text = format!("\"{}\"", "x".repeat(10_000));
+    for n in 0..1_000 {
+        if let Err(fault) = store.commit(vec![put(Kind::Device, &n.to_string(), Expect::New, &text)], NOW).await {
+            return println!("{n} written, then: {fault}; still {}", everything(&store).await.len());
+        }
+    }
+    println!("never full");
+}
+
+fn filler_at(file: &Path, mut with: Command) -> String {
+    let out = with
+        .arg(std::env::current_exe().expect("this test"))
+        .args(["--exact", "faults::filler", "--nocapture", "--quiet"])
+        .env(FILE, file)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("it runs");
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// A file system of one megabyte where the machine lets us mount one; else a file that may not grow.
+#[tokio::test]
+async fn a_full_disk_is_told_and_takes_nothing_back() {
+    let place = Place::sqlite();
+    let small = place.directory.path().join("small");
+    fs::create_dir(&small).expect("made");
+    let may_mount = Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|status| status.success());
+    let mut with = Command::new(if may_mount { "unshare" } else { "sh" });
+    let script = if may_mount {
+        with.arg("-rm").arg("sh");
+        "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\""
+    } else {
+        "trap '' XFSZ; ulimit -f 1000; exec \"$@\""
+    };
+    with.arg("-c").arg(script).arg(&small);
+    let said = filler_at(&small.join("store.db"), with);
+    let words = if may_mount { "the disk of the database is full" } else { "the disk fails or is full" };
+    let Some(said) = said.lines().find(|line| line.contains("written, then")) else { panic!("{said}") };
+    assert!(said.contains(&format!("the store cannot be written: {words}")) || said.contains(words), "{said}");
+    let numbers: Vec<u32> = said.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+    assert!(numbers.first() == numbers.last() && numbers[0] > 10, "what was acknowledged is still read: {said}");
+}
+
+/// Root may write everything, so somebody else tries.
+#[tokio::test]
+async fn a_file_that_may_only_be_read_is_told() {
+    let place = Place::sqlite();
+    let file = place.directory.path().join("store.db");
+    place.open().await.close().await;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).expect("closed");
+    fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(0o755)).expect("opened");
+    let mut with = Command::new("env");
+    if std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").expect("a process")) == 0 {
+        with.uid(65_534).gid(65_534);
+    }
+    let said = filler_at(&file, with);
+    let expected = format!("open: the store `{}` cannot be written: it is read-only for this process", file.display());
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_not_shown() {
+    let cluster = crate::postgres::shared();
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut settings = cluster.settings(&cluster.database());
+    let Database::Postgres(postgres) = &mut settings.database else { unreachable!("it is a server") };
+    postgres.password_file = Some(crate::postgres::wrong_password(directory.path()));
+    let fault = fault_of(&settings).await.to_string();
+    assert!(fault.contains("refuses the user or the password: password authentication failed"), "{fault}");
+    assert!(!fault.contains("hunter2") && !format!("{settings:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_in_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = |host: &str| format!("postgres://gate@{host}/gate?sslmode=disable");
+    let nowhere = directory.path().display().to_string().replace('/', "%2F");
+    // a listener that never answers
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    for (host, words) in [
+        (nowhere, "the database cannot be reached: there is no such file or directory"),
+        ("127.0.0.1:1".to_owned(), "the database cannot be reached: "),
+        (format!("127.0.0.1:{port}"), "the database"),
+    ] {
+        let postgres = PostgresSettings { url: url(&host), password_file: None, authority: None };
+        let mut settings = StoreSettings::of(Database::Postgres(postgres));
+        settings.timeout = std::time::Duration::from_millis(1_500);
+        let fault = tokio::time::timeout(std::time::Duration::from_secs(10), fault_of(&settings)).await;
+        let fault = fault.expect("in time").to_string();
+        assert!(fault.contains(words), "{host}: {fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_read_only_is_told() {
+    let cluster = crate::postgres::shared();
+    let database = cluster.database();
+    let settings = cluster.settings(&database);
+    Store::open(&settings).await.expect("it opens").close().await;
+    let order = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
+    assert!(cluster.sql("postgres", &order).status.success());
+    match Store::open(&settings).await {
+        Ok(store) => {
+            let fault = store.commit(vec![put(Kind::Grant, "g", Expect::New, "{}")], NOW).await;
+            let expected = CommitFault::Away("the database is read-only".to_owned());
+            assert_eq!(fault, Err(expected));
+        }
+        Err(fault) => assert!(matches!(fault, OpenFault::ReadOnly { .. }), "{fault}"),
+    }
+}
