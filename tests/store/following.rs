@@ -60,6 +60,7 @@ fn grant(id: &str, user: &str) -> GrantRecord {
         user: user.into(),
         person: user.into(),
         device: None,
+        key: None,
         reason: "INC-7".into(),
         asked: NOW,
         duration: 60_000,

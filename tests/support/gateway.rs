@@ -319,6 +319,7 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
         policies: at.join("policies"),
         origins: BTreeMap::new(),
         devices: Some(at.join("devices.toml")),
+        store: None,
         emergency: at.join("emergency"),
         workers: 2.try_into().expect("two"),
     }
