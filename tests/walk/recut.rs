@@ -191,7 +191,7 @@ async fn what_is_still_waiting_for_its_upstream_is_cut_too() {
     for record in gate.audit_records(2).await {
         assert_eq!(
             (&record["end"], &record["response"]["status"]),
-            (&"cut:device-suspended".into(), &403.into()),
+            (&"cut:device-revoked".into(), &403.into()),
             "{record:#}"
         );
     }
