@@ -387,7 +387,7 @@ fn the_store_is_a_file_or_a_server() {
     assert_eq!(server.database.to_string(), "`postgres://gate@db.example/gate`");
 
     for (section, expected) in [
-        ("[store]", "`path` or `url`"),
+        ("[store]", "one of `path`, `url` is needed"),
         ("[store]\npath = 'a'\nurl = 'postgres://gate@db/gate'", "`path`"),
         ("[store]\npath = 'a'\npassword-file = 'b'", "`password-file`"),
         ("[store]\npath = 'a'\nauthority = 'b'", "`authority`"),

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The gateway's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+//#[global_allocator]
+//static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
 #[command(name = "memory", about = "what a large store costs: seconds to start, memory, look-ups")]

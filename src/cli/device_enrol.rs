@@ -133,12 +133,18 @@ fn try_renew(args: &RenewArgs, terminal: &mut Terminal) -> Result<(), Failed> {
     let usage = |why: String| (Exit::Usage, why);
     let place = &args.place;
     let at = |path: &Path, why: &str| usage(format!("`{}`: {why}", path.display()));
-    let text = private_file::read_closed(&place.key, 0o077).map_err(|why| at(&place.key, &why))?;
-    let current = std::str::from_utf8(&text).ok().and_then(|text| KeyPair::from_pem(text).ok());
-    let current = current.ok_or_else(|| at(&place.key, "it holds no private key in PEM"))?;
     let text = fs::read(&place.certificate).map_err(|why| at(&place.certificate, &in_words(&why)))?;
     let text = String::from_utf8(text).map_err(|_| at(&place.certificate, "it is no text"))?;
-    let shown = chain(&text, &current).map_err(|(_, why)| at(&place.certificate, &why))?;
+    let current = read_key(&place.key).map_err(|why| at(&place.key, &why))?;
+    let (current, shown) = match chain(&text, &current) {
+        Ok(shown) => (current, shown),
+        Err((_, why)) => {
+            let (old, shown) = interrupted(&place.key, &text).ok_or_else(|| at(&place.certificate, &why))?;
+            private_file::replace(&place.key, old.serialize_pem().as_bytes(), SECRET)
+                .map_err(|why| unwritable(&place.key, &why))?;
+            (old, shown)
+        }
+    };
     let fresh = if args.new_key { Some(generate()?) } else { None };
     let key = fresh.as_ref().unwrap_or(&current);
     let enrolment = Enrolment::new(&place.url, place.ca.as_deref()).map_err(usage)?;
@@ -146,7 +152,7 @@ fn try_renew(args: &RenewArgs, terminal: &mut Terminal) -> Result<(), Failed> {
         .ask(Proof::Certificate(&shown, current.serialized_der()), &request(key)?)
         .map_err(|why| (Exit::No, why))?;
     let chain = chain(&answer, key)?;
-    // Certificate and key are two files. Should the machine stop between the two, the old key is still beside them.
+    // Key and certificate are two files. Should the machine stop between the two, the old key is still beside them.
     if let Some(fresh) = &fresh {
         let old = beside(&place.key, ".old");
         let kept = private_file::replace(&old, current.serialize_pem().as_bytes(), SECRET)
@@ -155,11 +161,22 @@ fn try_renew(args: &RenewArgs, terminal: &mut Terminal) -> Result<(), Failed> {
     }
     private_file::replace(&place.certificate, answer.as_bytes(), PUBLIC)
         .map_err(|why| unwritable(&place.certificate, &why))?;
-    if fresh.is_some() {
-        let _ = fs::remove_file(beside(&place.key, ".old"));
-    }
+    let _ = fs::remove_file(beside(&place.key, ".old"));
     tell(terminal, place, &chain);
     Ok(())
+}
+
+fn read_key(path: &Path) -> Result<KeyPair, String> {
+    let text = private_file::read_closed(path, 0o077)?;
+    let key = std::str::from_utf8(&text).ok().and_then(|text| KeyPair::from_pem(text).ok());
+    key.ok_or_else(|| "it holds no private key in PEM".to_owned())
+}
+
+/// The key before, where a renewal was cut off between its two files, and the chain that is still the old one.
+fn interrupted(key: &Path, certificates: &str) -> Option<(KeyPair, Vec<CertificateDer<'static>>)> {
+    let old = read_key(&beside(key, ".old")).ok()?;
+    let shown = chain(certificates, &old).ok()?;
+    Some((old, shown))
 }
 
 fn generate() -> Result<KeyPair, Failed> {

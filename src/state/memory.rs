@@ -163,7 +163,7 @@ impl Memory {
         let (done, building) = oneshot::channel();
         let thread = std::thread::Builder::new().name("store-parse".into());
         thread
-            .spawn(move || done.send(Building::of(arriving)))
+            .spawn(move || drop(done.send(Box::new(Building::of(arriving)))))
             .map_err(|error| StoreFault::Other(format!("no thread can be started: {error}")))?;
         let revision = store.load_into(batches).await?;
         let building = building.await.map_err(|_| StoreFault::Other("reading it failed".to_owned()))?;

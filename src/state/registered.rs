@@ -416,3 +416,84 @@ fn read_whole(id: &Arc<str>, body: &str, words: &mut Words) -> Result<Entry, Str
         readable: true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Moment;
+    use crate::store::{DeviceRecord, IssuedCertificate};
+
+    fn full() -> DeviceRecord {
+        let (key, certificate) = (Digest::of(b"k"), Digest::of(b"c"));
+        let (issued, not_after) = (Moment(1), Moment(2));
+        DeviceRecord {
+            id: "d_1".into(),
+            owner: Some("zoë \"z\"".into()),
+            class: "corporate".into(),
+            status: DeviceStatus::Watched,
+            asset_tag: Some("INV-1".into()),
+            enrolled: Some(Moment(1)),
+            keys: vec![key],
+            certificates: vec![certificate],
+            sans: vec!["dns:d1.corp".into(), format!("{OWN_NAME}d_1").into(), format!("{OWN_NAME}d_2").into()],
+            history: vec![IssuedCertificate {
+                sha256: certificate,
+                spki: key,
+                serial: "7".into(),
+                issued,
+                not_after,
+                revoked: Some(Moment(3)),
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_the_record_says() {
+        let record = full();
+        let body = serde_json::to_string(&record).expect("it serializes");
+        assert_eq!(serde_json::from_str::<DeviceRecord>(&body).expect("it reads back"), record);
+        let entry = read(&record.id, &body, &mut Words::default()).expect("good");
+        assert_eq!(*entry.device, record.device());
+        assert_eq!((entry.keys(), entry.certificates()), (&*record.keys, &*record.certificates));
+        assert_eq!(entry.asset_tag, record.asset_tag);
+        // its own name needs no table; another's, should it ever stand there, is no name of its own
+        assert!(entry.own_name);
+        assert_eq!(*entry.sans, [Arc::clone(&record.sans[0]), Arc::clone(&record.sans[2])]);
+        for strange in
+            [body.replace("asset-tag", "asset-tags"), body.replace("d_1", "d_3"), body.replace("watched", "x")]
+        {
+            assert!(read(&record.id, &strange, &mut Words::default()).is_err(), "{strange}");
+        }
+    }
+
+    #[test]
+    fn handles_that_only_begin_alike_are_kept_apart() {
+        let mut digits = Digest::of(b"k").hex();
+        let one = Digest::from_hex(&digits).expect("hex");
+        digits.replace_range(60.., "0000");
+        let other = Digest::from_hex(&digits).expect("hex");
+        assert_eq!(one.prefix(), other.prefix());
+        let registered = Registered::default();
+        for (id, key) in [("a", one), ("b", other)] {
+            let record =
+                DeviceRecord { id: id.into(), keys: vec![key], certificates: Vec::new(), sans: Vec::new(), ..full() };
+            registered.put(&record.id, &serde_json::to_string(&record).expect("it serializes")).expect("good");
+        }
+        let found = |key: Digest| {
+            let certificate = Certificate {
+                sha256: "".into(),
+                spki_sha256: key.hex().into(),
+                serial: "1".into(),
+                subject: "".into(),
+                issuer: "".into(),
+                sans: Vec::new(),
+                not_before: Moment(0),
+                not_after: Moment(0),
+            };
+            registered.find(&certificate).map(|device| device.id.to_string())
+        };
+        assert_eq!((found(one), found(other)), (Fact::Known("a".into()), Fact::Known("b".into())));
+        registered.remove("a");
+        assert_eq!((found(one), found(other)), (Fact::Absent, Fact::Known("b".into())));
+    }
+}

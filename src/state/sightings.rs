@@ -21,9 +21,11 @@ const MOST: usize = 131_072;
 /// Bounded. A worker notes a sighting once per connection, not once per request.
 #[derive(Debug)]
 pub struct Sightings {
-    shards: Box<[Mutex<HashMap<Arc<str>, Pending>>]>,
+    shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
 }
+
+type Shard = HashMap<Arc<str>, Pending>;
 
 #[derive(Debug)]
 struct Pending {

@@ -72,8 +72,10 @@ async fn check(reach: &Reach) -> Result<Checked, StoreFault> {
 struct Look {
     checked: Checked,
     /// Who should hold what, by what the records say.
-    due: HashMap<(&'static str, Arc<str>), (Kind, Arc<str>)>,
+    due: HashMap<(&'static str, Arc<str>), Holder>,
 }
+
+type Holder = (Kind, Arc<str>);
 
 impl Look {
     /// Documents come first, then handles, then sightings.

@@ -506,7 +506,6 @@ impl Model {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "one event's fields")]
     fn ask(
         &mut self,
         rules: Rules,

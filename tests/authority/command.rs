@@ -121,6 +121,12 @@ fn a_device_enrols_is_known_renews_and_is_revoked() {
     assert_eq!(mode(&bench, "device.key"), 0o600);
     assert!(!bench.path("device.key.old").exists());
     assert_eq!(curl(&bench, &ask), (Some(0), "d_0".into()));
+    // A renewal that was cut off between its two files is taken up again.
+    std::fs::rename(bench.path("device.key"), bench.path("device.key.old")).expect("moved");
+    bench.openssl(&format!("genpkey {P256} -out device.key"));
+    let (exit, told) = run(&bench, &format!("device renew {place}"), &[]);
+    assert_eq!(exit, Some(0), "{told}");
+    assert_eq!(curl(&bench, &ask), (Some(0), "d_0".into()));
     // The key before is nobody's now.
     bench.write("old.key", key);
     bench.write("old.pem", certificate);

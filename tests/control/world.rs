@@ -56,7 +56,7 @@ pub const PEOPLE: &str = "user,person,aliases,groups,manager\n\
 
 pub struct World {
     pub gate: Harness,
-    pub app: Upstream,
+    _app: Upstream,
 }
 
 impl World {
@@ -89,7 +89,7 @@ impl World {
                 settings.authority = Some(authority);
             });
         let gate = change(builder).start().await;
-        Self { gate, app }
+        Self { gate, _app: app }
     }
 
     /// With everybody imported.

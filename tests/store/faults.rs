@@ -184,6 +184,19 @@ async fn a_wrong_password_is_told_and_not_shown() {
 }
 
 #[tokio::test]
+async fn a_server_without_tls_is_refused_where_tls_is_due() {
+    let cluster = crate::postgres::shared();
+    let mut settings = cluster.settings(&cluster.database());
+    let Database::Postgres(postgres) = &mut settings.database else { unreachable!("it is a server") };
+    postgres.url.push_str("?sslmode=verify-full");
+    let fault = fault_of(&settings).await.to_string();
+    assert!(
+        fault.ends_with("the connection to the database cannot be encrypted: server does not support TLS"),
+        "{fault}"
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_told_in_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = |host: &str| format!("postgres://gate@{host}/gate?sslmode=disable");

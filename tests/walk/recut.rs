@@ -126,7 +126,7 @@ async fn a_suspended_device_loses_what_it_has_open() {
     stage.gate.set_devices(&everybody("active")).await;
     stage.flow().await;
     stage.gate.set_devices(&everybody("suspended")).await;
-    stage.loses_everything("device-status-other").await;
+    stage.loses_everything("device-suspended").await;
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn what_is_still_waiting_for_its_upstream_is_cut_too() {
     for record in gate.audit_records(2).await {
         assert_eq!(
             (&record["end"], &record["response"]["status"]),
-            (&"cut:device-status-other".into(), &403.into()),
+            (&"cut:device-revoked".into(), &403.into()),
             "{record:#}"
         );
     }

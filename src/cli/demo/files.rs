@@ -71,6 +71,7 @@ macro_rules! policies {
 }
 
 policies! {
+    "api.toml",
     "baseline.toml",
     "console.toml",
     "keys.toml",

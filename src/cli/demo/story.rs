@@ -142,7 +142,7 @@ pub const STORY: &[Act] = &[
                 login: Some(Login { on: Laptop::Bob, minutes_ago: 20 }),
                 path: "/stream",
                 meanwhile: Meanwhile::ReportedStolen { after: 3 },
-                expected: expected(Outcome::Forward, 200, "", "device-status-other"),
+                expected: expected(Outcome::Forward, 200, "", "device-revoked"),
                 ..USUAL
             },
         ],
