@@ -18,7 +18,8 @@ use rangegate::evidence::{
 };
 use rangegate::latency::{Coordinates, Kilometres, Rtt};
 use rangegate::policy::{
-    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
+    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Sensitivity,
+    Verdict,
 };
 use serde_json::Value;
 use smallvec::smallvec;
@@ -997,7 +998,14 @@ fn decision(outcome: Outcome) -> Decision {
     let upstreams = Arc::new([origin()]);
     Decision {
         policy: "0123456789abcdef".into(),
-        resource: Some(Arc::new(Resource { id: "payroll".into(), mode: Mode::Enforce, upstreams, decoy: None })),
+        resource: Some(Arc::new(Resource {
+            id: "payroll".into(),
+            mode: Mode::Enforce,
+            sensitivity: Sensitivity::High,
+            owner: None,
+            upstreams,
+            decoy: None,
+        })),
         outcome,
         would: outcome,
         reason: Reason::AllMet,

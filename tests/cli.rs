@@ -216,7 +216,7 @@ fn check_finds_every_fault_of_every_file() {
 fn a_good_site_is_counted() {
     let dir = site();
     let output = run(&["check", "--config", &config_of(dir.path())]);
-    assert_eq!(stdout(&output), "ok: 1 resource, 1 requirement, 1 test, 1 device\n");
+    assert_eq!(stdout(&output), "ok: 1 resource, 1 requirement, 0 roles, 1 test, 1 device\n");
     assert_eq!((code(&output), stderr(&output)), (0, String::new()));
 }
 

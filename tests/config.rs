@@ -94,6 +94,12 @@ fn the_example_is_good_and_the_defaults_it_shows_are_the_defaults() {
         (upstream.connect_timeout, upstream.header_timeout, upstream.idle_timeout, upstream.pool)
     };
     assert_eq!(upstream(&all), upstream(&default));
+    let authority = |text: &str| {
+        let authority = good(text).settings.authority.expect("a built-in authority");
+        (authority.lifetime, authority.list_lifetime)
+    };
+    assert_eq!(authority(&shown), authority(EXAMPLE));
+    assert_eq!(good(MINIMAL).settings.authority, None);
     let assertion = |config: &Config| {
         let assertion = config.settings.assertion.clone();
         (assertion.header, assertion.issuer, assertion.lifetime)
@@ -106,6 +112,7 @@ fn the_example_is_good_and_the_defaults_it_shows_are_the_defaults() {
 fn every_key_is_in_the_example() {
     let code = [
         include_str!("../src/config.rs"),
+        include_str!("../src/config/authority.rs"),
         include_str!("../src/config/identity.rs"),
         include_str!("../src/config/listener.rs"),
         include_str!("../src/config/service.rs"),
@@ -341,5 +348,26 @@ proptest::proptest! {
             proptest::prop_assert!(report.render(true).len() > 20);
             proptest::prop_assert!(!lines(&report).is_empty());
         }
+    }
+}
+
+#[test]
+fn authorities_of_others_reach_every_listener_that_asks() {
+    let external = "\n[[authority.external]]\nname = \"Acme\"\ncertificates = [\"acme.pem\"]\nclass = \"vendor\"\n";
+    let config = good(&format!("{MINIMAL}{external}"));
+    assert_eq!(config.settings.authority, None, "none of our own");
+    let trust = &config.settings.listeners[0].trust;
+    assert_eq!(
+        trust.external.iter().map(|authority| (&*authority.name, &*authority.class)).collect::<Vec<_>>(),
+        [("Acme", "vendor")]
+    );
+    assert!(config.settings.listeners[0].files().iter().any(|file| file.ends_with("acme.pem")), "watched for changes");
+    let twice = format!("{MINIMAL}{external}{external}");
+    let report = Config::parse(&twice, Path::new("/etc/rangegate/rangegate.toml")).expect_err("twice");
+    assert!(report.render(false).contains("two external authorities are called `Acme`"), "{}", report.render(false));
+    let bare = format!("{MINIMAL}\n[authority]\ncertificate-lifetime = \"91d\"\n");
+    let report = Config::parse(&bare, Path::new("/etc/rangegate/rangegate.toml")).expect_err("bare").render(false);
+    for expected in ["`certificate`", "`key`", "`revocation-list`", "`certificate-lifetime` is out of range"] {
+        assert!(report.contains(expected), "{expected} in\n{report}");
     }
 }

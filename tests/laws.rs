@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use rangegate::evidence::device::DeviceStatus;
 use rangegate::evidence::timing::{Nearness, TcpTiming, TlsSource, TlsTiming};
 use rangegate::evidence::*;
-use rangegate::latency::{Kilometres, Rtt};
+use rangegate::latency::{Coordinates, Kilometres, Rtt};
 use rangegate::policy::source::Source;
-use rangegate::policy::{Context, Decision, Mode, Outcome, Policy, Reason, Verdict, given};
+use rangegate::policy::{Context, Decision, Mode, Outcome, Policy, Reason, Scope, Sensitivity, Verdict, given};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -73,6 +73,17 @@ proptest! {
             lose(&mut less, how);
             no_looser(&before, &policy.decide(&less))?;
         }
+        for lose in STANDINGS {
+            // A source that cannot answer might have said that somebody is suspended. One that answers that there
+            // is nobody, or nobody genuine, has answered: then only what was required may not be loosened.
+            let mut whole = evidence.clone();
+            if !matches!(how, Lost::Unavailable) {
+                reinstate(&mut whole);
+            }
+            let mut less = whole.clone();
+            lose(&mut less, how);
+            no_looser(&policy.decide(&whole), &policy.decide(&less))?;
+        }
     }
 
     #[test]
@@ -82,11 +93,11 @@ proptest! {
         let policy = world.compile();
         let mut evidence = counted(&policy, &given::nothing());
         evidence.request = request("a.example", "/", "GET");
-        for lose in LOSSES {
+        for lose in LOSSES.into_iter().chain(STANDINGS) {
             lose(&mut evidence, how);
         }
         let decision = policy.decide(&evidence);
-        prop_assert_eq!(decision.findings[0].verdict, Verdict::Unknown);
+        prop_assert!(decision.findings.iter().all(|finding| finding.verdict == Verdict::Unknown));
         prop_assert!(decision.outcome > Outcome::Observe);
     }
 
@@ -129,6 +140,10 @@ proptest! {
             } else if finding.demand != Outcome::Forward {
                 prop_assert!(demands_no_less(decision.outcome, Outcome::Observe), "{:?}", decision);
             }
+            // whoever is not in good standing is refused where others are only watched
+            if evidence.emergency == Emergency::Off && finding.scope == Scope::BuiltIn {
+                prop_assert!(demands_no_less(decision.outcome, finding.demand), "{:?}", decision);
+            }
         }
         // and no more: somebody demands it
         if !decision.findings.is_empty() && decision.would != Outcome::Forward {
@@ -136,6 +151,21 @@ proptest! {
         }
         if evidence.emergency == Emergency::Deny || evidence.request.malformed.is_some() {
             prop_assert_eq!(decision.outcome, Outcome::Deny);
+        }
+    }
+
+    #[test]
+    fn nobody_suspended_and_nothing_sensitive_for_the_watched(world in world(), evidence in evidence()) {
+        let decision = decide(&world.compile(), &evidence);
+        let suspended = evidence.identity.known().is_some_and(|identity| identity.status == IdentityStatus::Suspended)
+            || evidence.device.known().is_some_and(|device| matches!(device.status, DeviceStatus::Suspended | DeviceStatus::Revoked));
+        let watched = evidence.identity.known().is_some_and(|identity| identity.status == IdentityStatus::Watched);
+        if evidence.emergency != Emergency::Observe {
+            if suspended || (watched && world.sensitivity == Sensitivity::High) {
+                prop_assert_eq!(decision.outcome, Outcome::Deny);
+            } else if watched {
+                prop_assert!(demands_no_less(decision.outcome, Outcome::Observe));
+            }
         }
     }
 
@@ -246,6 +276,7 @@ fn counted(policy: &Policy, evidence: &Evidence) -> Evidence {
 #[derive(Clone, Debug, Default)]
 struct World {
     mode: Mode,
+    sensitivity: Sensitivity,
     baseline: Vec<Requirement>,
     resource: Vec<Requirement>,
     routes: Vec<Route>,
@@ -285,13 +316,19 @@ impl World {
     }
 
     fn head(&self) -> String {
-        self.baseline.iter().map(|requirement| requirement.text("require")).collect()
+        let mut text: String = self.baseline.iter().map(|requirement| requirement.text("require")).collect();
+        // a role that nobody asks for does not compile
+        if (text.clone() + &self.own()).contains("grant = 'g'") {
+            text += "[[role]]\nid = 'g'\nopens = 'a'\nlongest = '1h'\napprovals = 0\n";
+        }
+        text
     }
 
     fn own(&self) -> String {
         let mode = if self.mode == Mode::Observe { "observe" } else { "enforce" };
+        let sensitivity = if self.sensitivity == Sensitivity::Low { "low" } else { "high" };
         let mut text = format!(
-            "[[resource]]\nid = 'a'\nhosts = ['a.example', '*.b.example']\nupstream = 'http://127.0.0.1:1'\n\
+            "[[resource]]\nid = 'a'\nsensitivity = '{sensitivity}'\nhosts = ['a.example', '*.b.example']\nupstream = 'http://127.0.0.1:1'\n\
              decoy = 'http://127.0.0.1:2'\nmode = '{mode}'\n"
         );
         text.extend(self.resource.iter().map(|requirement| requirement.text("resource.require")));
@@ -374,6 +411,13 @@ fn leaf() -> impl Strategy<Value = &'static str> {
         "{ path = ['/a/**', '/b'] }",
         "{ grant = 'g' }",
         "{ posture = { attested = true } }",
+        "{ identity = { known = true } }",
+        "{ identity = { status = ['active', 'suspended'], employment = 'employee', vendor = 'acme' } }",
+        "{ identity = { proofed-within = '30d' } }",
+        "{ identity = { at-home = true } }",
+        "{ identity = { at-home = '100km', country-is-home = true } }",
+        "{ identity = { region-is-home = true } }",
+        "{ memory-age = { below = '5m' } }",
     ])
 }
 
@@ -420,9 +464,11 @@ fn world() -> impl Strategy<Value = World> {
             .prop_map(|(matches, requirements)| Route { matches, requirements })
     };
     let routes = (prop::option::of(route(&["*"])), prop::option::of(route(&["GET", "POST"])));
-    (any::<bool>(), requirements(2), requirements(2), routes).prop_map(|(observe, baseline, resource, (one, other))| {
+    let kind = (any::<bool>(), any::<bool>());
+    (kind, requirements(2), requirements(2), routes).prop_map(|((observe, low), baseline, resource, (one, other))| {
         let mut world = World {
             mode: if observe { Mode::Observe } else { Mode::Enforce },
+            sensitivity: if low { Sensitivity::Low } else { Sensitivity::High },
             baseline,
             resource,
             routes: one.into_iter().chain(other).collect(),
@@ -526,27 +572,57 @@ fn identity() -> impl Strategy<Value = Evidence> {
         Binding::NoOwner,
         Binding::AnotherCertificate,
     ]);
-    (fact(certificate), fact(device), fact(subject), fact(binding)).prop_map(
-        |(certificate, device, subject, binding)| Evidence {
+    (fact(certificate), fact(device), fact(subject), fact(binding), fact(record())).prop_map(
+        |(certificate, device, subject, binding, identity)| Evidence {
             certificate,
             device,
             subject,
             binding,
+            identity,
             ..given::nothing()
         },
     )
+}
+
+fn record() -> impl Strategy<Value = Arc<Identity>> {
+    let status = prop_oneof![
+        4 => Just(IdentityStatus::Active),
+        1 => Just(IdentityStatus::Watched),
+        1 => Just(IdentityStatus::Suspended),
+    ];
+    let employment = prop::sample::select(vec![Employment::Employee, Employment::Contractor, Employment::Vendor]);
+    let proofed = prop::sample::select(vec![AT - 31 * 86_400_000, AT - 86_400_000, AT + 3_600_000]);
+    let home = (
+        word(&["US", "CA"]),
+        prop::option::of(word(&["AZ", "QC"])),
+        prop::option::of(place()),
+        prop::option::of(Just(50.0)),
+    )
+        .prop_map(|(country, region, coordinates, radius_km)| Home { country, region, coordinates, radius_km });
+    let rest = (prop::option::of(proofed), prop::option::of(home), prop::option::of(word(&["acme", "other"])));
+    (status, prop::option::of(employment), rest).prop_map(|(status, employment, (proofed, home, vendor))| {
+        let proofing = proofed.map(|at| Proofing { method: "m".into(), by: "b".into(), at: Moment(at), until: None });
+        Arc::new(Identity { status, employment, vendor, home, proofing, ..given::person("ann") })
+    })
+}
+
+fn place() -> impl Strategy<Value = Coordinates> {
+    let places = vec![(33.4, -112.0), (33.5, -112.1), (39.7, -105.0), (f64::NAN, 0.0)];
+    prop::sample::select(places).prop_map(|(latitude, longitude)| Coordinates { latitude, longitude })
 }
 
 fn network() -> impl Strategy<Value = Network> {
     let address =
         prop::sample::select(vec!["192.0.2.1", "198.51.100.1", "2001:db8::1"]).prop_map(|text| text.parse().unwrap());
     let asn = prop::sample::select(vec![64_500, 64_501]).prop_map(|number| Asn { number, organisation: "".into() });
-    let place = (fact(word(&["US", "CA", "KP"])), fact(word(&["AZ", "QC"])));
-    (fact(address), place, fact(asn), fact(any::<bool>())).prop_map(|(address, (country, region), asn, hosting)| {
+    let place = (fact(word(&["US", "CA", "KP"])), fact(word(&["AZ", "QC"])), fact(place()));
+    (fact(address), place, fact(asn), fact(any::<bool>())).prop_map(|(address, place, asn, hosting)| {
+        let (country, region, coordinates) = place;
         let mut network = Network::clone(&given::nothing().network);
         network.address = address;
         network.place.country = country;
         network.place.region = region;
+        network.place.coordinates = coordinates;
         network.asn = asn;
         network.lists = vec![("hosting".into(), hosting)];
         network
@@ -588,13 +664,14 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     let rest = (
         fact(grants),
         fact(any::<bool>().prop_map(|attested| Posture { attested })),
+        fact(prop::sample::select(vec![0, 299_999, 300_000, u64::MAX])),
         fact(quota),
         asked,
         emergency,
         at,
     );
     (identity(), network(), timing(), rest).prop_map(|(identity, network, timing, rest)| {
-        let (grants, posture, quota, (host, path, method, malformed), emergency, at) = rest;
+        let (grants, posture, memory_age, quota, (host, path, method, malformed), emergency, at) = rest;
         Evidence {
             at: Moment(at),
             emergency,
@@ -604,6 +681,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             quotas: [(QuotaName::from("any"), quota)].into_iter().collect(),
             grants,
             posture,
+            memory_age,
             ..identity
         }
     })
@@ -636,10 +714,10 @@ impl Lost {
     }
 }
 
-/// One for every fact there is.
+/// One for every fact there is, but for those of `STANDINGS`.
 const LOSSES: [fn(&mut Evidence, Lost); 18] = [
     |e, how| e.certificate = how.fact(),
-    |e, how| e.device = how.fact(),
+    |e, how| Arc::make_mut(&mut e.network).place.coordinates = how.fact(),
     |e, how| e.subject = how.fact(),
     |e, how| e.binding = how.fact(),
     |e, how| Arc::make_mut(&mut e.network).address = how.fact(),
@@ -655,8 +733,31 @@ const LOSSES: [fn(&mut Evidence, Lost); 18] = [
     lose_excess,
     lose_nearness,
     |e, how| e.quotas.iter_mut().for_each(|(_, fact)| *fact = how.fact()),
-    |e, how| (e.grants, e.posture) = (how.fact(), how.fact()),
+    |e, how| (e.grants, e.posture, e.memory_age) = (how.fact(), how.fact(), how.fact()),
 ];
+
+/// The facts that say whether somebody is suspended.
+const STANDINGS: [fn(&mut Evidence, Lost); 2] = [|e, how| e.device = how.fact(), |e, how| e.identity = how.fact()];
+
+/// Makes whoever is suspended, revoked or watched an active one.
+fn reinstate(evidence: &mut Evidence) {
+    if let Fact::Known(identity) = &mut evidence.identity {
+        Arc::make_mut(identity).status = IdentityStatus::Active;
+    }
+    if let Fact::Known(device) = &mut evidence.device
+        && matches!(device.status, DeviceStatus::Suspended | DeviceStatus::Revoked)
+    {
+        Arc::make_mut(device).status = DeviceStatus::Active;
+    }
+    // one that could not be read may not become one that answers
+    for lose in STANDINGS {
+        let unreadable = matches!(evidence.identity, Fact::Invalid(_) | Fact::Unavailable(_))
+            || matches!(evidence.device, Fact::Unavailable(_));
+        if unreadable {
+            lose(evidence, Lost::Absent);
+        }
+    }
+}
 
 fn lose_tls(evidence: &mut Evidence, how: Lost) {
     evidence.timing.tls = how.fact();

@@ -129,3 +129,71 @@ fn modulus(bytes: &[u8]) -> Result<(), RequestFault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::der::{BIT_STRING, INTEGER, element, integer, sequence};
+
+    fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+        sequence(&[&sequence(&[algorithm]), &element(BIT_STRING, &[&[0], key])])
+    }
+
+    fn rsa(modulus: &[u8], exponent: u32) -> Result<KeyKind, RequestFault> {
+        let sign: &[u8] = if modulus.first().is_some_and(|first| *first >= 0x80) { &[0] } else { &[] };
+        let key = sequence(&[&element(INTEGER, &[sign, modulus]), &integer(exponent)]);
+        DeviceKey::judge(&spki(alg_id::RSA_ENCRYPTION.as_ref(), &key)).map(|key| key.kind())
+    }
+
+    /// No key at all, but a number that nothing here finds fault with.
+    fn innocent(bytes: usize) -> Vec<u8> {
+        let mut modulus = vec![0xff; bytes];
+        while roca::has_small_factor(&modulus) || roca::is_roca(&modulus) {
+            let end = modulus.len() - 1;
+            modulus[end] = modulus[end].wrapping_sub(2);
+        }
+        modulus
+    }
+
+    #[test]
+    fn rsa_is_judged_by_length_exponent_and_known_weakness() {
+        assert_eq!(rsa(&innocent(384), 65_537), Ok(KeyKind::Rsa));
+        assert_eq!(rsa(&innocent(512), 65_537), Ok(KeyKind::Rsa));
+        for bytes in [1, 64, 128, 256, 383] {
+            assert_eq!(rsa(&innocent(bytes), 65_537), Err(RequestFault::RsaShort), "{bytes}");
+        }
+        // 3071 bits in 384 bytes.
+        let mut just_short = innocent(384);
+        just_short[0] = 0x7f;
+        assert_eq!(rsa(&just_short, 65_537), Err(RequestFault::RsaShort));
+        assert_eq!(rsa(&[&[1], innocent(512).as_slice()].concat(), 65_537), Err(RequestFault::RsaLong));
+        for exponent in [0, 1, 3, 17, 65_536, 65_539, u32::MAX] {
+            assert_eq!(rsa(&innocent(384), exponent), Err(RequestFault::RsaExponent), "{exponent}");
+        }
+        let mut even = innocent(384);
+        even[383] &= 0xfe;
+        assert_eq!(rsa(&even, 65_537), Err(RequestFault::RsaKnownWeak));
+        assert_eq!(rsa(&[], 65_537), Err(RequestFault::Malformed));
+    }
+
+    #[test]
+    fn points_are_whole_and_uncompressed() {
+        let judge = |algorithm: &[u8], key: &[u8]| DeviceKey::judge(&spki(algorithm, key)).map(|key| key.kind());
+        let point = |first: u8, length: usize| [&[first], vec![7; length].as_slice()].concat();
+        let (p256, p384) = (alg_id::ECDSA_P256, alg_id::ECDSA_P384);
+        assert_eq!(judge(&p256, &point(4, 64)), Ok(KeyKind::P256));
+        assert_eq!(judge(&p384, &point(4, 96)), Ok(KeyKind::P384));
+        for bad in [point(2, 32), point(3, 32), point(4, 63), point(4, 96), point(6, 64), vec![0], vec![]] {
+            assert_eq!(judge(&p256, &bad), Err(RequestFault::Point), "{bad:x?}");
+        }
+        assert_eq!(judge(&alg_id::ED25519, &[7; 32]), Ok(KeyKind::Ed25519));
+        assert_eq!(judge(&alg_id::ED25519, &[7; 31]), Err(RequestFault::Malformed));
+        for curve in [alg_id::ECDSA_P256K1, alg_id::ECDSA_P521] {
+            assert_eq!(judge(&curve, &point(4, 64)), Err(RequestFault::Curve));
+        }
+        assert_eq!(judge(&alg_id::ED448, &[7; 57]), Err(RequestFault::KeyKind));
+        // Parameters where none belong.
+        let odd = [alg_id::ED25519.as_ref(), &[5, 0]].concat();
+        assert_eq!(judge(&odd, &[7; 32]), Err(RequestFault::KeyKind));
+    }
+}

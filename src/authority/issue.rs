@@ -197,3 +197,97 @@ pub(super) fn date(moment: Moment) -> OffsetDateTime {
 fn whole_seconds(moment: Moment) -> Moment {
     Moment(moment.millis().div_euclid(1000).saturating_mul(1000))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::{Curve, make};
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, DnType, KeyPair, PublicKeyData as _};
+    use x509_parser::prelude::{FromDer, X509Certificate};
+
+    const NOW: Moment = Moment(1_800_000_000_500);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn authority(lifetime: Duration) -> Authority {
+        let made = make("Test devices", Curve::P256, DAY * 30, NOW).expect("made");
+        Authority::assemble(made.certificate_pem.as_bytes(), made.key, lifetime).expect("assembled")
+    }
+
+    fn request(subject: &[(DnType, String)], key: &KeyPair) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), value.as_str());
+        }
+        params.serialize_request(key).expect("a request").der().to_vec()
+    }
+
+    fn tbs(issued: &Issued) -> Vec<u8> {
+        X509Certificate::from_der(&issued.der).expect("a certificate").1.tbs_certificate.as_ref().to_vec()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Whatever the subject of a request says, what is signed is the same to the byte.
+        #[test]
+        fn nothing_but_the_key_comes_from_the_request(names in proptest::collection::vec("[ -~é\u{0}]{0,40}", 1..4)) {
+            let authority = authority(DAY * 7);
+            let key = KeyPair::generate().expect("a key");
+            let kinds = [DnType::CommonName, DnType::OrganizationName, DnType::CountryName];
+            let subject: Vec<_> = kinds.into_iter().zip(names).collect();
+            let issue = |request: &[u8]| {
+                let key = request::read(request).expect("a good request");
+                authority.issue_as(&key, "d_1", [7; 16], NOW).expect("issued")
+            };
+            let (plain, odd) = (issue(&request(&[], &key)), issue(&request(&subject, &key)));
+            prop_assert_eq!(tbs(&plain), tbs(&odd));
+            prop_assert_eq!(odd.spki_sha256, Digest::of(&key.subject_public_key_info()));
+        }
+
+        #[test]
+        fn serials_are_canonical(serial: [u8; 16]) {
+            let authority = authority(DAY);
+            let key = request::read(&request(&[], &KeyPair::generate().expect("a key"))).expect("good");
+            let issued = authority.issue_as(&key, "d", serial, NOW).expect("issued");
+            let (_, parsed) = X509Certificate::from_der(&issued.der).expect("a certificate");
+            let found = hex(parsed.raw_serial());
+            prop_assert_eq!(found.trim_start_matches('0'), &*issued.serial);
+            prop_assert!(parsed.raw_serial().len() <= 17 && parsed.raw_serial()[0] < 0x80);
+        }
+    }
+
+    #[test]
+    fn validity_is_whole_seconds_backdated_and_within_the_authoritys_own() {
+        let authority = authority(DAY * 7);
+        let key = request::read(&request(&[], &KeyPair::generate().expect("a key"))).expect("good");
+        let second = Moment(1_800_000_000_000);
+        let issued = authority.issue(&key, "d", NOW.plus_millis(120_000)).expect("issued");
+        assert_eq!(issued.not_before, second.plus_millis(60_000));
+        assert_eq!(issued.not_after, second.plus_millis(120_000 + 7 * 86_400_000));
+        let first = authority.issue(&key, "d", NOW).expect("issued");
+        assert_eq!(first.not_before, authority.not_before, "not before the authority's own");
+        let late = authority.ends().plus_millis(-3_600_000);
+        assert_eq!(authority.issue(&key, "d", late).expect("issued").not_after, authority.ends());
+        assert_eq!(authority.issue(&key, "d", authority.ends()), Err(IssueFault::Ended));
+        assert_eq!(authority.issue(&key, "d", NOW.plus_millis(-61_000)), Err(IssueFault::NotYetValid));
+        for odd in [Moment(i64::MIN), Moment(i64::MAX), Moment(0), Moment(-1)] {
+            assert!(authority.issue(&key, "d", odd).is_err());
+        }
+        let one = authority.issue(&key, "d", NOW).expect("issued");
+        assert_ne!(one.serial, first.serial);
+    }
+
+    #[test]
+    fn ids_are_plain() {
+        let authority = authority(DAY);
+        let key = request::read(&request(&[], &KeyPair::generate().expect("a key"))).expect("good");
+        for id in ["d", "d_0123456789abcdefghjkmnpqrs", "Ann.Laptop-7", &"x".repeat(64)] {
+            assert_eq!(&*authority.issue(&key, id, NOW).expect("issued").san, format!("uri:urn:rangegate:device:{id}"));
+        }
+        for id in ["", &"x".repeat(65), "a b", "a/b", "a\0", "é", "a:b", "a%41"] {
+            assert!(matches!(authority.issue(&key, id, NOW), Err(IssueFault::DeviceId(_))), "{id}");
+        }
+    }
+}

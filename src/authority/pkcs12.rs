@@ -44,9 +44,7 @@ impl From<aws_lc_rs::error::Unspecified> for Pkcs12Fault {
 /// # Errors
 /// The passphrase cannot be used, or the system fails.
 pub fn pack(key: &[u8], chain: &[CertificateDer<'_>], name: &str, passphrase: &str) -> Result<Vec<u8>, Pkcs12Fault> {
-    if passphrase.len() < 8 || !passphrase.is_ascii() {
-        return Err(Pkcs12Fault::Passphrase);
-    }
+    check_passphrase(passphrase)?;
     let leaf = chain.first().ok_or(Pkcs12Fault::NoCertificate)?;
     let attributes = attributes(name, digest(&SHA256, leaf).as_ref());
     let bags: Vec<_> = chain
@@ -63,6 +61,14 @@ pub fn pack(key: &[u8], chain: &[CertificateDer<'_>], name: &str, passphrase: &s
     aws_lc_rs::rand::fill(&mut salt)?;
     let version = element(INTEGER, &[&[3]]);
     Ok(sequence(&[&version, &data(&safe), &authentication(&safe, passphrase, &salt)]))
+}
+
+/// Whether [`pack`] will take it: asked before anything is done that cannot be undone.
+///
+/// # Errors
+/// It is too short or not ASCII.
+pub fn check_passphrase(passphrase: &str) -> Result<(), Pkcs12Fault> {
+    if passphrase.len() < 8 || !passphrase.is_ascii() { Err(Pkcs12Fault::Passphrase) } else { Ok(()) }
 }
 
 /// `ContentInfo` of bytes in the clear.

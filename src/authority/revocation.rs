@@ -114,11 +114,23 @@ pub fn next_number(last: Option<u64>, now: Moment) -> u64 {
     last.map_or(time, |last| time.max(last.saturating_add(1)))
 }
 
-/// The number of the list in a file. None: there is no list, or none that can be read.
-pub fn published_number(path: &Path) -> Option<u64> {
+/// What a list in a file says of itself. Not verified: for whoever publishes the next one, and for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub number: u64,
+    pub next_update: Moment,
+    pub entries: usize,
+}
+
+/// The list in a file. None: there is none, or none that can be read.
+pub fn read_published(path: &Path) -> Option<Published> {
     let der = pem::decode(&std::fs::read(path).ok()?, &["X509 CRL"]).ok()?;
     let (_, parsed) = Parsed::from_der(&der).ok()?;
-    u64::try_from(parsed.crl_number()?).ok()
+    Some(Published {
+        number: u64::try_from(parsed.crl_number()?).ok()?,
+        next_update: Moment(parsed.next_update()?.timestamp().saturating_mul(1000)),
+        entries: parsed.iter_revoked_certificates().count(),
+    })
 }
 
 /// None for a serial number that is none: it is of no certificate.
@@ -136,8 +148,9 @@ fn entry(revoked: &Revoked) -> Option<RevokedCertParams> {
     })
 }
 
-/// At most 20 bytes (section 4.1.2.2).
+/// From 1 to 20 bytes, no leading zeros (section 4.1.2.2).
 fn bytes(serial: &str) -> Option<Vec<u8>> {
+    let serial = serial.trim_start_matches('0');
     if serial.is_empty() || serial.len() > 40 || !serial.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

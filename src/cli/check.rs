@@ -42,6 +42,7 @@ struct Found {
     devices: usize,
     resources: usize,
     requirements: usize,
+    roles: usize,
     tests: usize,
     failed: usize,
 }
@@ -104,6 +105,7 @@ impl Found {
     fn policy(&mut self, policy: &Policy) {
         self.resources = policy.resources().count();
         self.requirements = policy.requirements().count();
+        self.roles = policy.roles().len();
         for result in cases::run(policy) {
             self.tests += 1;
             if let Some(difference) = result.difference() {
@@ -132,9 +134,10 @@ impl Found {
         let errors = self.report.diagnostics.iter().filter(|fault| fault.is_error()).count();
         match exit {
             Exit::Ok => format!(
-                "ok: {}, {}, {}, {}",
+                "ok: {}, {}, {}, {}, {}",
                 counted(self.resources, "resource"),
                 counted(self.requirements, "requirement"),
+                counted(self.roles, "role"),
                 counted(self.tests, "test"),
                 counted(self.devices, "device")
             ),
@@ -152,6 +155,7 @@ impl Found {
             "devices": self.devices,
             "resources": self.resources,
             "requirements": self.requirements,
+            "roles": self.roles,
             "tests": self.tests,
             "failed": self.failed,
             "faults": faults,

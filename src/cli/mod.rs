@@ -1,13 +1,18 @@
 //! The command line: what people type, what they read, and how it ends.
 
 mod audit;
+mod authority;
 mod check;
 mod completions;
 pub mod demo;
+mod device;
+mod device_enrol;
 mod emergency;
+mod enrolment;
 mod log;
 mod policy;
 mod replay;
+mod secret;
 mod serve;
 mod terminal;
 mod version;
@@ -66,6 +71,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     Audit(audit::AuditArgs),
     Emergency(emergency::EmergencyArgs),
+    Authority(authority::AuthorityArgs),
+    Device(device::DeviceArgs),
     Completions(completions::CompletionsArgs),
     Version(version::VersionArgs),
 }
@@ -111,6 +118,8 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&args, &mut terminal),
         Command::Audit(args) => audit::run(&args, &mut terminal),
         Command::Emergency(args) => emergency::run(&args, &mut terminal),
+        Command::Authority(args) => authority::run(&args, &mut terminal),
+        Command::Device(args) => device::run(&args, &mut terminal),
         Command::Completions(args) => completions::run(&args, &mut terminal),
         Command::Version(args) => version::run(&args, &mut terminal),
     };

@@ -121,6 +121,14 @@ impl Administrator {
         }
     }
 
+    /// What has to be done because time passes. To be called every few seconds; decisions do not wait for it.
+    pub async fn tend(&self) {
+        self.expire_grants().await;
+        if let Err(fault) = self.publish_list(false).await {
+            tracing::warn!(%fault, "the revocation list is not published");
+        }
+    }
+
     /// Records something that was done and is not a change of the store.
     pub fn did(&self, who: &Who, about: About, reason: Option<String>) {
         self.tell(self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None));

@@ -124,7 +124,7 @@ impl Administrator {
                     *refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(fault);
                     Fault::Invitation
                 })?;
-                let holder = self.holder(&key).await?;
+                let holder = self.holder_of(&key).await?;
                 admit(&device, holder.as_ref()).map_err(|fault| self.alarm(who, Some(&invitation.user), fault, now))?;
                 let issued = issuing.authority.issue(&key, &device, now).map_err(Fault::Issue)?;
                 self.enrolled(version, invitation, device, issued, now).await
@@ -152,7 +152,7 @@ impl Administrator {
         let key = request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
         self.act(who, about, async |now| {
             let known = self.device(&device.id).await?;
-            let holder = self.holder(&key).await?;
+            let holder = self.holder_of(&key).await?;
             let owner = known.value.owner.as_ref();
             renew(certificate, &known.value.device(), holder.as_ref()).map_err(|fault| self.alarm(who, owner, fault, now))?;
             let issued = issuing.authority.issue(&key, &device.id, now).map_err(Fault::Issue)?;
@@ -210,7 +210,7 @@ impl Administrator {
     }
 
     /// The device whose key this is, by the store's own word.
-    async fn holder(&self, key: &DeviceKey) -> Result<Option<Device>, Fault> {
+    async fn holder_of(&self, key: &DeviceKey) -> Result<Option<Device>, Fault> {
         let document = self.store.holder(space::KEY, &key.digest().hex()).await?;
         let held = document.as_ref().map(super::administrator::held::<DeviceRecord>).transpose()?;
         Ok(held.map(|held| held.value.device()))

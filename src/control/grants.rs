@@ -166,7 +166,8 @@ impl Administrator {
         let due = self.grants_where(move |record| access::expire(record, now).is_some()).await;
         for record in due.into_iter().take(DUE) {
             let about = About::new("grant-expire", Kind::Grant, &record.id);
-            let expired = self.act(&Who::gateway(), about, async |now| {
+            let nobody = Who::gateway();
+            let expired = self.act(&nobody, about, async |now| {
                 let known = self.grant(&record.id).await?;
                 match access::expire(&known.value, now) {
                     Some(record) => Ok(changed(known, record, None, now)),

@@ -95,7 +95,7 @@ faults! {
     /// No revocation list covers the certificate's issuer.
     CrlMissing = "crl-missing",
     // devices
-    /// The device registry could not be read.
+    /// The registry of devices, identities and grants could not be read, or not this record of it.
     RegistryUnavailable = "registry-unavailable",
     /// The certificate's handles are registered for different devices.
     DeviceAmbiguous = "device-ambiguous",

@@ -40,6 +40,9 @@ pub struct Running {
 /// How often a core looks for permissions whose token or certificate has ended.
 const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 
+/// How often what has ended is written down, and the revocation list is looked after.
+const TEND_EVERY: Duration = Duration::from_secs(2);
+
 impl Gateway {
     /// Reads every file and opens every socket.
     ///
@@ -179,6 +182,14 @@ fn tend(shared: Arc<Shared>, operations: TcpListener, seen: Seen, asked: watch::
                 }
             });
             tokio::spawn(memory::follow(store, Arc::clone(&shared.sources.memory), clock::now));
+        }
+        if let Some(administrator) = shared.administrator.clone() {
+            tokio::spawn(async move {
+                loop {
+                    administrator.tend().await;
+                    tokio::time::sleep(TEND_EVERY).await;
+                }
+            });
         }
         let mut cutting = shared.drain.signal();
         let tokens = Arc::clone(&shared.sources.tokens);

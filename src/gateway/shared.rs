@@ -6,10 +6,13 @@ use super::listener::Listener;
 use super::settings::{Limits, Settings};
 use super::tls::TlsFault;
 use crate::audit::{self, Audit};
+use crate::authority::{Authority, AuthoritySettings, LoadFault, Passphrase};
+use crate::control::api::Api;
+use crate::control::{Administrator, Events, Issuing};
 use crate::enforce::EnforceSettings;
 use crate::enforce::answer::AnswerContext;
 use crate::enforce::assertion::{AssertionError, AssertionSettings, Signer};
-use crate::enforce::builtin::{ASSERTION_KEYS, AssertionKeys, Builtin, Services};
+use crate::enforce::builtin::{API, ASSERTION_KEYS, AssertionKeys, Builtin, Services};
 use crate::enforce::dial::ClientFault;
 use crate::enforce::headers::Owned;
 use crate::enforce::live::Cores;
@@ -41,7 +44,7 @@ pub struct Shared {
     pub limits: Limits,
     pub listeners: Vec<Arc<Listener>>,
     pub admission: Arc<Admission>,
-    pub policies: Policies,
+    pub policies: Arc<Policies>,
     pub sources: Sources,
     pub audit: Audit,
     pub enforce: Arc<EnforceSettings>,
@@ -50,6 +53,8 @@ pub struct Shared {
     pub upstreams: Arc<Upstreams>,
     /// What the gateway serves itself.
     pub services: Services,
+    /// Who changes what is remembered. None: there is no store.
+    pub administrator: Option<Arc<Administrator>>,
     /// What is open, core by core.
     pub cores: Arc<Cores>,
     pub registry: Option<PathBuf>,
@@ -75,6 +80,8 @@ pub enum StartFault {
     Store(#[from] OpenFault),
     #[error("the store cannot be read: {0}")]
     Memory(#[from] StoreFault),
+    #[error("{0}")]
+    Authority(#[from] LoadFault),
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] audit::file::OpenError),
     #[error("assertions cannot be signed: {0}")]
@@ -103,7 +110,7 @@ impl Shared {
             lists: settings.lists.iter().map(|list| list.name.as_str().into()).collect(),
             upstreams: settings.origins.clone(),
         };
-        let policies = Policies::load(settings.policies.clone(), context).map_err(StartFault::Policies)?;
+        let policies = Arc::new(Policies::load(settings.policies.clone(), context).map_err(StartFault::Policies)?);
         let quotas = Quotas::new(quota::DEFAULT_KEYS);
         quotas.install(policies.current().limits());
         let devices = Arc::new(devices(settings.devices.as_deref())?);
@@ -134,18 +141,35 @@ impl Shared {
             },
         };
         let signer = Arc::new(ArcSwap::from_pointee(Signer::load(&settings.assertion)?));
+        let audit = Audit::start(settings.audit.clone(), super::clock::now)?;
+        let cores = Arc::<Cores>::default();
+        let administrator = match &store {
+            None => None,
+            Some(store) => Some(Arc::new(Administrator {
+                store: store.clone(),
+                memory: Arc::clone(&sources.memory),
+                policies: Arc::clone(&policies),
+                audit: audit.clone(),
+                cores: Arc::clone(&cores),
+                issuing: issuing(settings.authority.as_ref())?,
+                clock: super::clock::now,
+                events: Events::default(),
+            })),
+        };
         let keys: Arc<dyn Builtin> = Arc::new(AssertionKeys(Arc::clone(&signer)));
+        let api: Arc<dyn Builtin> = Arc::new(Api::new(administrator.clone()));
         Ok(Self {
             limits: settings.limits.clone(),
             listeners,
             admission: Admission::new(settings.limits.connections, settings.limits.connections_per_address),
             policies,
             sources,
-            audit: Audit::start(settings.audit.clone(), super::clock::now)?,
+            audit,
             enforce: Arc::new(enforce),
             signer,
-            services: Services::new([(ASSERTION_KEYS, keys)]),
-            cores: Arc::default(),
+            services: Services::new([(API, api), (ASSERTION_KEYS, keys)]),
+            administrator,
+            cores,
             assertion: settings.assertion.clone(),
             upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
             registry: settings.devices.clone(),
@@ -212,6 +236,23 @@ fn remember(settings: Option<&StoreSettings>, devices: &Arc<Devices>) -> Result<
     });
     opened?
 }
+
+/// The authority with its key opened.
+fn issuing(settings: Option<&AuthoritySettings>) -> Result<Option<Issuing>, LoadFault> {
+    let Some(settings) = settings else { return Ok(None) };
+    let passphrase = match &settings.passphrase {
+        Some(path) => Passphrase::read(path),
+        None => match std::env::var(PASSPHRASE) {
+            Ok(text) => Passphrase::new(&text),
+            Err(_) => Err(format!("the authority's passphrase is neither in a file (`passphrase`) nor in `{PASSPHRASE}`")),
+        },
+    };
+    let authority = Authority::load(settings, &passphrase.map_err(LoadFault::Passphrase)?)?;
+    Ok(Some(Issuing::new(authority, settings.clone())))
+}
+
+/// Where the authority's passphrase is looked for when no file has it.
+const PASSPHRASE: &str = "RANGEGATE_AUTHORITY_PASSPHRASE";
 
 /// What a step-up challenge may ask for: every issuer's `acr` values by assurance.
 fn acr_values(issuers: &[IssuerSettings]) -> BTreeMap<String, Vec<String>> {

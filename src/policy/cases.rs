@@ -4,6 +4,7 @@ use super::decide::Policy;
 use super::decision::{Decision, Verdict};
 use super::diagnostic::{Diagnostic, Place, nearest, quoted};
 use super::given::{self, Given};
+use super::good_standing;
 use super::outcome::Outcome;
 use super::source::{Table, Value};
 use crate::evidence::{Evidence, Request};
@@ -93,8 +94,11 @@ impl Case {
 
     /// Reports requirements that no request like this has to meet.
     pub(super) fn check(&self, policy: &Policy) -> Vec<Diagnostic> {
-        let applying: Vec<&str> =
+        let mut applying: Vec<&str> =
             policy.requirements_of(&self.request).iter().map(|requirement| &*requirement.id).collect();
+        if !applying.is_empty() {
+            applying.push(good_standing::ID);
+        }
         let unknown = self.because.iter().flatten().filter(|(id, _)| !applying.contains(&&**id));
         unknown
             .map(|(id, place)| {

@@ -2,6 +2,7 @@
 
 mod requirement;
 mod resource;
+pub(in crate::policy) mod role;
 pub(crate) mod upstream;
 
 use super::cases;
@@ -14,6 +15,7 @@ use super::requirement::Requirement;
 use super::segments::Segments;
 use super::source::{Document, Source, Table};
 use resource::Draft;
+use role::{Resources, RoleDraft};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -38,26 +40,35 @@ impl Policy {
         let mut faults = Vec::new();
 
         let sets = sets(&mut roots, &mut faults);
-        let names = Names { sets: &sets, lists: &context.lists, owner: "*", requirement: "" };
+        let mut roles: Vec<RoleDraft> =
+            roots.iter_mut().flat_map(|root| root.tables("role")).filter_map(RoleDraft::lower).collect();
+        let opens = role::opens(&roles);
+        let names = Names { sets: &sets, lists: &context.lists, roles: &opens, owner: "*", requirement: "" };
         let has_baseline = roots.iter().any(|root| root.has("require"));
         let baseline: Vec<_> =
             roots.iter_mut().flat_map(|root| requirement::all(root, Scope::Baseline, true, names)).collect();
         let mut drafts: Vec<Draft> = Vec::new();
         let mut cases = Vec::new();
+        let mut written = 0;
         for root in &mut roots {
-            drafts.extend(root.tables("resource").into_iter().filter_map(|table| Draft::lower(table, names, context)));
+            let tables = root.tables("resource");
+            written += tables.len();
+            drafts.extend(tables.into_iter().filter_map(|table| Draft::lower(table, names, context)));
             cases.extend(root.tables("test").into_iter().filter_map(|table| cases::Case::lower(table, &context.lists)));
         }
         roots.into_iter().for_each(Table::finish);
         faults.extend(documents.into_iter().flat_map(Document::into_faults));
 
         check(&drafts, &baseline, has_baseline, &mut faults);
+        twice("role", roles.iter().map(|role| (&*role.id, &role.place)), &mut faults);
+        let resources = Resources { drafts: &drafts, some_at_fault: drafts.len() < written };
+        role::check(&mut roles, &resources, &baseline, &mut faults);
         if drafts.is_empty() && !diagnostic::has_errors(&faults) {
             let fault = Diagnostic::error(Place::file(""), "no policy file defines a resource");
             faults.push(fault.help("a gateway without resources refuses everything: add a `[[resource]]`"));
         }
         if !diagnostic::has_errors(&faults) {
-            let mut policy = assemble(drafts, baseline, version(files), &context.lists);
+            let mut policy = assemble(drafts, baseline, roles, version(files), &context.lists);
             faults.extend(cases.iter().flat_map(|case| case.check(&policy)));
             if !diagnostic::has_errors(&faults) {
                 policy.cases = cases;
@@ -152,6 +163,7 @@ fn twice<'n>(what: &str, names: impl IntoIterator<Item = (&'n str, &'n Place)>, 
 fn assemble(
     mut drafts: Vec<Draft>,
     baseline: Vec<(Requirement, Place)>,
+    roles: Vec<RoleDraft>,
     version: Arc<str>,
     lists: &[Arc<str>],
 ) -> Policy {
@@ -164,7 +176,8 @@ fn assemble(
     }
     let baseline = sorted(baseline);
     let guarded = drafts.into_iter().map(|draft| guard(draft, &baseline)).collect();
-    Policy { version, hosts, guarded, baseline, lists: lists.into(), cases: Vec::new() }
+    let roles = role::assemble(roles);
+    Policy { version, hosts, guarded, baseline, roles, lists: lists.into(), cases: Vec::new() }
 }
 
 fn guard(draft: Draft, baseline: &[Requirement]) -> Guarded {

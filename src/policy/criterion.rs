@@ -1,9 +1,9 @@
 //! The criteria by name. To add one: a file in `criteria/`, a line in each match below, its reasons in `reason.rs`.
 
 use super::criteria::{
-    asn::Asns, cidr::Cidr, country::Countries, device::Device, distance::Distance, grant::Grant, list::Lists,
-    login::Login, method::Methods, nearness::NotTooNear, path::Paths, posture::Attested, rate::Rate, region::Regions,
-    round_trip::RoundTrip, schedule::Schedule, set::Sets,
+    asn::Asns, cidr::Cidr, country::Countries, device::Device, distance::Distance, grant::Grant, identity::OnRecord,
+    list::Lists, login::Login, memory_age::MemoryAge, method::Methods, nearness::NotTooNear, path::Paths,
+    posture::Attested, rate::Rate, region::Regions, round_trip::RoundTrip, schedule::Schedule, set::Sets,
 };
 use super::decision::{Remedy, Verdict};
 use super::outcome::Outcome;
@@ -20,8 +20,10 @@ pub enum Criterion {
     Device(Device),
     Distance(Distance),
     Grant(Grant),
+    Identity(OnRecord),
     List(Lists),
     Login(Login),
+    MemoryAge(MemoryAge),
     Method(Methods),
     NotTooNear(NotTooNear),
     Path(Paths),
@@ -51,8 +53,10 @@ impl Criterion {
             Self::Device(criterion) => criterion.judge(evidence),
             Self::Distance(criterion) => criterion.judge(evidence),
             Self::Grant(criterion) => criterion.judge(evidence),
+            Self::Identity(criterion) => criterion.judge(evidence),
             Self::List(criterion) => criterion.judge(evidence),
             Self::Login(criterion) => criterion.judge(evidence),
+            Self::MemoryAge(criterion) => criterion.judge(evidence),
             Self::Method(criterion) => criterion.judge(evidence),
             Self::NotTooNear(criterion) => criterion.judge(evidence),
             Self::Path(criterion) => criterion.judge(evidence),

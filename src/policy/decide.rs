@@ -4,11 +4,13 @@ use super::cases::Case;
 use super::criteria::rate::Limit;
 use super::criterion::Criterion;
 use super::decision::{Decision, Finding, Verdict};
+use super::good_standing;
 use super::hosts::Hosts;
 use super::outcome::Outcome;
 use super::reason::Reason;
 use super::requirement::Requirement;
 use super::resource::{Mode, Origin, Resource, Scheme};
+use super::role::Role;
 use super::segments::Segments;
 use crate::evidence::{Emergency, Evidence, Request};
 use smallvec::SmallVec;
@@ -24,6 +26,8 @@ pub struct Policy {
     pub(super) guarded: Vec<Guarded>,
     /// Sorted by id, like all requirements: the order of files and lines must not show in a decision.
     pub(super) baseline: Box<[Requirement]>,
+    /// Sorted by id.
+    pub(super) roles: Box<[Role]>,
     pub(super) lists: Box<[Arc<str>]>,
     pub(super) cases: Vec<Case>,
 }
@@ -90,11 +94,18 @@ impl Policy {
             return self.refuse(Some(&guarded.resource), Reason::NothingRequired);
         }
 
+        // What nobody has to require: it refuses where requirements are only watched, too.
+        let built_in = good_standing::find(evidence, guarded.resource.sensitivity);
+        let at_least = built_in.as_ref().map_or(Outcome::Forward, |finding| finding.demand);
+        if let Some(finding) = built_in {
+            findings.insert(0, finding);
+        }
         let would = findings.iter().fold(Outcome::Forward, |heaviest, finding| heaviest.join(finding.demand));
         let watched = if would == Outcome::Forward { Outcome::Forward } else { Outcome::Observe };
         let outcome = match (evidence.emergency, guarded.resource.mode) {
             (Emergency::Deny, _) => Outcome::Deny,
-            (Emergency::Observe, _) | (Emergency::Off, Mode::Observe) => watched,
+            (Emergency::Observe, _) => watched,
+            (Emergency::Off, Mode::Observe) => watched.join(at_least),
             (Emergency::Off, Mode::Enforce) => would,
         };
         let reason = match evidence.emergency {
@@ -126,6 +137,16 @@ impl Policy {
     /// Every resource, by id.
     pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.guarded.iter().map(|guarded| &guarded.resource)
+    }
+
+    /// The role called `id`, as it is today.
+    pub fn role(&self, id: &str) -> Option<&Role> {
+        self.roles.binary_search_by(|role| (*role.id).cmp(id)).ok().and_then(|at| self.roles.get(at))
+    }
+
+    /// Every role, by id.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
     }
 
     /// Every origin a request may be sent to, decoys included, each once.

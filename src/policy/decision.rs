@@ -28,6 +28,8 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
+    /// No policy asks for it, and every decision does: `policy/good_standing.rs`.
+    BuiltIn,
     Baseline,
     Resource,
     Route,

@@ -68,6 +68,7 @@ fn align(rows: &[[String; 6]]) -> String {
 
 const fn scope(scope: Scope) -> &'static str {
     match scope {
+        Scope::BuiltIn => "built-in",
         Scope::Baseline => "baseline",
         Scope::Resource => "resource",
         Scope::Route => "route",

@@ -1,9 +1,11 @@
 //! Evidence in an author's words, for tests and explanations: what is not stated is absent.
 
 mod facts;
+mod identity;
 mod lost;
 mod request;
 
+pub use identity::person;
 pub use request::request;
 
 use super::criteria::list;
@@ -78,6 +80,7 @@ impl Given {
         let words = [("off", Emergency::Off), ("observe", Emergency::Observe), ("deny", Emergency::Deny)];
         evidence.emergency = table.or("emergency", Emergency::Off, |value| value.one_of(&words));
         facts::identity(&mut table, evidence);
+        identity::lower(&mut table, evidence);
         facts::network(&mut table, evidence);
         facts::timing(&mut table, &mut evidence.timing);
         let expires = evidence.at.plus_millis(HOUR_MS);
@@ -87,6 +90,9 @@ impl Given {
         }
         if let Some(attested) = table.optional("posture-attested", Value::boolean) {
             evidence.posture = Fact::Known(Posture { attested });
+        }
+        if let Some(age) = table.optional("memory-age", Value::duration) {
+            evidence.memory_age = Fact::Known(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         }
         table.at_most_one(&["list", "lists"]);
         let one = table.optional("list", |value| Some(vec![list::known(value, lists)?]));

@@ -58,6 +58,15 @@ reasons! {
     Draining = "draining",
     /// An administrator ended what was open.
     CutByAdministrator = "cut-by-administrator",
+    // good standing, which every decision asks for
+    /// The person is suspended.
+    IdentitySuspended = "identity-suspended",
+    /// The device is suspended.
+    DeviceSuspended = "device-suspended",
+    /// The device is revoked.
+    DeviceRevoked = "device-revoked",
+    /// The person is watched and not to know it: only what is not sensitive stays open.
+    Watched = "watched",
     // login
     /// The login has everything asked of it.
     LoginPresent = "login-present",
@@ -193,6 +202,36 @@ reasons! {
     PathNamed = "path-named",
     /// The path is none of those named.
     PathOther = "path-other",
+    // identity
+    /// The organisation's record of the person has everything asked of it.
+    IdentityPresent = "identity-present",
+    /// The organisation has no record of the person.
+    IdentityAbsent = "identity-absent",
+    /// The person's status is not one of those asked for.
+    IdentityStatusOther = "identity-status-other",
+    /// The person is employed in another way.
+    EmploymentOther = "employment-other",
+    /// The record does not say how the person is employed.
+    EmploymentUnknown = "employment-unknown",
+    /// The person works for another vendor.
+    VendorOther = "vendor-other",
+    /// The record names no vendor.
+    VendorUnknown = "vendor-unknown",
+    /// Too long ago somebody made sure who the person is, or what they found is no longer valid.
+    ProofingTooOld = "proofing-too-old",
+    /// The record does not say when somebody made sure who the person is.
+    ProofingUnknown = "proofing-unknown",
+    /// The address is placed away from the person's home.
+    AwayFromHome = "away-from-home",
+    /// The person's home is not on record, or the databases do not place the address so exactly.
+    HomeUnknown = "home-unknown",
+    // memory
+    /// What the gateway remembers is fresh enough.
+    MemoryFresh = "memory-fresh",
+    /// What the gateway remembers is older than allowed.
+    MemoryStale = "memory-stale",
+    /// Nothing is kept in a database.
+    MemoryAbsent = "memory-absent",
     // privilege and posture
     /// The grant is held.
     GrantHeld = "grant-held",

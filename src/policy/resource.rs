@@ -1,5 +1,6 @@
 //! What is protected, and where it lives.
 
+use super::role::People;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
@@ -44,11 +45,25 @@ pub enum Mode {
     Observe,
 }
 
+/// What a person under investigation, who is not to know it, may still reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sensitivity {
+    /// Let through, recorded, an alert raised.
+    Low,
+    /// A plain denial.
+    #[default]
+    High,
+}
+
 /// One protected resource as the policy names it.
 #[derive(Clone, Debug)]
 pub struct Resource {
     pub id: Arc<str>,
     pub mode: Mode,
+    pub sensitivity: Sensitivity,
+    /// Who answers for it; may approve roles that ask for the owner.
+    pub owner: Option<People>,
     /// Tried in order of health; never empty.
     pub upstreams: Arc<[Origin]>,
     /// Who answers when the outcome is `decoy`. None: a decoy outcome refuses.

@@ -208,12 +208,26 @@ fn of_reason(reason: Reason) -> Cause {
         Reason::Malformed(malformed) => Cause::Malformed(malformed),
         Reason::Fault(fault) => of_fault(fault),
         Reason::EmergencyDeny => Cause::Closed,
-        Reason::AuditUnavailable | Reason::Draining | Reason::CutByAdministrator => Cause::Unchecked,
+        Reason::AuditUnavailable | Reason::Draining | Reason::CutByAdministrator | Reason::MemoryStale => {
+            Cause::Unchecked
+        }
         // A device that is known and cannot be held against a login lacks the login.
         Reason::LoginAbsent | Reason::BindingAbsent => Cause::SignIn(Token::Missing),
         // RFC 8705 section 3: a token presented with another certificate than its own is an invalid token.
         Reason::TokenUnbound | Reason::TokenElsewhere => Cause::SignIn(Token::Rejected),
-        Reason::IssuerOther | Reason::UserOther | Reason::GroupMissing => Cause::Account,
+        Reason::IssuerOther
+        | Reason::UserOther
+        | Reason::GroupMissing
+        | Reason::IdentitySuspended
+        | Reason::IdentityPresent
+        | Reason::IdentityAbsent
+        | Reason::IdentityStatusOther
+        | Reason::EmploymentOther
+        | Reason::EmploymentUnknown
+        | Reason::VendorOther
+        | Reason::VendorUnknown
+        | Reason::ProofingTooOld
+        | Reason::ProofingUnknown => Cause::Account,
         Reason::CertificateAbsent => Cause::Certificate,
         Reason::DevicePresent
         | Reason::DeviceAbsent
@@ -221,6 +235,8 @@ fn of_reason(reason: Reason) -> Cause {
         | Reason::DeviceNoOwner
         | Reason::DeviceClassOther
         | Reason::DeviceStatusOther
+        | Reason::DeviceSuspended
+        | Reason::DeviceRevoked
         | Reason::SanMissing
         | Reason::PostureAttested
         | Reason::PostureUnattested
@@ -258,6 +274,8 @@ fn of_reason(reason: Reason) -> Cause {
         | Reason::RelayGapBelow
         | Reason::RelayGapAbove
         | Reason::RelayGapAbsent
+        | Reason::AwayFromHome
+        | Reason::HomeUnknown
         | Reason::PlacePossible
         | Reason::TooNear
         | Reason::PlaceUntested => Cause::Connection,
@@ -277,6 +295,10 @@ fn of_reason(reason: Reason) -> Cause {
         | Reason::MethodOther
         | Reason::PathNamed
         | Reason::PathOther
+        // Whoever is watched must not learn it: the plainest denial there is.
+        | Reason::Watched
+        | Reason::MemoryFresh
+        | Reason::MemoryAbsent
         | Reason::GrantHeld
         | Reason::GrantMissing
         | Reason::GrantExpired

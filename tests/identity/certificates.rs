@@ -21,8 +21,13 @@ impl Bench {
         let ca = file(directory.path(), "ca.pem", authority.pem());
         let crls =
             lists.iter().enumerate().map(|(n, list)| file(directory.path(), &format!("{n}.crl"), list)).collect();
-        let settings =
-            TrustSettings { authorities: vec![ca], external: Vec::new(), crls, crl_missing: CrlPolicy::Deny, crl_expired: CrlPolicy::Deny };
+        let settings = TrustSettings {
+            authorities: vec![ca],
+            external: Vec::new(),
+            crls,
+            crl_missing: CrlPolicy::Deny,
+            crl_expired: CrlPolicy::Deny,
+        };
         Self { directory, settings }
     }
 

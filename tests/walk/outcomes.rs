@@ -40,6 +40,12 @@ decoy = "$decoy"
   [[resource.route]]
   match = "* /deny"
   require = [{ id = "elsewhere", that = { cidr = "192.0.2.0/24" } }]
+
+[[role]]
+id = "approver"
+opens = "app"
+longest = "1h"
+approvals = 0
 "#;
 
 /// Path, outcome, status.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 #[derive(Clone, Debug)]
 pub struct Answer {
-    pub status: StatusCode,
+    status: StatusCode,
     body: Bytes,
     kind: &'static str,
     version: Option<u64>,
@@ -29,6 +29,11 @@ impl Answer {
     /// Text of another kind, such as a certificate.
     pub fn text(kind: &'static str, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), kind, ..Self::ok(&Value::Null) }
+    }
+
+    #[must_use]
+    pub fn status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
     }
 
     /// The version that `If-Match` may name.

@@ -2,7 +2,7 @@ use super::*;
 use crate::evidence::{
     Certificate, Device, DeviceStatus, Emergency, Fact, Fault, Network, Place, Protocol, Request, Subject, Timing, Via,
 };
-use crate::policy::{Mode, Origin, Outcome, Reason, Resource, Scheme};
+use crate::policy::{Mode, Origin, Outcome, Reason, Resource, Scheme, Sensitivity};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
@@ -107,7 +107,14 @@ fn evidence() -> Evidence {
 
 fn decision(resource: &str, policy: &str) -> Decision {
     let upstream = Origin { scheme: Scheme::Http, host: "10.0.4.7".into(), port: 80 };
-    let resource = Resource { id: resource.into(), mode: Mode::Enforce, upstreams: Arc::new([upstream]), decoy: None };
+    let resource = Resource {
+        id: resource.into(),
+        mode: Mode::Enforce,
+        sensitivity: Sensitivity::High,
+        owner: None,
+        upstreams: Arc::new([upstream]),
+        decoy: None,
+    };
     Decision {
         policy: policy.into(),
         resource: Some(Arc::new(resource)),

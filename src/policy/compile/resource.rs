@@ -2,13 +2,14 @@
 
 use super::Context;
 use super::requirement;
+use super::role;
 use super::upstream;
 use crate::policy::criteria::{Names, method};
 use crate::policy::decision::Scope;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::hosts::HostPattern;
 use crate::policy::requirement::Requirement;
-use crate::policy::resource::{Mode, Resource};
+use crate::policy::resource::{Mode, Resource, Sensitivity};
 use crate::policy::segments::Pattern;
 use crate::policy::source::{Table, Value};
 use std::collections::BTreeMap;
@@ -58,6 +59,9 @@ impl Draft {
         let decoy = table.optional("decoy", |value| upstream::lower(value, context));
         let mode = table
             .or("mode", Mode::Enforce, |mode| mode.one_of(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
+        let words = [("low", Sensitivity::Low), ("high", Sensitivity::High)];
+        let sensitivity = table.or("sensitivity", Sensitivity::High, |value| value.one_of(&words));
+        let owner = table.optional("owner", role::people);
         let names = Names { owner: id.as_ref().map_or("", |(id, _)| id), ..names };
         let requires = table.has("require") || table.has("route");
         let own = requirement::all(&mut table, Scope::Resource, has_decoy, names);
@@ -75,7 +79,7 @@ impl Draft {
         }
         table.finish();
         let (id, place) = id?;
-        let resource = Resource { id, mode, upstreams: upstreams?, decoy };
+        let resource = Resource { id, mode, sensitivity, owner, upstreams: upstreams?, decoy };
         Some(Self { resource, place, requires, own, routes, hosts: hosts?, paths })
     }
 

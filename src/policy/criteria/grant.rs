@@ -1,9 +1,11 @@
 //! `grant`: a named, expiring privilege is held at this moment.
 
+use super::Names;
 use crate::evidence::Evidence;
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
 use crate::policy::decision::Remedy;
+use crate::policy::diagnostic::{Diagnostic, nearest};
 use crate::policy::seen::Seen;
 use crate::policy::source::Value;
 use std::sync::Arc;
@@ -14,8 +16,34 @@ pub struct Grant {
 }
 
 impl Grant {
-    pub fn lower(value: Value<'_>) -> Option<Self> {
-        Some(Self { role: value.name()?.into() })
+    /// Only a role that is defined and opens the resource: any other could never be held here.
+    pub fn lower(value: Value<'_>, names: Names<'_>) -> Option<Self> {
+        let role = value.name()?;
+        let Some((id, opens)) = names.roles.get_key_value(role) else {
+            let fault = Diagnostic::error(value.place(), format!("no role is called `{role}`"));
+            let fault = fault.label("nobody could ever hold it");
+            value.report(match nearest(role, names.roles.keys().map(|known| &**known)) {
+                Some(near) => fault.suggest(value.place(), format!("\"{near}\"")),
+                None => fault.help(format!("add a `[[role]]` with `id = \"{role}\"`")),
+            });
+            return None;
+        };
+        // The baseline's are held against all resources when these are known; an unnamed resource and a role that
+        // opens nothing are at fault anyway.
+        if !matches!(names.owner, "" | "*")
+            && !opens.is_empty()
+            && !opens.iter().any(|resource| **resource == *names.owner)
+        {
+            let fault = Diagnostic::error(value.place(), format!("`{role}` does not open `{}`", names.owner));
+            let fault = fault.label("it would count for nothing here");
+            value.report(fault.help(format!("add `{}` to the `opens` of the role", names.owner)));
+            return None;
+        }
+        Some(Self { role: Arc::clone(id) })
+    }
+
+    pub fn role(&self) -> &Arc<str> {
+        &self.role
     }
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {

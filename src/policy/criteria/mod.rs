@@ -6,8 +6,10 @@ pub mod country;
 pub mod device;
 pub mod distance;
 pub mod grant;
+pub mod identity;
 pub mod list;
 pub mod login;
+pub mod memory_age;
 pub mod method;
 pub mod nearness;
 pub mod path;
@@ -18,6 +20,7 @@ pub mod round_trip;
 pub mod schedule;
 pub mod set;
 
+use super::compile::role::Opens;
 use super::diagnostic::Diagnostic;
 use super::source::Value;
 use set::Set;
@@ -29,13 +32,14 @@ use std::sync::Arc;
 pub struct Names<'c> {
     pub sets: &'c BTreeMap<String, Arc<Set>>,
     pub lists: &'c [Arc<str>],
+    pub roles: &'c Opens,
     /// The resource, or `*` for the baseline.
     pub owner: &'c str,
     pub requirement: &'c str,
 }
 
 /// One text or a list of them, none of them empty.
-fn texts(value: Value<'_>) -> Option<Box<[Arc<str>]>> {
+pub(super) fn texts(value: Value<'_>) -> Option<Box<[Arc<str>]>> {
     Some(value.one_or_more(Value::name)?.into_iter().map(Arc::from).collect())
 }
 
@@ -52,7 +56,7 @@ fn affirmed(value: Value<'_>) -> Option<bool> {
 }
 
 /// Reports a table in which nothing is asked.
-fn asks_nothing<T>(value: Value<'_>, instead: &str) -> Option<T> {
+pub(super) fn asks_nothing<T>(value: Value<'_>, instead: &str) -> Option<T> {
     let fault = Diagnostic::error(value.place(), format!("`{}` asks for nothing", value.key()));
     value.report(fault.label("an empty table").help(format!("write `{instead}`")));
     None
@@ -75,8 +79,14 @@ pub mod testing {
     }
 
     pub fn judgement(that: &str, given: &str) -> Judgement {
+        // a role that nobody asks for is a fault
+        let roles = if that.contains("grant =") {
+            "[[role]]\nid = 'approver'\nopens = 'r'\nlongest = '1h'\napprovals = 0\n"
+        } else {
+            ""
+        };
         let text = format!(
-            "[set.office]\ncidr = ['192.0.2.0/24']\nasn = [64500]\ncountry = ['CH']\n\
+            "{roles}[set.office]\ncidr = ['192.0.2.0/24']\nasn = [64500]\ncountry = ['CH']\n\
              [[resource]]\nid = 'r'\nhosts = ['r.example']\nupstream = 'http://127.0.0.1:1'\n\
              [[resource.require]]\nid = 'q'\nthat = {that}\n"
         );

@@ -1,16 +1,16 @@
 //! `schedule`: on which days and between which hours, by the clocks of a zone.
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Moment};
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
 use crate::policy::diagnostic::{Diagnostic, nearest};
 use crate::policy::seen::Seen;
 use crate::policy::source::Value;
 use jiff::Timestamp;
-use jiff::civil::Weekday;
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Schedule {
     /// Monday first.
     days: [bool; 7],
@@ -28,7 +28,7 @@ impl Schedule {
     pub fn lower(value: Value<'_>) -> Option<Self> {
         let mut table = value.table()?;
         if !table.has("days") && !table.has("hours") {
-            let fault = Diagnostic::error(table.place(), "`schedule` names neither days nor hours");
+            let fault = Diagnostic::error(table.place(), format!("`{}` names neither days nor hours", value.key()));
             table.report(
                 fault.label("this is always").help("write `days = [\"mon-fri\"]` or `hours = \"08:00-18:00\"`"),
             );
@@ -46,27 +46,58 @@ impl Schedule {
     }
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {
-        let Ok(timestamp) = Timestamp::from_millisecond(evidence.at.millis()) else {
+        let Some((date, minute)) = self.local(evidence.at) else {
             return Judgement::unknown(Reason::ScheduleUnknown);
         };
-        let local = self.zone.to_datetime(timestamp);
-        let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
         let seen = Seen::Moment(evidence.at);
-        if self.covers(local.date().weekday(), minute) {
+        if self.began(date, minute).is_some() {
             Judgement::met(Reason::ScheduleInside, seen)
         } else {
             Judgement::unmet(Reason::ScheduleOutside, seen)
         }
     }
 
-    fn covers(&self, day: Weekday, minute: u16) -> bool {
-        let on =
-            |day: Weekday| self.days.get(usize::from(day.to_monday_zero_offset().unsigned_abs())).is_some_and(|on| *on);
-        if self.from < self.to {
-            on(day) && (self.from..self.to).contains(&minute)
-        } else {
-            (on(day) && minute >= self.from) || (on(day.previous()) && minute < self.to)
+    /// When the hours that `at` lies in are over; the end of time when they never are. None: it lies in none.
+    pub fn until(&self, at: Moment) -> Option<Moment> {
+        let (date, minute) = self.local(at)?;
+        let mut began = self.began(date, minute)?;
+        let whole_days = self.from == 0 && self.to == DAY_MINUTES;
+        if whole_days && self.days == [true; 7] {
+            return Some(Moment(i64::MAX));
         }
+        while whole_days && self.on(began.weekday().next()) {
+            began = began.tomorrow().ok()?;
+        }
+        let midnight = self.to == DAY_MINUTES;
+        let day = if midnight || self.to <= self.from { began.tomorrow().ok()? } else { began };
+        let minute = if midnight { 0 } else { self.to };
+        let time = Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()?;
+        let ambiguous = || self.zone.to_ambiguous_timestamp(day.to_datetime(time));
+        // Where the clocks go back the hour comes twice: the end is the first that has not passed.
+        let first = Moment(ambiguous().compatible().ok()?.as_millisecond());
+        if first > at { Some(first) } else { Some(Moment(ambiguous().later().ok()?.as_millisecond())) }
+    }
+
+    /// The day and its minute by the zone's clocks.
+    fn local(&self, at: Moment) -> Option<(Date, u16)> {
+        let local = self.zone.to_datetime(Timestamp::from_millisecond(at.millis()).ok()?);
+        Some((local.date(), u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs())))
+    }
+
+    /// The day on which the hours began that this minute lies in.
+    fn began(&self, date: Date, minute: u16) -> Option<Date> {
+        let today = self.on(date.weekday());
+        if self.from < self.to {
+            return Some(date).filter(|_| today && (self.from..self.to).contains(&minute));
+        }
+        if today && minute >= self.from {
+            return Some(date);
+        }
+        date.yesterday().ok().filter(|before| self.on(before.weekday()) && minute < self.to)
+    }
+
+    fn on(&self, day: Weekday) -> bool {
+        self.days.get(usize::from(day.to_monday_zero_offset().unsigned_abs())).is_some_and(|on| *on)
     }
 }
 
@@ -150,6 +181,44 @@ mod tests {
             assert_eq!(judge(that, &format!("at = '{at}'")).0, expected, "{at}");
         }
         assert_eq!(judge("{ schedule = { days = 'sat-mon', zone = 'UTC' } }", "at = '2026-03-08T12:00:00Z'").0, Met);
+    }
+
+    #[test]
+    fn hours_end_when_they_say() {
+        use crate::evidence::Moment;
+        use crate::policy::source::Source;
+        let until = |schedule: &str, at: &str| {
+            let source = Source::new("t", format!("hours = {schedule}"));
+            let document = source.parse();
+            let hours = document.root().optional("hours", super::Schedule::lower).expect("a schedule");
+            let moment = |text: &str| text.parse::<jiff::Timestamp>().expect("a time").as_millisecond();
+            let end = hours.until(Moment(moment(at)))?;
+            Some(match end.millis() {
+                i64::MAX => "never".to_owned(),
+                millis => jiff::Timestamp::from_millisecond(millis).expect("a time").to_string(),
+            })
+        };
+        let office = "{ days = 'mon-fri', hours = '08:00-18:00', zone = 'America/Phoenix' }";
+        let night = "{ days = 'fri', hours = '22:00-06:00', zone = 'UTC' }";
+        let weekdays = "{ days = 'mon-fri', zone = 'UTC' }";
+        let twice = "{ hours = '00:00-01:30', zone = 'America/New_York' }";
+        for (schedule, at, end) in [
+            (office, "2026-03-04T08:00:00-07:00", Some("2026-03-05T01:00:00Z")),
+            (office, "2026-03-04T17:59:59-07:00", Some("2026-03-05T01:00:00Z")),
+            (office, "2026-03-04T18:00:00-07:00", None),
+            (office, "2026-03-07T12:00:00-07:00", None),
+            (night, "2026-03-06T23:00:00Z", Some("2026-03-07T06:00:00Z")),
+            (night, "2026-03-07T05:59:59Z", Some("2026-03-07T06:00:00Z")),
+            (weekdays, "2026-03-04T12:00:00Z", Some("2026-03-07T00:00:00Z")),
+            ("{ hours = '00:00-24:00', zone = 'UTC' }", "2026-03-04T12:00:00Z", Some("never")),
+            ("{ hours = '12:00-24:00', zone = 'UTC' }", "2026-03-04T12:00:00Z", Some("2026-03-05T00:00:00Z")),
+            // On 2026-11-01 New York's clocks go back from 2:00 to 1:00.
+            (twice, "2026-11-01T05:29:00Z", Some("2026-11-01T05:30:00Z")),
+            (twice, "2026-11-01T05:31:00Z", None),
+            (twice, "2026-11-01T06:10:00Z", Some("2026-11-01T06:30:00Z")),
+        ] {
+            assert_eq!(until(schedule, at).as_deref(), end, "{schedule} {at}");
+        }
     }
 
     #[test]

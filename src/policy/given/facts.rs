@@ -3,7 +3,7 @@
 use super::HOUR_MS;
 use crate::evidence::timing::{Nearness, TcpTiming, TlsSource, TlsTiming};
 use crate::evidence::{Asn, Binding, Certificate, Device, DeviceStatus, Evidence, Fact, Moment, Subject, Timing};
-use crate::latency::Rtt;
+use crate::latency::{Coordinates, Rtt};
 use crate::policy::countries;
 use crate::policy::criteria::device::STATUSES;
 use crate::policy::diagnostic::Diagnostic;
@@ -96,6 +96,7 @@ pub(super) fn network(table: &mut Table<'_>, evidence: &mut Evidence) {
     network.place.country = text(table.optional("country", |country| countries::lower(country).and(country.text())));
     network.place.region = text(table.optional("region", Value::name));
     network.place.city = text(table.optional("city", Value::name));
+    network.place.coordinates = table.optional("coordinates", coordinates).map_or(Fact::Absent, Fact::Known);
     if let Some(number) = table.optional("asn", |asn| asn.integer_in(1..=i64::from(u32::MAX))) {
         network.asn = Fact::Known(Asn { number, organisation: "".into() });
     }
@@ -116,6 +117,19 @@ pub(super) fn timing(table: &mut Table<'_>, timing: &mut Timing) {
         let measured = tcp.or(tls).unwrap_or(Rtt::from_micros(0));
         timing.nearness = Fact::Known(Nearness { too_near, floor: measured, measured });
     }
+}
+
+/// `[33.4, -112.0]`: latitude and longitude in degrees.
+pub(super) fn coordinates(value: Value<'_>) -> Option<Coordinates> {
+    let numbers = value.list(|number| number.number_in(-180.0..=180.0))?;
+    let place = match numbers.as_slice() {
+        [latitude, longitude] => Coordinates::new(*latitude, *longitude),
+        _ => None,
+    };
+    place.or_else(|| {
+        let message = format!("`{}` is no place on Earth", value.key());
+        value.fault(message, "expected latitude and longitude in degrees, such as `[33.4, -112.0]`")
+    })
 }
 
 fn rtt(value: Value<'_>) -> Option<Rtt> {

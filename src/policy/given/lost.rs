@@ -27,11 +27,14 @@ pub(super) enum Lost {
     Distance,
     Nearness,
     Grants,
+    Identity,
+    MemoryAge,
+    Coordinates,
     Posture,
     Quota,
 }
 
-pub(super) const UNAVAILABLE: [(&str, Lost); 18] = [
+pub(super) const UNAVAILABLE: [(&str, Lost); 21] = [
     ("login", Lost::Login),
     ("certificate", Lost::Certificate),
     ("device", Lost::Device),
@@ -48,6 +51,9 @@ pub(super) const UNAVAILABLE: [(&str, Lost); 18] = [
     ("distance", Lost::Distance),
     ("too-near", Lost::Nearness),
     ("grants", Lost::Grants),
+    ("identity", Lost::Identity),
+    ("memory-age", Lost::MemoryAge),
+    ("coordinates", Lost::Coordinates),
     ("posture", Lost::Posture),
     ("quota", Lost::Quota),
 ];
@@ -85,6 +91,9 @@ impl Given {
             Lost::Distance => timing.distance = Fact::Unavailable(Fault::GatewayUnplaced),
             Lost::Nearness => timing.nearness = Fact::Unavailable(Fault::Insufficient),
             Lost::Grants => evidence.grants = Fact::Unavailable(Fault::RegistryUnavailable),
+            Lost::Identity => evidence.identity = Fact::Unavailable(Fault::RegistryUnavailable),
+            Lost::MemoryAge => evidence.memory_age = Fact::Unavailable(Fault::RegistryUnavailable),
+            Lost::Coordinates => network.place.coordinates = Fact::Unavailable(Fault::DatabaseMissing),
             Lost::Posture => evidence.posture = Fact::Unavailable(Fault::RegistryUnavailable),
             Lost::Quota => self.quota = Fact::Unavailable(Fault::QuotaTableFull),
         }

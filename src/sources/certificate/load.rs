@@ -92,7 +92,9 @@ pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
     match build(&roots, settings, lists.iter().map(|list| list.der.clone())) {
         Ok(verifier) => match Origins::new(&own, &external) {
             Ok(origins) => Ok(Loaded { verifier, origins, next_update }),
-            Err(whole) => Err(TrustFault { files: vec![fault(Path::new(""), whole, "check the external authorities")] }),
+            Err(whole) => {
+                Err(TrustFault { files: vec![fault(Path::new(""), whole, "check the external authorities")] })
+            }
         },
         Err(whole) => Err(TrustFault { files: culprits(&roots, settings, &lists, &whole) }),
     }
