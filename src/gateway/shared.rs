@@ -8,7 +8,8 @@ use super::tls::TlsFault;
 use crate::audit::{self, Audit};
 use crate::authority::{Authority, AuthoritySettings, LoadFault, Passphrase};
 use crate::control::api::Api;
-use crate::control::{Administrator, Events, Issuing};
+use crate::control::webhook::Webhooks;
+use crate::control::{Administrator, Issuing};
 use crate::enforce::EnforceSettings;
 use crate::enforce::answer::AnswerContext;
 use crate::enforce::assertion::{AssertionError, AssertionSettings, Signer};
@@ -94,6 +95,8 @@ pub enum StartFault {
     Bind { address: std::net::SocketAddr, cause: std::io::Error },
     #[error("the socket `{}` cannot be opened: {cause}", path.display())]
     Socket { path: PathBuf, cause: std::io::Error },
+    #[error("{0}")]
+    Webhook(String),
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -153,7 +156,7 @@ impl Shared {
                 cores: Arc::clone(&cores),
                 issuing: issuing(settings.authority.as_ref())?,
                 clock: super::clock::now,
-                events: Events::default(),
+                webhooks: Webhooks::load(&settings.webhooks).map_err(StartFault::Webhook)?,
             })),
         };
         let keys: Arc<dyn Builtin> = Arc::new(AssertionKeys(Arc::clone(&signer)));

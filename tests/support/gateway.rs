@@ -323,6 +323,7 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
         authority: None,
         emergency: at.join("emergency"),
         local: None,
+        webhooks: Vec::new(),
         workers: 2.try_into().expect("two"),
     }
 }

@@ -155,7 +155,7 @@ impl Administrator {
             address: None,
             reason: reason.into(),
         });
-        self.record(&Who::gateway(), About::new("delivery-give-up", Kind::Delivery, id), Some(why.to_owned()));
+        self.did(&Who::gateway(), About::new("delivery-give-up", Kind::Delivery, id), Some(why.to_owned())).await;
     }
 }
 
