@@ -10,6 +10,7 @@ mod identity;
 mod listener;
 mod service;
 mod store;
+mod webhook;
 
 use crate::authority::AuthoritySettings;
 use crate::gateway::Settings;
@@ -206,6 +207,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
     let local = control::control(&mut root, files);
+    let webhooks = webhook::webhooks(&mut root, files);
     let workers = root.optional("workers", |v| v.integer_in::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     root.finish();
     let settings = Settings {
@@ -226,6 +228,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         origins: BTreeMap::new(),
         devices,
         store: store?,
+        webhooks,
         authority: built_in,
         emergency,
         local,

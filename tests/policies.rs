@@ -84,7 +84,13 @@ fn origins_can_be_put_in_the_place_of_others() {
     let origins: Vec<String> = policy.origins().iter().map(|origin| origin.to_string()).collect();
     assert_eq!(
         origins,
-        ["http://127.0.0.1:9002", "http://127.0.0.1:9003", "http://127.0.0.1:40001", "rangegate:api", "rangegate:assertion-keys"]
+        [
+            "http://127.0.0.1:9002",
+            "http://127.0.0.1:9003",
+            "http://127.0.0.1:40001",
+            "rangegate:api",
+            "rangegate:assertion-keys"
+        ]
     );
     let same = Policy::compile(&sources, &context()).unwrap();
     assert_eq!(policy.version(), same.version(), "the version is that of the files");

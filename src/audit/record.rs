@@ -295,6 +295,8 @@ pub enum AlertKind {
     DeviceFinding,
     /// Somebody broke the glass: took a role without waiting for approval.
     BreakGlass,
+    /// A webhook's target never took a notification.
+    Undelivered,
 }
 
 impl AlertKind {
@@ -306,6 +308,7 @@ impl AlertKind {
             Self::SourceRejected => "source-rejected",
             Self::DeviceFinding => "device-finding",
             Self::BreakGlass => "break-glass",
+            Self::Undelivered => "undelivered",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::issuing::Issuing;
+use super::webhook::Webhooks;
 use crate::audit::{Admin, AdminActor, AdminOutcome, Audit};
 use crate::enforce::live::Cores;
 use crate::evidence::Moment;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Everything an action reads and writes. Shared by all cores: actions wait for a database anyway.
 pub struct Administrator {
@@ -24,14 +25,8 @@ pub struct Administrator {
     /// None: devices are registered and do not enrol.
     pub issuing: Option<Arc<Issuing>>,
     pub clock: fn() -> Moment,
-    pub events: Events,
+    pub webhooks: Arc<Webhooks>,
 }
-
-/// Whoever is to hear of what was done: webhooks. Called after the commit, on the thread of whoever acted; must not block.
-#[derive(Default)]
-pub struct Events(OnceLock<Hear>);
-
-type Hear = Box<dyn Fn(&Admin) + Send + Sync>;
 
 /// Who acts, and by which request.
 #[derive(Clone, Debug)]
@@ -72,7 +67,7 @@ const TRIES: usize = 8;
 impl Administrator {
     /// The same under a new configuration.
     #[must_use]
-    pub fn under(&self, policies: Arc<Policies>) -> Self {
+    pub fn under(&self, policies: Arc<Policies>, webhooks: Arc<Webhooks>) -> Self {
         Self {
             store: self.store.clone(),
             memory: Arc::clone(&self.memory),
@@ -81,7 +76,7 @@ impl Administrator {
             cores: Arc::clone(&self.cores),
             issuing: self.issuing.clone(),
             clock: self.clock,
-            events: Events::default(),
+            webhooks,
         }
     }
 
@@ -99,18 +94,19 @@ impl Administrator {
         }
         for _ in 0..TRIES {
             let now = (self.clock)();
-            let Step { writes, before, after, reason, result } = match step(now).await {
+            let Step { mut writes, before, after, reason, result } = match step(now).await {
                 Ok(step) => step,
                 Err(fault) => return Err(self.failed(who, about, fault)),
             };
             if writes.is_empty() {
                 return Ok(result);
             }
+            let done = self.line(who, about.clone(), AdminOutcome::Done, reason.map(Into::into), before, after);
+            writes.extend(self.webhooks.notices(&done)?);
             match self.store.commit(writes, now).await {
                 Ok(_) => {
                     self.learn().await;
-                    let done = self.line(who, about, AdminOutcome::Done, reason.map(Into::into), before, after);
-                    self.tell(done);
+                    self.audit.admin(done);
                     return Ok(result);
                 }
                 Err(CommitFault::Conflict { .. }) => self.learn().await,
@@ -146,9 +142,20 @@ impl Administrator {
         }
     }
 
-    /// Records something that was done and is not a change of the store.
-    pub fn did(&self, who: &Who, about: About, reason: Option<String>) {
-        self.tell(self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None));
+    /// Records something that was done and is not a change of the store, and tells whoever wants to hear of it.
+    pub async fn did(&self, who: &Who, about: About, reason: Option<String>) {
+        let done = self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None);
+        let notices = self.webhooks.notices(&done);
+        self.audit.admin(done);
+        match notices {
+            Ok(notices) if notices.is_empty() => {}
+            Ok(notices) => {
+                if let Err(fault) = self.store.commit(notices, (self.clock)()).await {
+                    tracing::error!(%fault, "nobody is notified of what was done");
+                }
+            }
+            Err(fault) => tracing::error!(%fault, "nobody is notified of what was done"),
+        }
     }
 
     /// Records that something was not done, and gives back why.
@@ -161,13 +168,6 @@ impl Administrator {
         };
         self.audit.admin(self.line(who, about, outcome, Some(fault.code().into()), None, None));
         fault
-    }
-
-    fn tell(&self, done: Admin) {
-        if let Some(hear) = self.events.0.get() {
-            hear(&done);
-        }
-        self.audit.admin(done);
     }
 
     fn line(
@@ -190,14 +190,6 @@ impl Administrator {
             before,
             after,
         }
-    }
-}
-
-impl Events {
-    /// To be called once, before anything is done.
-    pub fn hear(&self, hear: impl Fn(&Admin) + Send + Sync + 'static) {
-        let set = self.0.set(Box::new(hear));
-        debug_assert!(set.is_ok(), "there is one listener");
     }
 }
 

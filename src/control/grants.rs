@@ -35,15 +35,20 @@ impl Administrator {
     pub fn actor(&self, evidence: &Evidence) -> Option<Actor> {
         let subject = evidence.subject.known()?;
         Some(match self.memory.identity(&subject.user) {
-            Fact::Known(identity) => Actor::recorded(&identity, &subject.groups, self.manager(&identity)),
+            Fact::Known(identity) => self.recorded(&identity, &subject.groups),
             _ => Actor::unrecorded(Arc::clone(&subject.user), subject.groups.clone()),
         })
+    }
+
+    /// The account with this record; `groups` are those of its login.
+    pub fn recorded(&self, identity: &Identity, groups: &[Arc<str>]) -> Actor {
+        Actor::recorded(identity, groups, self.manager(identity))
     }
 
     /// Whose grant it is, as the organisation knows them now.
     pub fn holder(&self, record: &GrantRecord) -> Actor {
         match self.memory.identity(&record.user) {
-            Fact::Known(identity) => Actor::recorded(&identity, &[], self.manager(&identity)),
+            Fact::Known(identity) => self.recorded(&identity, &[]),
             _ => {
                 Actor { person: Arc::clone(&record.person), ..Actor::unrecorded(Arc::clone(&record.user), Vec::new()) }
             }

@@ -102,7 +102,7 @@ impl Administrator {
         if !dry_run && imported.added + imported.changed > 0 {
             let about = About { action: "identity-import", target: format!("{} identities", imported.rows) };
             let told = format!("{} added, {} changed", imported.added, imported.changed);
-            self.did(who, about, Some(told));
+            self.did(who, about, Some(told)).await;
         }
         Ok(imported)
     }

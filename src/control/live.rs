@@ -79,7 +79,7 @@ impl Administrator {
     }
 
     /// Ends one open exchange. Whoever it was may come again: to keep them out, suspend the device or the person.
-    pub fn cut(&self, who: &Who, id: &str, reason: Option<&str>) -> Result<(), Fault> {
+    pub async fn cut(&self, who: &Who, id: &str, reason: Option<&str>) -> Result<(), Fault> {
         if !self.audit.writable() {
             return Err(Fault::Unrecorded);
         }
@@ -88,7 +88,7 @@ impl Administrator {
             return Err(Fault::NotFound("open exchange of this id"));
         }
         self.audit.cut(id, why.code(), (self.clock)());
-        self.did(who, About { action: "live-cut", target: format!("request {id}") }, reason.map(str::to_owned));
+        self.did(who, About { action: "live-cut", target: format!("request {id}") }, reason.map(str::to_owned)).await;
         Ok(())
     }
 }

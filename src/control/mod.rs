@@ -19,7 +19,8 @@ pub mod import;
 mod issuing;
 pub mod live;
 mod moment;
+pub mod webhook;
 
-pub use administrator::{Administrator, Events, Who};
+pub use administrator::{Administrator, Who};
 pub use fault::Fault;
 pub use issuing::Issuing;

@@ -10,8 +10,10 @@ use super::operations;
 use super::reload::{self, ConfigurationFile, Seen};
 use super::settings::Settings;
 use super::shared::{Current, Shared, StartFault};
+use crate::control::webhook::{LOOK_EVERY, Rounds};
 use crate::sources::token::Tokens;
 use crate::state::memory;
+use crate::store::News;
 use arc_swap::ArcSwap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -210,7 +212,8 @@ fn remember(current: &Current) {
     let Some(store) = shared.store.clone() else { return };
     let changes = shared.changes.clone();
     shared.sources.memory.on_change(move |_| changes.send_modify(|changes| *changes += 1));
-    tokio::spawn(memory::follow(store, Arc::clone(&shared.sources.memory), clock::now));
+    tokio::spawn(memory::follow(store.clone(), Arc::clone(&shared.sources.memory), clock::now));
+    tokio::spawn(notify(store.news(), Arc::clone(current)));
     let current = Arc::clone(current);
     tokio::spawn(async move {
         loop {
@@ -221,6 +224,21 @@ fn remember(current: &Current) {
             tokio::time::sleep(TEND_EVERY).await;
         }
     });
+}
+
+/// Brings notifications to webhooks until the store is closed.
+async fn notify(mut news: News, current: Current) {
+    let rounds = Arc::<Rounds>::default();
+    loop {
+        let administrator = current.load().administrator.clone();
+        if let Some(administrator) = administrator {
+            administrator.deliver_due(&rounds).await;
+        }
+        tokio::select! {
+            open = news.next() => if !open { return },
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
 }
 
 /// Keeps the key sets of the issuers in force, until everything has been cut.

@@ -2,6 +2,7 @@
 
 use crate::audit::AuditSettings;
 use crate::authority::AuthoritySettings;
+use crate::control::webhook::WebhookSettings;
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::rate::MinRate;
 use crate::enforce::upstream::UpstreamSettings;
@@ -143,6 +144,8 @@ pub struct Settings {
     pub devices: Option<PathBuf>,
     /// Where identities, devices and grants are kept. None: there are the devices of the registry, and no others.
     pub store: Option<StoreSettings>,
+    /// Who is told of what was done. Names are distinct.
+    pub webhooks: Vec<WebhookSettings>,
     /// The built-in device authority. None: nobody enrols here.
     pub authority: Option<AuthoritySettings>,
     /// Holds `observe` or `deny` while the emergency switch is thrown; need not exist.

@@ -11,7 +11,8 @@ use super::tls::TlsFault;
 use crate::audit::{self, Audit};
 use crate::authority::{Authority, AuthoritySettings, LoadFault, Passphrase};
 use crate::control::api::Api;
-use crate::control::{Administrator, Events, Issuing};
+use crate::control::webhook::Webhooks;
+use crate::control::{Administrator, Issuing};
 use crate::enforce::EnforceSettings;
 use crate::enforce::answer::AnswerContext;
 use crate::enforce::assertion::{AssertionError, Signer};
@@ -100,6 +101,8 @@ pub enum StartFault {
     Bind { address: std::net::SocketAddr, cause: std::io::Error },
     #[error("the socket `{}` cannot be opened: {cause}", path.display())]
     Socket { path: PathBuf, cause: std::io::Error },
+    #[error("{0}")]
+    Webhook(String),
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -143,7 +146,7 @@ impl Shared {
                 cores: Arc::clone(&cores),
                 issuing: issuing(settings.authority.as_ref())?.map(Arc::new),
                 clock: super::clock::now,
-                events: Events::default(),
+                webhooks: Arc::new(webhooks(settings)?),
             })),
         };
         Ok(Self {
@@ -204,6 +207,11 @@ pub(super) fn services(signer: &Arc<ArcSwap<Signer>>, administrator: Option<&Arc
     let keys: Arc<dyn Builtin> = Arc::new(AssertionKeys(Arc::clone(signer)));
     let api: Arc<dyn Builtin> = Arc::new(Api::new(administrator.cloned()));
     Services::new([(API, api), (ASSERTION_KEYS, keys)])
+}
+
+/// Who is told of what was done.
+pub(super) fn webhooks(settings: &Settings) -> Result<Webhooks, StartFault> {
+    Webhooks::load(&settings.webhooks).map_err(StartFault::Webhook)
 }
 
 /// How what was decided is carried out.

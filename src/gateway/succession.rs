@@ -5,7 +5,7 @@
 
 use super::listener::Listener;
 use super::settings::{ListenerSettings, Settings};
-use super::shared::{Current, Shared, StartFault, devices, enforcement, policies, services};
+use super::shared::{Current, Shared, StartFault, devices, enforcement, policies, services, webhooks};
 use super::tls::Tls;
 use crate::sources::gather::Sources;
 use crate::sources::geo::Geo;
@@ -41,8 +41,11 @@ impl Shared {
         } else {
             Arc::new(ArcSwap::from_pointee(self.signer.load().reload(&settings.assertion)?))
         };
-        let administrator =
-            self.administrator.as_ref().map(|administrator| Arc::new(administrator.under(Arc::clone(&policies))));
+        let webhooks = Arc::new(webhooks(settings)?);
+        let administrator = self
+            .administrator
+            .as_ref()
+            .map(|administrator| Arc::new(administrator.under(Arc::clone(&policies), webhooks)));
         let devices = (before.devices != settings.devices).then(|| devices(settings.devices.as_deref())).transpose()?;
         let shared = Self {
             settings: settings.clone(),

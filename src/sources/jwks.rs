@@ -3,10 +3,9 @@
 //! A set is replaced only by a good one. An unknown key id asks for a fetch, but not more often than the cooldown
 //! allows and never twice at once. Without a successful fetch for `stale_for`, there are no keys.
 
-mod fetch;
 mod set;
 
-pub use fetch::Endpoint;
+pub use super::endpoint::Endpoint;
 pub use set::{Key, KeySet, SetFault};
 
 use arc_swap::{ArcSwapOption, Guard};

@@ -2,6 +2,7 @@
 
 pub mod binding;
 pub mod certificate;
+pub mod endpoint;
 pub mod gather;
 pub mod geo;
 pub mod handshake;

@@ -327,6 +327,7 @@ fn settings(at: &Path, jwks: &JwksServer) -> Settings {
         store: None,
         emergency: at.join("emergency"),
         local: None,
+        webhooks: Vec::new(),
         workers: 2.try_into().expect("two"),
     }
 }

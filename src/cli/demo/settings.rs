@@ -101,6 +101,7 @@ pub fn settings(
         authority: None,
         emergency: scratch.at("emergency"),
         local: None,
+        webhooks: Vec::new(),
         workers: NonZeroUsize::MIN.saturating_add(1),
     }
 }

@@ -8,9 +8,9 @@ use super::problem::Problem;
 use super::show;
 use crate::access::grant::Phase;
 use crate::access::{Action, Actor, GrantRecord};
-use crate::control::Administrator;
 use crate::control::grants::NewGrant;
-use crate::evidence::{Fact, Moment};
+use crate::control::{Administrator, Who};
+use crate::evidence::{Device, Fact, Moment};
 use crate::policy::Outcome;
 use crate::policy::role::{Approval, ReasonRule, Role};
 use serde::Deserialize;
@@ -105,7 +105,19 @@ pub async fn ask(administrator: &Administrator, asking: &mut Asking) -> Result<A
         _ => None,
     };
     let key = idempotency::key(asking)?;
-    let (held, fresh) = administrator.ask(&asking.who(), &actor, &new, device.as_deref(), key).await?;
+    asked(administrator, &asking.who(), &actor, &new, device.as_deref(), key).await
+}
+
+/// Asks, whoever brings it.
+pub async fn asked(
+    administrator: &Administrator,
+    who: &Who,
+    actor: &Actor,
+    new: &NewGrant,
+    device: Option<&Device>,
+    key: Option<&str>,
+) -> Result<Answer, Problem> {
+    let (held, fresh) = administrator.ask(who, actor, new, device, key).await?;
     let mut shown = show::held(&held);
     add(administrator, &held.value, (administrator.clock)(), &mut shown);
     let answer = match fresh {
@@ -122,18 +134,37 @@ pub async fn step(
 ) -> Result<Answer, Problem> {
     let actor = actor(administrator, asking)?;
     let said: Said = if asking.bytes().await?.is_empty() { Said::default() } else { asking.json().await? };
-    if said.note.as_ref().is_some_and(|note| note.chars().count() > LONGEST || note.chars().any(char::is_control)) {
+    let (action, demand) = (action(said)?, asking.if_match()?);
+    stepped(administrator, &asking.who(), &actor, &asking.parameter(0).into(), &action, demand).await
+}
+
+/// Does it, whoever brings it.
+pub async fn stepped(
+    administrator: &Administrator,
+    who: &Who,
+    actor: &Actor,
+    id: &Arc<str>,
+    action: &Action,
+    demand: Option<Demand>,
+) -> Result<Answer, Problem> {
+    if said(action).is_some_and(|note| note.chars().count() > LONGEST || note.chars().any(char::is_control)) {
         return Err(Problem::unfit(format!(
             "`note` is longer than {LONGEST} characters, or has control characters in it"
         )));
     }
-    let (action, demand) = (action(said)?, asking.if_match()?);
-    let id: Arc<str> = asking.parameter(0).into();
     let check = |there| Demand::check(demand, there);
-    let held = administrator.step_grant(&asking.who(), &actor, &id, &action, check).await?;
+    let held = administrator.step_grant(who, actor, id, action, check).await?;
     let mut shown = show::held(&held);
     add(administrator, &held.value, (administrator.clock)(), &mut shown);
     Ok(Answer::ok(&shown).version(held.version))
+}
+
+fn said(action: &Action) -> Option<&str> {
+    match action {
+        Action::Approve { note } | Action::Review { note } => note.as_deref(),
+        Action::Refuse { why } | Action::End { why } | Action::Revoke { why } => Some(why),
+        Action::Withdraw => None,
+    }
 }
 
 fn actor(administrator: &Administrator, asking: &Asking) -> Result<Actor, Problem> {

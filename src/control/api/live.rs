@@ -33,7 +33,7 @@ pub fn list(administrator: &Administrator, asking: &Asking) -> Result<Answer, Pr
 pub async fn cut(administrator: &Administrator, asking: &mut Asking) -> Result<Answer, Problem> {
     let said: Said = if asking.bytes().await?.is_empty() { Said::default() } else { asking.json().await? };
     let id = asking.parameter(0);
-    administrator.cut(&asking.who(), id, said.reason.as_deref())?;
+    administrator.cut(&asking.who(), id, said.reason.as_deref()).await?;
     Ok(Answer::ok(&json!({ "id": id, "cut": true })))
 }
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod asking;
+mod calls;
 mod devices;
 mod enrolment;
 mod grants;
@@ -126,6 +127,7 @@ async fn operate(administrator: &Administrator, operation: Operation, asking: &m
         Operation::Renew => enrolment::renew(administrator, asking).await,
         Operation::Authority => enrolment::authority(administrator, asking),
         Operation::RevocationList => enrolment::revocation_list(administrator, asking),
+        Operation::Call => calls::call(administrator, asking).await,
         Operation::Live => live::list(administrator, asking),
         Operation::Cut => live::cut(administrator, asking).await,
         Operation::Sessions => live::sessions(administrator, asking),

@@ -51,6 +51,7 @@ operations! {
     Renew = "POST" "/v1/renewals",
     Authority = "GET" "/v1/authority",
     RevocationList = "GET" "/v1/authority/revocation-list",
+    Call = "POST" "/v1/calls/{name}",
     Live = "GET" "/v1/live",
     Cut = "POST" "/v1/live/{id}/cut",
     Sessions = "GET" "/v1/sessions",

@@ -1,11 +1,12 @@
-//! One HTTP GET to the place that publishes a key set, with everything bounded.
+//! One HTTP exchange with a server the operator named (key sets, webhooks), with everything bounded.
 //!
 //! The server is not trusted beyond its certificate: no redirect is followed, a name may not lead to a private
 //! address unless that is allowed, and size and time have limits whatever it does.
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,13 +20,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Largest key set document, in bytes.
+/// The largest answer, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// From resolving the name to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a key set is fetched from.
+/// One URL of a server, and whom to believe that it is that server.
 pub struct Endpoint {
     /// What it was made of.
     named: (String, Option<PathBuf>, bool),
@@ -38,7 +39,7 @@ pub struct Endpoint {
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
-/// Why a key set was not fetched.
+/// Why there was no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchFault {
     #[error("cannot resolve `{host}`: {cause}")]
@@ -99,18 +100,43 @@ impl Endpoint {
         self.fetch_within(TIMEOUT).await
     }
 
-    async fn fetch_within(&self, limit: Duration) -> Result<Bytes, FetchFault> {
-        tokio::time::timeout(limit, self.exchange()).await.unwrap_or(Err(FetchFault::TimedOut(limit)))
+    /// Sends a document; any 2xx says that it was taken. `fields` are the request's own.
+    pub async fn post(&self, fields: HeaderMap, document: Bytes, limit: Duration) -> Result<(), FetchFault> {
+        let mut request = Request::new(Full::new(document));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = fields;
+        match self.exchange_within(request, limit).await? {
+            (status, _) if status.is_success() => Ok(()),
+            (status, _) => Err(FetchFault::Status(status)),
+        }
     }
 
-    async fn exchange(&self) -> Result<Bytes, FetchFault> {
+    async fn fetch_within(&self, limit: Duration) -> Result<Bytes, FetchFault> {
+        let mut request = Request::new(Full::default());
+        let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
+        request.headers_mut().insert(header::ACCEPT, accept);
+        match self.exchange_within(request, limit).await? {
+            (StatusCode::OK, document) => Ok(document),
+            (status, _) => Err(FetchFault::Status(status)),
+        }
+    }
+
+    async fn exchange_within(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<(StatusCode, Bytes), FetchFault> {
+        tokio::time::timeout(limit, self.exchange(request)).await.unwrap_or(Err(FetchFault::TimedOut(limit)))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), FetchFault> {
         let stream = self.connect().await?;
         match &self.tls {
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await.map_err(FetchFault::Tls)?;
-                self.get(stream).await
+                self.send(stream, request).await
             }
-            None => self.get(stream).await,
+            None => self.send(stream, request).await,
         }
     }
 
@@ -145,28 +171,32 @@ impl Endpoint {
         }
     }
 
-    async fn get(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Bytes, FetchFault> {
+    async fn send(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), FetchFault> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-        let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = self.target.clone();
-        let headers = request.headers_mut();
+        let fields = request.headers_mut();
         if let Ok(host) = self.authority.parse() {
-            headers.insert(header::HOST, host);
+            fields.insert(header::HOST, host);
         }
-        headers.insert(header::ACCEPT, header::HeaderValue::from_static("application/jwk-set+json, application/json"));
-        headers.insert(header::USER_AGENT, header::HeaderValue::from_static("rangegate"));
+        fields.insert(header::USER_AGENT, HeaderValue::from_static("rangegate"));
 
         let response = sender.send_request(request).await?;
-        if response.status().is_redirection() {
+        let status = response.status();
+        if status.is_redirection() {
             let location = response.headers().get(header::LOCATION);
             return Err(FetchFault::Redirected(location.map_or("nowhere".to_owned(), |to| format!("{to:.200?}"))));
         }
-        if response.status() != StatusCode::OK {
-            return Err(FetchFault::Status(response.status()));
+        // What a failure says besides is nobody's concern, and may be without end.
+        if !status.is_success() {
+            return Ok((status, Bytes::new()));
         }
         match Limited::new(response.into_body(), MAX_BODY).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
+            Ok(body) => Ok((status, body.to_bytes())),
             Err(error) => Err(match error.downcast::<hyper::Error>() {
                 Ok(broken) => FetchFault::Http(*broken),
                 Err(other) => {

@@ -1,0 +1,171 @@
+//! Bringing notifications to their targets: each until it was taken, or for a day.
+//!
+//! A gateway claims a notification by moving its next attempt on; of several gateways one does. A target that hangs
+//! holds up nobody else's notifications, and few of its own at a time.
+
+use super::signature::{SIGNATURE, sign};
+use super::{Delivery, Hook};
+use crate::audit::{Alert, AlertKind};
+use crate::control::administrator::{About, Administrator, Held, Who, held, put};
+use crate::store::{Document, Kind, Write};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// A target has this long to take a notification.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Attempts under way to one target.
+const AT_ONCE: usize = 4;
+/// Waiting after the first attempt, the second, …; the last stays. The first is longer than `PATIENCE`, so that
+/// nobody tries what is still under way.
+const PAUSES_S: [i64; 6] = [15, 30, 60, 120, 300, 600];
+/// After this nobody waits for it any more, milliseconds.
+const GIVE_UP: u64 = 24 * 3600 * 1000;
+/// Read at once.
+const PAGE: u32 = 500;
+
+/// What is under way in this process, whatever the configuration.
+#[derive(Default)]
+pub struct Rounds {
+    under_way: Mutex<HashSet<Arc<str>>>,
+    places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+}
+
+/// How often to look for notifications that others left behind.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+impl Administrator {
+    /// Starts an attempt of everything that is due.
+    pub async fn deliver_due(self: &Arc<Self>, rounds: &Arc<Rounds>) {
+        if self.webhooks.is_empty() {
+            return;
+        }
+        let mut waiting: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut after: Arc<str> = "".into();
+        loop {
+            let page = match self.store.list(Kind::Delivery, &after, PAGE).await {
+                Ok(page) => page,
+                Err(fault) => {
+                    tracing::warn!(%fault, "notifications cannot be read and wait");
+                    return;
+                }
+            };
+            let Some(last) = page.last() else { break };
+            after = Arc::clone(&last.id);
+            for document in &page {
+                if let Some(hook) = self.begin(rounds, document) {
+                    *waiting.entry(hook).or_default() += 1;
+                }
+            }
+        }
+        for hook in &self.webhooks.0 {
+            hook.waiting.store(waiting.get(&hook.name).copied().unwrap_or_default(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whose notification it is; its attempt is under way when it is due and there is a place.
+    fn begin(self: &Arc<Self>, rounds: &Arc<Rounds>, document: &Document) -> Option<Arc<str>> {
+        let known = held::<Delivery>(document).inspect_err(|fault| tracing::error!(%fault, "a notification")).ok()?;
+        let hook = Arc::clone(&known.value.hook);
+        if known.value.next > (self.clock)() {
+            return Some(hook);
+        }
+        // A webhook that was taken out of the configuration needs no place: nothing will be sent.
+        let place = match self.webhooks.named(&hook).map(|_| rounds.places(&hook).try_acquire_owned()) {
+            Some(Err(_)) => return Some(hook),
+            Some(Ok(place)) => Some(place),
+            None => None,
+        };
+        let id = Arc::clone(&document.id);
+        if !rounds.under_way().insert(Arc::clone(&id)) {
+            return Some(hook);
+        }
+        let (administrator, rounds) = (Arc::clone(self), Arc::clone(rounds));
+        tokio::spawn(async move {
+            administrator.attempt(&id, known).await;
+            rounds.under_way().remove(&id);
+            drop(place);
+        });
+        Some(hook)
+    }
+
+    async fn attempt(&self, id: &Arc<str>, known: Held<Delivery>) {
+        let now = (self.clock)();
+        let Held { value: mut delivery, version, .. } = known;
+        let Some(hook) = self.webhooks.named(&delivery.hook) else {
+            return self.give_up(id, version, &delivery, "there is no such webhook any more").await;
+        };
+        if now.since(delivery.at) > GIVE_UP {
+            return self.give_up(id, version, &delivery, "its target did not take it for a day").await;
+        }
+        let pause = PAUSES_S.get(delivery.attempts as usize).unwrap_or(&PAUSES_S[PAUSES_S.len() - 1]);
+        delivery.attempts = delivery.attempts.saturating_add(1);
+        delivery.next = now.plus_millis(pause * 1000);
+        let claim = put(Kind::Delivery, id, Some(version), &delivery);
+        // Somebody else was first, or the store is away: it stays due.
+        if self.store.commit(vec![claim], now).await.is_err() {
+            return;
+        }
+        let sent = hook.endpoint.post(fields(hook, id, &delivery, now), delivery.body.clone().into(), PATIENCE).await;
+        match sent {
+            Ok(()) => {
+                let taken = Write::Delete { kind: Kind::Delivery, id: Arc::clone(id), version: version + 1 };
+                if let Err(fault) = self.store.commit(vec![taken], now).await {
+                    tracing::warn!(webhook = &*hook.name, %fault, "a notification was taken and will be sent again");
+                }
+            }
+            Err(fault) => {
+                let (event, attempts) = (&*delivery.event, delivery.attempts);
+                tracing::warn!(webhook = &*hook.name, event, attempts, %fault, "a notification was not taken");
+            }
+        }
+    }
+
+    async fn give_up(&self, id: &Arc<str>, version: u64, delivery: &Delivery, why: &'static str) {
+        let now = (self.clock)();
+        let drop = Write::Delete { kind: Kind::Delivery, id: Arc::clone(id), version };
+        if self.store.commit(vec![drop], now).await.is_err() {
+            return;
+        }
+        tracing::error!(webhook = &*delivery.hook, event = &*delivery.event, "a notification is given up: {why}");
+        let reason = format!("webhook {}: {} was never taken: {why}", delivery.hook, delivery.event);
+        self.audit.alert(Alert {
+            at: now,
+            kind: AlertKind::Undelivered,
+            id: None,
+            resource: None,
+            user: None,
+            device: None,
+            address: None,
+            reason: reason.into(),
+        });
+        self.did(&Who::gateway(), About::new("delivery-give-up", Kind::Delivery, id), Some(why.to_owned())).await;
+    }
+}
+
+impl Rounds {
+    fn places(&self, hook: &Arc<str>) -> Arc<Semaphore> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(places.entry(Arc::clone(hook)).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, HashSet<Arc<str>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fields(hook: &Hook, id: &str, delivery: &Delivery, now: crate::evidence::Moment) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let signature = sign(&hook.key, delivery.body.as_bytes(), now);
+    for (name, value) in [("rangegate-delivery", id), ("rangegate-event", &*delivery.event), (SIGNATURE, &*signature)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            fields.insert(HeaderName::from_static(name), value);
+        }
+    }
+    fields
+}
