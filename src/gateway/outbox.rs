@@ -193,7 +193,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 mod tests {
     use super::*;
     use crate::evidence::timing::TlsSource;
-    use crate::sources::handshake::FrameTap;
+    use crate::sources::handshake::{FrameTap, Noticed};
     use bytes::Bytes;
     use http_body_util::Full;
     use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -288,8 +288,10 @@ mod tests {
     async fn settings_and_pings_are_timed_behind_it() {
         let (client, server) = tokio::io::duplex(1 << 14);
         let (seen, mut sources) = tokio::sync::mpsc::unbounded_channel();
-        let tap = FrameTap::new(server, move |_, source| {
-            let _ = seen.send(source);
+        let tap = FrameTap::new(server, move |noticed| {
+            if let Noticed::RoundTrip(_, source) = noticed {
+                let _ = seen.send(source);
+            }
         });
         let (stream, outlet) = gather(tap);
         let serving = tokio::spawn(async move {

@@ -489,6 +489,7 @@ mod tests {
                 sans: Vec::new(),
                 not_before: Moment(0),
                 not_after: Moment(0),
+                class: None,
             };
             registered.find(&certificate).map(|device| device.id.to_string())
         };

@@ -5,12 +5,14 @@ use crate::audit::chain::Sealed;
 use crate::audit::record::{Connection, Tls};
 use crate::evidence::timing::{Nearness, TcpTiming, TlsSource, TlsTiming};
 use crate::evidence::{
-    Asn, Binding, Certificate, Device, DeviceStatus, Emergency, Evidence, Fact, Fault, Grant, Malformed, Moment,
-    Network, Place, Posture, Protocol, Quota, Request, Subject, Timing, Upgrade, Via,
+    Asn, Binding, Certificate, Device, DeviceStatus, Emergency, Employment, Evidence, Fact, Fault, Grant, Home,
+    Identity, IdentityStatus, Malformed, Moment, Network, Place, Posture, Proofing, Protocol, Quota, Request, Subject,
+    Timing, Upgrade, Via,
 };
 use crate::latency::{Coordinates, Kilometres, Rtt};
 use crate::policy::{
-    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Verdict,
+    Decided, Decision, Finding, Mode, Origin, Outcome, Reason, Remedy, Resource, Scheme, Scope, Seen, Sensitivity,
+    Verdict,
 };
 use proptest::option::of;
 use proptest::prelude::*;
@@ -220,9 +222,9 @@ fn request_asked() -> impl Strategy<Value = Request> {
 }
 
 fn certificate() -> impl Strategy<Value = Arc<Certificate>> {
-    ((text(), text(), text(), text(), text()), texts(), moment(), moment()).prop_map(
-        |((sha256, spki_sha256, serial, subject, issuer), sans, not_before, not_after)| {
-            Arc::new(Certificate { sha256, spki_sha256, serial, subject, issuer, sans, not_before, not_after })
+    ((text(), text(), text(), text(), text()), texts(), moment(), moment(), of(text())).prop_map(
+        |((sha256, spki_sha256, serial, subject, issuer), sans, not_before, not_after, class)| {
+            Arc::new(Certificate { sha256, spki_sha256, serial, subject, issuer, sans, not_before, not_after, class })
         },
     )
 }
@@ -300,12 +302,13 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     let grants = prop::collection::vec(grant, 0..3).prop_map(Arc::<[Grant]>::from);
     let posture = any::<bool>().prop_map(|attested| Posture { attested });
     let who = (fact(certificate()), fact(device()), fact(subject()), fact(binding()));
-    let rest = (named(quota), fact(grants), fact(posture));
+    let memory = (fact(identity()), fact(any::<u64>()));
+    let rest = (named(quota), fact(grants), fact(posture), memory);
     (moment(), emergency, request_asked(), who, network(), timing(), rest).prop_map(
         |(at, emergency, request, (certificate, device, subject, binding), network, timing, rest)| Evidence {
             at,
             emergency,
-            request,
+            request: Arc::new(request),
             certificate,
             device,
             subject,
@@ -315,6 +318,41 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             quotas: rest.0.into(),
             grants: rest.1,
             posture: rest.2,
+            identity: rest.3.0,
+            memory_age: rest.3.1,
+        },
+    )
+}
+
+fn identity() -> impl Strategy<Value = Arc<Identity>> {
+    let status = select(vec![IdentityStatus::Active, IdentityStatus::Watched, IdentityStatus::Suspended]);
+    let employment = of(select(vec![Employment::Employee, Employment::Contractor, Employment::Vendor]));
+    let home = (text(), of(text()), of(real(90)), of(real(1_000))).prop_map(|(country, region, at, radius_km)| Home {
+        country,
+        region,
+        coordinates: at.map(|at| Coordinates { latitude: at, longitude: -at }),
+        radius_km,
+    });
+    let proofing =
+        (text(), text(), moment(), of(moment())).prop_map(|(method, by, at, until)| Proofing { method, by, at, until });
+    let names = (text(), text(), texts(), of(text()), of(text()));
+    let standing = (of(texts()), employment, of(text()), of(text()), status);
+    (names, standing, of(home), of(proofing)).prop_map(
+        |((user, person, aliases, name, email), (groups, employment, vendor, manager, status), home, proofing)| {
+            Arc::new(Identity {
+                user,
+                person,
+                aliases,
+                name,
+                email,
+                groups,
+                employment,
+                vendor,
+                manager,
+                home,
+                proofing,
+                status,
+            })
         },
     )
 }
@@ -341,7 +379,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         text().prop_map(|role| Remedy::Grant { role }),
         any::<u64>().prop_map(|after_ms| Remedy::Retry { after_ms }),
     ];
-    let scope = select(vec![Scope::Baseline, Scope::Resource, Scope::Route]);
+    let scope = select(vec![Scope::BuiltIn, Scope::Baseline, Scope::Resource, Scope::Route]);
     let verdict = select(vec![Verdict::Met, Verdict::Unmet, Verdict::Unknown]);
     (scope, text(), verdict, reason(), select(&Outcome::ALL[..]), seen, remedy).prop_map(
         |(scope, requirement, verdict, reason, demand, seen, remedy)| Finding {
@@ -359,7 +397,8 @@ fn finding() -> impl Strategy<Value = Finding> {
 fn decision() -> impl Strategy<Value = Decision> {
     let resource = text().prop_map(|id| {
         let upstreams = Arc::new([]);
-        Arc::new(Resource { id, mode: Mode::Enforce, upstreams, decoy: None })
+        let sensitivity = Sensitivity::High;
+        Arc::new(Resource { id, mode: Mode::Enforce, sensitivity, owner: None, upstreams, decoy: None })
     });
     let outcomes = (select(&Outcome::ALL[..]), select(&Outcome::ALL[..]));
     (text(), of(resource), outcomes, reason(), prop::collection::vec(finding(), 0..6)).prop_map(
