@@ -27,5 +27,7 @@ mod openapi;
 mod socket;
 #[path = "control/standstill.rs"]
 mod standstill;
+#[path = "control/webhooks.rs"]
+mod webhooks;
 #[path = "control/world.rs"]
 mod world;

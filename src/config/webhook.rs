@@ -6,6 +6,7 @@ use crate::control::webhook::{Format, WebhookSettings};
 use crate::policy::diagnostic::Place;
 use crate::policy::source::{Table, Value};
 use crate::sources::endpoint::Endpoint;
+use std::time::Duration;
 
 const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("chat", Format::Chat)];
 
@@ -33,6 +34,10 @@ fn webhook(mut table: Table<'_>, files: &mut Files) -> Option<(WebhookSettings, 
     let events = table.required("events", |v| v.nonempty(event));
     let format = table.or("format", Format::default(), |v| v.one_of(FORMATS));
     let acts = table.or("acts", false, Value::boolean);
+    let retry_after = table.or("retry-after", Duration::from_secs(15), |v| match v.positive_duration()? {
+        wait if wait >= Duration::from_secs(1) => Some(wait),
+        _ => v.fault("`retry-after` is too short", "at least 1s"),
+    });
     table.finish();
     let name = name?;
     let settings = WebhookSettings {
@@ -44,6 +49,7 @@ fn webhook(mut table: Table<'_>, files: &mut Files) -> Option<(WebhookSettings, 
         events: events?,
         format,
         acts,
+        retry_after,
     };
     Some((settings, name, place))
 }

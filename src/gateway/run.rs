@@ -10,7 +10,7 @@ use super::operations;
 use super::reload::{self, ConfigurationFile, Seen};
 use super::settings::Settings;
 use super::shared::{Current, Shared, StartFault};
-use crate::control::webhook::{LOOK_EVERY, Rounds};
+use crate::control::webhook::Rounds;
 use crate::sources::token::Tokens;
 use crate::state::memory;
 use crate::store::News;
@@ -230,13 +230,12 @@ fn remember(current: &Current) {
 async fn notify(mut news: News, current: Current) {
     let rounds = Arc::<Rounds>::default();
     loop {
-        let administrator = current.load().administrator.clone();
-        if let Some(administrator) = administrator {
-            administrator.deliver_due(&rounds).await;
-        }
+        let Some(administrator) = current.load().administrator.clone() else { return };
+        let rest = administrator.deliver_due(&rounds).await;
+        drop(administrator);
         tokio::select! {
             open = news.next() => if !open { return },
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(rest) => {}
         }
     }
 }

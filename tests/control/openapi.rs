@@ -97,6 +97,8 @@ async fn every_operation_answers_as_described() {
     renew(&world, &mut heard, &enrolled, &key).await;
 
     grants(&world, &mut heard).await;
+    let choice = json!({ "action": "approve", "user": "bob@corp.example", "grant": "g_1" });
+    heard.owner(&world, "POST", "/v1/calls/{name}", "/v1/calls/chat", choice).await;
     for (template, path) in [("/v1/live", "/v1/live"), ("/v1/sessions", "/v1/sessions"), ("/v1/store", "/v1/store")] {
         heard.owner(&world, "GET", template, path, Value::Null).await;
     }

@@ -7,7 +7,7 @@ use super::signature::{SIGNATURE, sign};
 use super::{Delivery, Hook};
 use crate::audit::{Alert, AlertKind};
 use crate::control::administrator::{About, Administrator, Held, Who, held, put};
-use crate::store::{Document, Kind, Write};
+use crate::store::{Kind, Write};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::{HashMap, HashSet};
@@ -16,13 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// A target has this long to take a notification.
+/// A target has this long to take a notification, and no longer than to the next attempt.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Attempts under way to one target.
 const AT_ONCE: usize = 4;
-/// Waiting after the first attempt, the second, …; the last stays. The first is longer than `PATIENCE`, so that
-/// nobody tries what is still under way.
-const PAUSES_S: [i64; 6] = [15, 30, 60, 120, 300, 600];
+/// Waiting after the first attempt, the second, …, in times of the hook's `retry_after`; the last stays.
+const PAUSES: [u32; 6] = [1, 2, 4, 8, 20, 40];
 /// After this nobody waits for it any more, milliseconds.
 const GIVE_UP: u64 = 24 * 3600 * 1000;
 /// Read at once.
@@ -36,53 +35,55 @@ pub struct Rounds {
 }
 
 /// How often to look for notifications that others left behind.
-pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 impl Administrator {
-    /// Starts an attempt of everything that is due.
-    pub async fn deliver_due(self: &Arc<Self>, rounds: &Arc<Rounds>) {
-        if self.webhooks.is_empty() {
-            return;
-        }
+    /// Starts an attempt of everything that is due, and says how long until something else is.
+    pub async fn deliver_due(self: &Arc<Self>, rounds: &Arc<Rounds>) -> Duration {
         let mut waiting: HashMap<Arc<str>, usize> = HashMap::new();
         let mut after: Arc<str> = "".into();
-        loop {
+        let mut rest = LOOK_EVERY;
+        while !self.webhooks.is_empty() {
             let page = match self.store.list(Kind::Delivery, &after, PAGE).await {
                 Ok(page) => page,
                 Err(fault) => {
                     tracing::warn!(%fault, "notifications cannot be read and wait");
-                    return;
+                    return rest;
                 }
             };
             let Some(last) = page.last() else { break };
             after = Arc::clone(&last.id);
             for document in &page {
-                if let Some(hook) = self.begin(rounds, document) {
-                    *waiting.entry(hook).or_default() += 1;
+                match held::<Delivery>(document) {
+                    Ok(known) => {
+                        *waiting.entry(Arc::clone(&known.value.hook)).or_default() += 1;
+                        let until = Duration::from_millis(known.value.next.since((self.clock)()));
+                        match until.is_zero() {
+                            true => self.begin(rounds, Arc::clone(&document.id), known),
+                            false => rest = rest.min(until),
+                        }
+                    }
+                    Err(fault) => tracing::error!(%fault, "a notification is left alone"),
                 }
             }
         }
         for hook in &self.webhooks.0 {
             hook.waiting.store(waiting.get(&hook.name).copied().unwrap_or_default(), Ordering::Relaxed);
         }
+        rest
     }
 
-    /// Whose notification it is; its attempt is under way when it is due and there is a place.
-    fn begin(self: &Arc<Self>, rounds: &Arc<Rounds>, document: &Document) -> Option<Arc<str>> {
-        let known = held::<Delivery>(document).inspect_err(|fault| tracing::error!(%fault, "a notification")).ok()?;
-        let hook = Arc::clone(&known.value.hook);
-        if known.value.next > (self.clock)() {
-            return Some(hook);
-        }
+    /// Starts an attempt, if none is under way and there is a place for it.
+    fn begin(self: &Arc<Self>, rounds: &Arc<Rounds>, id: Arc<str>, known: Held<Delivery>) {
+        let hook = &known.value.hook;
         // A webhook that was taken out of the configuration needs no place: nothing will be sent.
-        let place = match self.webhooks.named(&hook).map(|_| rounds.places(&hook).try_acquire_owned()) {
-            Some(Err(_)) => return Some(hook),
+        let place = match self.webhooks.named(hook).map(|_| rounds.places(hook).try_acquire_owned()) {
+            Some(Err(_)) => return,
             Some(Ok(place)) => Some(place),
             None => None,
         };
-        let id = Arc::clone(&document.id);
         if !rounds.under_way().insert(Arc::clone(&id)) {
-            return Some(hook);
+            return;
         }
         let (administrator, rounds) = (Arc::clone(self), Arc::clone(rounds));
         tokio::spawn(async move {
@@ -90,7 +91,6 @@ impl Administrator {
             rounds.under_way().remove(&id);
             drop(place);
         });
-        Some(hook)
     }
 
     async fn attempt(&self, id: &Arc<str>, known: Held<Delivery>) {
@@ -102,15 +102,17 @@ impl Administrator {
         if now.since(delivery.at) > GIVE_UP {
             return self.give_up(id, version, &delivery, "its target did not take it for a day").await;
         }
-        let pause = PAUSES_S.get(delivery.attempts as usize).unwrap_or(&PAUSES_S[PAUSES_S.len() - 1]);
+        let times = PAUSES.get(delivery.attempts as usize).or(PAUSES.last()).copied().unwrap_or(1);
+        let pause = hook.retry_after.saturating_mul(times);
         delivery.attempts = delivery.attempts.saturating_add(1);
-        delivery.next = now.plus_millis(pause * 1000);
+        delivery.next = now.plus_millis(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
         let claim = put(Kind::Delivery, id, Some(version), &delivery);
         // Somebody else was first, or the store is away: it stays due.
         if self.store.commit(vec![claim], now).await.is_err() {
             return;
         }
-        let sent = hook.endpoint.post(fields(hook, id, &delivery, now), delivery.body.clone().into(), PATIENCE).await;
+        let (fields, patience) = (fields(hook, id, &delivery, now), PATIENCE.min(pause));
+        let sent = hook.endpoint.post(fields, delivery.body.clone().into(), patience).await;
         match sent {
             Ok(()) => {
                 let taken = Write::Delete { kind: Kind::Delivery, id: Arc::clone(id), version: version + 1 };

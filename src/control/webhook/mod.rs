@@ -7,7 +7,7 @@ mod deliver;
 mod notice;
 mod signature;
 
-pub use deliver::{LOOK_EVERY, Rounds};
+pub use deliver::Rounds;
 pub use signature::{SIGNATURE, Unsigned};
 
 use super::administrator::{new_id, put};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
@@ -39,6 +40,8 @@ pub struct WebhookSettings {
     pub format: Format,
     /// Whether a call signed with the secret may act for people: whoever has it can approve as anybody.
     pub acts: bool,
+    /// How long to wait before the second attempt; each further wait is longer.
+    pub retry_after: Duration,
 }
 
 /// What a notification looks like.
@@ -62,6 +65,7 @@ pub struct Hook {
     key: hmac::Key,
     events: Vec<String>,
     format: Format,
+    retry_after: Duration,
     /// Notifications its target has not taken, as last counted.
     waiting: AtomicUsize,
 }
@@ -140,6 +144,7 @@ impl Hook {
             key: signature::key(&settings.secret).map_err(at)?,
             events: settings.events.clone(),
             format: settings.format,
+            retry_after: settings.retry_after,
             waiting: AtomicUsize::new(0),
         })
     }
@@ -179,6 +184,7 @@ mod tests {
                 events: events.iter().map(|event| (*event).to_owned()).collect(),
                 format: Format::Chat,
                 acts: false,
+                retry_after: Duration::from_secs(15),
             })
             .expect("a hook")
         };

@@ -1,0 +1,214 @@
+//! Webhooks: what targets get, what they can do wrong, and what may be done by a signed call.
+
+use crate::pki::file;
+use crate::upstream::{Upstream, full};
+use crate::world::{Sent, World};
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use rangegate::control::webhook::{Format, WebhookSettings};
+use serde_json::{Value, json};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// What a target got.
+struct Got {
+    fields: HeaderMap,
+    body: String,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// A target that answers its `n`th call with what `answer` says of it: a status, or none and it never answers.
+async fn target(
+    answer: impl Fn(usize) -> Option<u16> + Send + Sync + 'static,
+) -> (Upstream, mpsc::UnboundedReceiver<Got>) {
+    let (tell, got) = mpsc::unbounded_channel();
+    let (calls, answer) = (AtomicUsize::new(0), Arc::new(answer));
+    let upstream = Upstream::http1(move |request| {
+        let (tell, call, answer) = (tell.clone(), calls.fetch_add(1, Ordering::Relaxed), Arc::clone(&answer));
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.expect("a body").to_bytes();
+            let body = String::from_utf8(body.to_vec()).expect("text");
+            let _ = tell.send(Got { fields: parts.headers, body });
+            match answer(call) {
+                Some(302) => Response::builder().status(302).header("location", "http://127.0.0.1:9/").body(full("")),
+                Some(status) => Response::builder().status(status).body(full("")),
+                None => std::future::pending().await,
+            }
+            .expect("a response")
+        }
+    })
+    .await;
+    (upstream, got)
+}
+
+fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
+    WebhookSettings {
+        name: name.to_owned(),
+        url: format!("{target}/hook"),
+        authority: None,
+        private: false,
+        secret: file(at, &format!("{name}.secret"), SECRET),
+        events: vec!["grant-*".to_owned(), "break-glass".to_owned()],
+        format: Format::Json,
+        acts: false,
+        retry_after: Duration::from_millis(40),
+    }
+}
+
+async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> + 'static) -> World {
+    let world = World::with(|builder| {
+        builder.settings(|settings| {
+            let at = settings.devices.as_ref().and_then(|path| path.parent()).expect("a directory").to_owned();
+            settings.webhooks = hooks(&at);
+        })
+    })
+    .await;
+    let (status, told) = world.owner("POST", "/v1/identities", Sent::Text("text/csv", crate::world::PEOPLE)).await;
+    assert_eq!(status, 200, "{told}");
+    world
+}
+
+/// As somebody else would compute it.
+fn signed(seconds: i64, body: &str) -> String {
+    let script = format!("printf '%s.%s' \"$1\" \"$2\" | openssl dgst -sha256 -hmac {SECRET} -r");
+    let output = Command::new("sh").args(["-c", &script, "sh", &seconds.to_string(), body]).output().expect("openssl");
+    let digest = String::from_utf8(output.stdout).expect("text");
+    format!("t={seconds},v1={}", digest.split(' ').next().expect("a digest"))
+}
+
+fn seconds() -> i64 {
+    rangegate::gateway::clock::now().millis() / 1000
+}
+
+#[tokio::test]
+async fn a_target_hears_of_what_it_asked_for_signed_and_once() {
+    let (upstream, mut got) = target(|_| Some(204)).await;
+    let url = upstream.url();
+    let world = world(move |at| vec![hook(at, "tickets", &url)]).await;
+    let id = world.ann().await.asks_for("payroll-approver").await;
+    let first = got.recv().await.expect("a notification");
+    assert_eq!(first.field("rangegate-event"), "grant-ask");
+    let (seconds, _) = first.field("rangegate-signature").strip_prefix("t=").and_then(|s| s.split_once(',')).unwrap();
+    assert_eq!(first.field("rangegate-signature"), signed(seconds.parse().unwrap(), &first.body));
+    let told = first.json();
+    assert_eq!((&told["event"], &told["actor"]["user"]), (&json!("grant-ask"), &json!("ann@corp.example")));
+    assert_eq!((&told["after"]["id"], &told["reason"]), (&json!(id), &json!("PAY-1234: run 7")));
+    assert_eq!(told["id"], first.field("rangegate-delivery"));
+
+    let (status, _) = world.bob().await.post(&format!("/v1/grants/{id}/approve"), json!({})).await;
+    assert_eq!(status, 200);
+    let second = got.recv().await.expect("a notification");
+    assert_eq!(second.field("rangegate-event"), "grant-approve", "and no second time what was taken");
+    // Nobody asked to hear of devices.
+    let device = json!({ "class": "kiosk", "keys": ["ab".repeat(32)] });
+    assert_eq!(world.owner("POST", "/v1/devices", Sent::Json(device)).await.0, 201);
+    let (status, _) = world.bob().await.post(&format!("/v1/grants/{id}/end"), json!({ "note": "done" })).await;
+    assert_eq!(status, 200);
+    assert_eq!(got.recv().await.expect("a notification").field("rangegate-event"), "grant-end");
+}
+
+#[tokio::test]
+async fn what_is_not_taken_comes_again_under_the_same_id() {
+    for bad in [500, 302, 404] {
+        let (upstream, mut got) = target(move |call| Some(if call < 3 { bad } else { 200 })).await;
+        let url = upstream.url();
+        let world = world(move |at| vec![hook(at, "tickets", &url)]).await;
+        world.ann().await.asks_for("payroll-approver").await;
+        let mut ids = Vec::new();
+        for _ in 0..4 {
+            ids.push(got.recv().await.expect("a notification").field("rangegate-delivery").to_owned());
+        }
+        ids.dedup();
+        assert_eq!(ids.len(), 1, "{bad}: {ids:?}");
+        // Taken now: the next to come is another.
+        world.ann().await.asks_for("two-of-them").await;
+        assert_ne!(got.recv().await.expect("a notification").field("rangegate-delivery"), ids[0]);
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_holds_up_no_other() {
+    let (hanging, mut stuck) = target(|_| None).await;
+    let (well, mut got) = target(|_| Some(200)).await;
+    let patient = |settings: WebhookSettings| WebhookSettings { retry_after: Duration::from_secs(600), ..settings };
+    let (slow, quick) = (hanging.url(), well.url());
+    let world = world(move |at| vec![patient(hook(at, "hanging", &slow)), hook(at, "well", &quick)]).await;
+    world.ann().await.asks_for("payroll-approver").await;
+    stuck.recv().await.expect("it was called");
+    got.recv().await.expect("a notification");
+    world.ann().await.asks_for("two-of-them").await;
+    assert_eq!(got.recv().await.expect("a notification").json()["after"]["role"], "two-of-them");
+}
+
+#[tokio::test]
+async fn people_act_by_a_signed_call_under_the_rules_of_the_role() {
+    let (upstream, _got) = target(|_| Some(200)).await;
+    let url = upstream.url();
+    let world = world(move |at| {
+        let acting = |name| WebhookSettings { acts: true, format: Format::Chat, ..hook(at, name, &url) };
+        vec![acting("chat"), hook(at, "tickets", &url)]
+    })
+    .await;
+    let (status, grant) = call(
+        &world,
+        "chat",
+        seconds(),
+        json!({ "action": "ask", "user": "ann@corp.example", "role": "payroll-approver", "reason": "PAY-1234" }),
+    )
+    .await;
+    assert_eq!(status, 201, "{grant}");
+    let id = grant["id"].as_str().expect("an id");
+    let approve = |user: &str| json!({ "action": "approve", "user": user, "grant": id });
+    // Her other account is hers all the same.
+    let (status, problem) = call(&world, "chat", seconds(), approve("ann.admin@corp.example")).await;
+    assert_eq!((status, &problem["reason"]), (403, &json!("self-approval")), "{problem}");
+    let (status, problem) = call(&world, "chat", seconds(), approve("nobody@corp.example")).await;
+    assert_eq!(status, 422, "{problem}");
+    let old = call(&world, "chat", seconds() - 600, approve("bob@corp.example")).await;
+    let passive = call(&world, "tickets", seconds(), approve("bob@corp.example")).await;
+    let unknown = call(&world, "elsewhere", seconds(), approve("bob@corp.example")).await;
+    let forged = post(&world, "chat", &approve("bob@corp.example").to_string(), &signed(seconds(), "{}")).await;
+    for (status, problem) in [old, passive, unknown, forged] {
+        assert_eq!((status, &problem["type"]), (401, &json!("tag:rangegate,2026:api/unsigned")), "{problem}");
+    }
+    let (status, grant) = call(&world, "chat", seconds(), approve("bob@corp.example")).await;
+    assert_eq!((status, &grant["phase"]), (200, &json!("held")), "{grant}");
+    let line = world.admin_lines("grant-approve", 2).await;
+    let done = line.iter().find(|line| line["outcome"] == "done").expect("a line");
+    assert_eq!(
+        (&done["actor"]["user"], &done["actor"]["issuer"]),
+        (&json!("bob@corp.example"), &json!("webhook:chat"))
+    );
+}
+
+async fn call(world: &World, hook: &str, seconds: i64, body: Value) -> (u16, Value) {
+    let body = body.to_string();
+    post(world, hook, &body, &signed(seconds, &body)).await
+}
+
+/// As a bot would: over TLS, without a certificate.
+async fn post(world: &World, hook: &str, body: &str, signature: &str) -> (u16, Value) {
+    let body = file(&world.gate.path(""), "call.json", body);
+    let (data, field) = (format!("@{}", body.display()), format!("Rangegate-Signature: {signature}"));
+    let url = format!("https://{}/v1/calls/{hook}", crate::world::API);
+    let args = ["--header", "Content-Type: application/json", "--header", &field, "--data-binary", &data];
+    let output = world.gate.curl().args(args).args(["--write-out", "\n%{http_code}", &url]).run().await;
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (answer, status) = text.rsplit_once('\n').expect("a status");
+    (status.parse().expect("a status"), serde_json::from_str(answer).unwrap_or(Value::Null))
+}
