@@ -60,7 +60,14 @@ pub struct Connected {
 
 /// What a connection remembers of its certificate's device: the lookup is by several digests and names.
 #[derive(Default)]
-pub struct Recognised(Mutex<Option<(u64, Arc<Certificate>, Fact<Arc<Device>>)>>);
+pub struct Recognised(Mutex<Option<Found>>);
+
+struct Found {
+    /// The registry's.
+    generation: u64,
+    certificate: Arc<Certificate>,
+    device: Fact<Arc<Device>>,
+}
 
 impl Recognised {
     /// The device of `certificate`, looked up again when the registry has changed, or the certificate's facts.
@@ -68,17 +75,17 @@ impl Recognised {
         // Read before the lookup: a change in between makes this out of date, not the next one.
         let generation = devices.generation();
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, of, device)) = &*remembered
-            && *at == generation
-            && Arc::ptr_eq(of, certificate)
+        if let Some(found) = &*remembered
+            && found.generation == generation
+            && Arc::ptr_eq(&found.certificate, certificate)
         {
-            return device.clone();
+            return found.device.clone();
         }
         let device = devices.find(certificate).and_then(|device| match certificate::belongs(certificate, &device) {
             Ok(()) => Fact::Known(device),
             Err(fault) => Fact::Invalid(fault),
         });
-        *remembered = Some((generation, Arc::clone(certificate), device.clone()));
+        *remembered = Some(Found { generation, certificate: Arc::clone(certificate), device: device.clone() });
         device
     }
 }
