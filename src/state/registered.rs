@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashSet, hash_map};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How the built-in authority names a device in its certificate: found by the device's id, without a table.
@@ -32,7 +32,7 @@ pub struct Entry {
     pub device: Arc<Device>,
     pub asset_tag: Option<Arc<str>>,
     /// Digests of keys, then of certificates.
-    digests: Box<[Digest]>,
+    digests: SmallVec<[Digest; 1]>,
     keys: usize,
     /// Without its own name.
     sans: Box<[Arc<str>]>,
@@ -63,39 +63,33 @@ impl Registered {
     /// As `Devices::find`, of the store's devices alone.
     pub fn find(&self, certificate: &Certificate) -> Fact<Arc<Device>> {
         let tables = self.tables.load();
-        let mut found: Option<(Arc<Slot>, Arc<Entry>)> = None;
-        let mut several = false;
-        let mut meet = |slot: &Arc<Slot>, claims: &dyn Fn(&Entry) -> bool| {
-            if let Some((known, _)) = &found
-                && Arc::ptr_eq(known, slot)
-            {
-                return;
-            }
-            if let Some(entry) = slot.load_full().filter(|entry| claims(entry)) {
-                several |= found.is_some();
-                found = Some((Arc::clone(slot), entry));
-            }
-        };
+        let mut found = Found::default();
         if let Some(key) = Digest::from_hex(&certificate.spki_sha256) {
             tables.digests.with(&key.prefix(), |holder| {
-                holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.keys().contains(&key)));
+                holder.slots().iter().for_each(|slot| found.meet(slot, |entry| entry.keys().contains(&key)));
             });
         }
         if let Some(whole) = Digest::from_hex(&certificate.sha256) {
             tables.digests.with(&whole.prefix(), |holder| {
-                holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.certificates().contains(&whole)));
+                let claims = |entry: &Entry| entry.certificates().contains(&whole);
+                holder.slots().iter().for_each(|slot| found.meet(slot, claims));
             });
         }
         for san in &certificate.sans {
             match san.strip_prefix(OWN_NAME) {
-                Some(id) => tables.names.with(id, |slot| meet(slot, &|entry| entry.own_name)),
-                None => tables.sans.with(san, |holder| {
-                    holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.sans.contains(san)));
-                }),
-            };
+                // Most often its key has found it already.
+                Some(id) if found.is(|entry| entry.own_name && *entry.device.id == *id) => {}
+                Some(id) => {
+                    tables.names.with(id, |slot| found.meet(slot, |entry| entry.own_name));
+                }
+                None => {
+                    let claims = |entry: &Entry| entry.sans.contains(san);
+                    tables.sans.with(san, |holder| holder.slots().iter().for_each(|slot| found.meet(slot, claims)));
+                }
+            }
         }
-        match found {
-            _ if several => Fact::Invalid(Fault::DeviceAmbiguous),
+        match found.one {
+            _ if found.several => Fact::Invalid(Fault::DeviceAmbiguous),
             Some((_, entry)) if !entry.readable => Fact::Unavailable(Fault::RegistryUnavailable),
             Some((_, entry)) => Fact::Known(Arc::clone(&entry.device)),
             None => Fact::Absent,
@@ -194,6 +188,30 @@ impl Registered {
     }
 }
 
+/// Whom the handles of one certificate lead to.
+#[derive(Default)]
+struct Found {
+    one: Option<(Arc<Slot>, Arc<Entry>)>,
+    several: bool,
+}
+
+impl Found {
+    /// A handle leads to this slot; it counts when the device there claims it.
+    fn meet(&mut self, slot: &Arc<Slot>, claims: impl Fn(&Entry) -> bool) {
+        if self.one.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, slot)) {
+            return;
+        }
+        if let Some(entry) = slot.load_full().filter(|entry| claims(entry)) {
+            self.several |= self.one.is_some();
+            self.one = Some((Arc::clone(slot), entry));
+        }
+    }
+
+    fn is(&self, so: impl Fn(&Entry) -> bool) -> bool {
+        self.one.as_ref().is_some_and(|(_, entry)| so(entry))
+    }
+}
+
 impl Entry {
     fn keys(&self) -> &[Digest] {
         self.digests.get(..self.keys).unwrap_or_default()
@@ -274,20 +292,33 @@ impl Tables {
 /// Words that many devices share are kept once: classes for good, owners while everything is read.
 #[derive(Debug, Default)]
 struct Words {
-    classes: HashSet<Arc<str>>,
+    classes: Vec<Arc<str>>,
     owners: HashSet<Arc<str>>,
 }
 
-/// More classes than this are kept one by one: a store full of nonsense fills no table.
-const MOST_CLASSES: usize = 1024;
+/// Organisations have a handful of classes; those beyond this are kept one by one.
+const MOST_CLASSES: usize = 32;
 
-fn intern(words: &mut HashSet<Arc<str>>, word: Cow<'_, str>) -> Arc<str> {
-    if let Some(known) = words.get(&*word) {
-        return Arc::clone(known);
+impl Words {
+    fn class(&mut self, word: &str) -> Arc<str> {
+        if let Some(known) = self.classes.iter().find(|known| &***known == word) {
+            return Arc::clone(known);
+        }
+        let word: Arc<str> = word.into();
+        if self.classes.len() < MOST_CLASSES {
+            self.classes.push(Arc::clone(&word));
+        }
+        word
     }
-    let word: Arc<str> = word.into();
-    words.insert(Arc::clone(&word));
-    word
+
+    fn owner(&mut self, word: &str) -> Arc<str> {
+        if let Some(known) = self.owners.get(word) {
+            return Arc::clone(known);
+        }
+        let word: Arc<str> = word.into();
+        self.owners.insert(Arc::clone(&word));
+        word
+    }
 }
 
 /// Every device of a store, while it is read.
@@ -319,22 +350,25 @@ impl Building {
     fn add(&mut self, entry: Entry) {
         let entry = Arc::new(entry);
         let slot = Arc::new(Slot::new(Some(Arc::clone(&entry))));
-        let hold = |known: Option<Holder>| match known {
-            Some(known) => known.with(&slot),
-            None => Holder::One(Arc::clone(&slot)),
-        };
         for digest in &entry.digests {
-            let prefix = digest.prefix();
-            let part = self.digests.part(&prefix);
-            let known = part.remove(&prefix);
-            part.insert(prefix, hold(known));
+            hold(self.digests.part(&digest.prefix()).entry(digest.prefix()), &slot);
         }
         for san in &entry.sans {
-            let part = self.sans.part(san);
-            let known = part.remove(san);
-            part.insert(Arc::clone(san), hold(known));
+            hold(self.sans.part(san).entry(Arc::clone(san)), &slot);
         }
         self.names.insert(Arc::clone(&entry.device.id), Arc::clone(&slot));
+    }
+}
+
+fn hold<K>(entry: hash_map::Entry<'_, K, Holder>, slot: &Arc<Slot>) {
+    match entry {
+        hash_map::Entry::Vacant(free) => {
+            free.insert(Holder::One(Arc::clone(slot)));
+        }
+        hash_map::Entry::Occupied(mut taken) => {
+            let both = taken.get().clone().with(slot);
+            taken.insert(both);
+        }
     }
 }
 
@@ -376,16 +410,13 @@ fn read_whole(id: &Arc<str>, body: &str, words: &mut Words) -> Result<Entry, Str
     if lean.id != **id {
         return Err(format!("it says that it is `{}`", lean.id));
     }
-    if words.classes.len() > MOST_CLASSES {
-        words.classes.clear();
-    }
     let own = |san: &str| san.strip_prefix(OWN_NAME) == Some(id);
     let own_name = lean.sans.iter().any(|san| own(san));
     Ok(Entry {
         device: Arc::new(Device {
             id: Arc::clone(id),
-            owner: lean.owner.map(|owner| intern(&mut words.owners, owner)),
-            class: intern(&mut words.classes, lean.class),
+            owner: lean.owner.map(|owner| words.owner(&owner)),
+            class: words.class(&lean.class),
             status: lean.status,
         }),
         asset_tag: lean.asset_tag.map(Into::into),
