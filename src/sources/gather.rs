@@ -5,6 +5,7 @@ use super::certificate::{self, Presented, Trust};
 use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
 use super::recall::{Recalled, Tide, recall};
+use super::sighted;
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
 use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via};
@@ -52,6 +53,8 @@ pub struct Connected {
     pub pings: bool,
     /// The first TLS round trip was waited for, whether it came or not.
     pub awaited: AtomicBool,
+    /// Its device was noted as seen.
+    pub sighted: AtomicBool,
     /// Gone when the connection is.
     pub socket: Weak<TcpStream>,
     /// The device, as it was found last.
@@ -153,7 +156,7 @@ impl Sources {
             address: network.address.known().copied(),
         };
         let quotas = needs.limits.iter().map(|spec| (Arc::clone(&spec.name), self.quotas.count(spec, asker))).collect();
-        Evidence {
+        let evidence = Evidence {
             at: now,
             emergency: self.emergency.position(),
             request: Arc::clone(asked.request),
@@ -168,7 +171,9 @@ impl Sources {
             grants,
             posture: Fact::Absent,
             memory_age: self.memory.age(now),
-        }
+        };
+        sighted::note(&self.memory, connected, &evidence);
+        evidence
     }
 
     /// The same request, as things stand now: what long-lived exchanges are decided on again.

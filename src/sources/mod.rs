@@ -12,6 +12,7 @@ pub mod place;
 pub mod quota;
 pub mod recall;
 mod recent;
+mod sighted;
 pub mod stamp;
 pub mod timing;
 pub mod token;

@@ -4,16 +4,17 @@
 //! registered, so that a change of its status is one atomic store. The tables of handles lead to slots and are not
 //! trusted: a handle counts when the device in the slot claims it too, so a stale entry leads nowhere.
 
-use super::shards::{Change, Filling, Shards};
-use crate::evidence::{Certificate, Device, DeviceStatus, Fact, Fault};
+mod building;
+
+pub use building::Building;
+use building::{Words, read};
+
+use super::shards::{Change, Shards};
+use crate::evidence::{Certificate, Device, Fact, Fault};
 use crate::store::Digest;
 use crate::store::digest::DigestHasher;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use smallvec::SmallVec;
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,7 +35,7 @@ pub struct Entry {
     pub device: Arc<Device>,
     pub asset_tag: Option<Arc<str>>,
     /// Digests of keys, then of certificates.
-    digests: Box<[Digest]>,
+    digests: SmallVec<[Digest; 1]>,
     keys: usize,
     /// Without its own name.
     sans: Box<[Arc<str>]>,
@@ -65,39 +66,33 @@ impl Registered {
     /// As `Devices::find`, of the store's devices alone.
     pub fn find(&self, certificate: &Certificate) -> Fact<Arc<Device>> {
         let tables = self.tables.load();
-        let mut found: Option<(Arc<Slot>, Arc<Entry>)> = None;
-        let mut several = false;
-        let mut meet = |slot: &Arc<Slot>, claims: &dyn Fn(&Entry) -> bool| {
-            if let Some((known, _)) = &found
-                && Arc::ptr_eq(known, slot)
-            {
-                return;
-            }
-            if let Some(entry) = slot.load_full().filter(|entry| claims(entry)) {
-                several |= found.is_some();
-                found = Some((Arc::clone(slot), entry));
-            }
-        };
+        let mut found = Found::default();
         if let Some(key) = Digest::from_hex(&certificate.spki_sha256) {
             tables.digests.with(&key.prefix(), |holder| {
-                holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.keys().contains(&key)));
+                holder.slots().iter().for_each(|slot| found.meet(slot, |entry| entry.keys().contains(&key)));
             });
         }
         if let Some(whole) = Digest::from_hex(&certificate.sha256) {
             tables.digests.with(&whole.prefix(), |holder| {
-                holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.certificates().contains(&whole)));
+                let claims = |entry: &Entry| entry.certificates().contains(&whole);
+                holder.slots().iter().for_each(|slot| found.meet(slot, claims));
             });
         }
         for san in &certificate.sans {
             match san.strip_prefix(OWN_NAME) {
-                Some(id) => tables.names.with(id, |slot| meet(slot, &|entry| entry.own_name)),
-                None => tables.sans.with(san, |holder| {
-                    holder.slots().iter().for_each(|slot| meet(slot, &|entry| entry.sans.contains(san)));
-                }),
-            };
+                // Most often its key has found it already.
+                Some(id) if found.is(|entry| entry.own_name && *entry.device.id == *id) => {}
+                Some(id) => {
+                    tables.names.with(id, |slot| found.meet(slot, |entry| entry.own_name));
+                }
+                None => {
+                    let claims = |entry: &Entry| entry.sans.contains(san);
+                    tables.sans.with(san, |holder| holder.slots().iter().for_each(|slot| found.meet(slot, claims)));
+                }
+            }
         }
-        match found {
-            _ if several => Fact::Invalid(Fault::DeviceAmbiguous),
+        match found.one {
+            _ if found.several => Fact::Invalid(Fault::DeviceAmbiguous),
             Some((_, entry)) if !entry.readable => Fact::Unavailable(Fault::RegistryUnavailable),
             Some((_, entry)) => Fact::Known(Arc::clone(&entry.device)),
             None => Fact::Absent,
@@ -214,6 +209,30 @@ impl Registered {
     }
 }
 
+/// Whom the handles of one certificate lead to.
+#[derive(Default)]
+struct Found {
+    one: Option<(Arc<Slot>, Arc<Entry>)>,
+    several: bool,
+}
+
+impl Found {
+    /// A handle leads to this slot; it counts when the device there claims it.
+    fn meet(&mut self, slot: &Arc<Slot>, claims: impl Fn(&Entry) -> bool) {
+        if self.one.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, slot)) {
+            return;
+        }
+        if let Some(entry) = slot.load_full().filter(|entry| claims(entry)) {
+            self.several |= self.one.is_some();
+            self.one = Some((Arc::clone(slot), entry));
+        }
+    }
+
+    fn is(&self, so: impl Fn(&Entry) -> bool) -> bool {
+        self.one.as_ref().is_some_and(|(_, entry)| so(entry))
+    }
+}
+
 impl Entry {
     fn keys(&self) -> &[Digest] {
         self.digests.get(..self.keys).unwrap_or_default()
@@ -291,136 +310,10 @@ impl Tables {
     }
 }
 
-/// Words that many devices share are kept once: classes for good, owners while everything is read.
-#[derive(Debug, Default)]
-struct Words {
-    classes: HashSet<Arc<str>>,
-    owners: HashSet<Arc<str>>,
-}
-
-/// More classes than this are kept one by one: a store full of nonsense fills no table.
-const MOST_CLASSES: usize = 1024;
-
-fn intern(words: &mut HashSet<Arc<str>>, word: Cow<'_, str>) -> Arc<str> {
-    if let Some(known) = words.get(&*word) {
-        return Arc::clone(known);
-    }
-    let word: Arc<str> = word.into();
-    words.insert(Arc::clone(&word));
-    word
-}
-
-/// Every device of a store, while it is read.
-#[derive(Default)]
-pub struct Building {
-    names: Filling<Arc<str>, Arc<Slot>>,
-    digests: Filling<u64, Holder, DigestHasher>,
-    sans: Filling<Arc<str>, Holder>,
-    words: Words,
-    unreadable: Vec<Arc<str>>,
-}
-
-impl Building {
-    /// # Errors
-    /// What is wrong with the body.
-    pub fn put(&mut self, id: &Arc<str>, body: &str) -> Result<(), String> {
-        match read_whole(id, body, &mut self.words) {
-            Ok(entry) => {
-                self.add(entry);
-                Ok(())
-            }
-            Err(why) => {
-                self.unreadable.push(Arc::clone(id));
-                Err(why)
-            }
-        }
-    }
-
-    fn add(&mut self, entry: Entry) {
-        let entry = Arc::new(entry);
-        let slot = Arc::new(Slot::new(Some(Arc::clone(&entry))));
-        let hold = |known: Option<Holder>| match known {
-            Some(known) => known.with(&slot),
-            None => Holder::One(Arc::clone(&slot)),
-        };
-        for digest in &entry.digests {
-            let prefix = digest.prefix();
-            let part = self.digests.part(&prefix);
-            let known = part.remove(&prefix);
-            part.insert(prefix, hold(known));
-        }
-        for san in &entry.sans {
-            let part = self.sans.part(san);
-            let known = part.remove(san);
-            part.insert(Arc::clone(san), hold(known));
-        }
-        self.names.insert(Arc::clone(&entry.device.id), Arc::clone(&slot));
-    }
-}
-
-/// `DeviceRecord` with what nobody reads here left out; a test holds the two together.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Lean<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow, default)]
-    owner: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    class: Cow<'a, str>,
-    status: DeviceStatus,
-    #[serde(borrow, default)]
-    asset_tag: Option<Cow<'a, str>>,
-    #[serde(default)]
-    #[expect(dead_code, reason = "named so that unknown keys are refused")]
-    enrolled: IgnoredAny,
-    #[serde(default)]
-    keys: SmallVec<[Digest; 2]>,
-    #[serde(default)]
-    certificates: SmallVec<[Digest; 2]>,
-    #[serde(default, borrow)]
-    sans: SmallVec<[Cow<'a, str>; 2]>,
-    #[serde(default)]
-    #[expect(dead_code, reason = "named so that unknown keys are refused")]
-    history: IgnoredAny,
-}
-
-fn read(id: &Arc<str>, body: &str, words: &mut Words) -> Result<Entry, String> {
-    let entry = read_whole(id, body, words);
-    words.owners.clear();
-    entry
-}
-
-fn read_whole(id: &Arc<str>, body: &str, words: &mut Words) -> Result<Entry, String> {
-    let lean: Lean<'_> = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    if lean.id != **id {
-        return Err(format!("it says that it is `{}`", lean.id));
-    }
-    if words.classes.len() > MOST_CLASSES {
-        words.classes.clear();
-    }
-    let own = |san: &str| san.strip_prefix(OWN_NAME) == Some(id);
-    let own_name = lean.sans.iter().any(|san| own(san));
-    Ok(Entry {
-        device: Arc::new(Device {
-            id: Arc::clone(id),
-            owner: lean.owner.map(|owner| intern(&mut words.owners, owner)),
-            class: intern(&mut words.classes, lean.class),
-            status: lean.status,
-        }),
-        asset_tag: lean.asset_tag.map(Into::into),
-        keys: lean.keys.len(),
-        digests: lean.keys.into_iter().chain(lean.certificates).collect(),
-        sans: lean.sans.into_iter().filter(|san| !own(san)).map(Into::into).collect(),
-        own_name,
-        readable: true,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Moment;
+    use crate::evidence::{DeviceStatus, Moment};
     use crate::store::{DeviceRecord, IssuedCertificate};
 
     fn full() -> DeviceRecord {
