@@ -46,3 +46,21 @@ async fn a_suspension_ends_what_is_open() {
     assert!(end.is_none_or(|frame| frame.is_err()), "it ends");
     world.gate.lines_where(1, |line| line["end"] == "cut:identity-suspended").await;
 }
+
+#[tokio::test]
+async fn a_device_is_seen_when_it_comes() {
+    let world = World::peopled().await;
+    let mut eve = world.eve().await;
+    assert_eq!(eve.get("/v1/me").await.0, 200);
+    // Written down with the next round of the memory, not by the request.
+    let seen = loop {
+        let (status, devices) = world.owner("GET", "/v1/devices", Sent::Nothing).await;
+        assert_eq!(status, 200, "{devices}");
+        match &devices["items"][0]["seen"] {
+            serde_json::Value::Null => tokio::task::yield_now().await,
+            seen => break seen.clone(),
+        }
+    };
+    assert_eq!(seen["first"]["address"], "127.0.0.1", "{seen}");
+    assert!(seen["last"]["round-trip"].as_u64().is_some_and(|micros| micros > 0), "{seen}");
+}
