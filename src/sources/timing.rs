@@ -150,14 +150,20 @@ impl TlsSamples {
         })
     }
 
-    /// Waits for the first sample, but no longer than `within`; answers as `read` does then.
+    /// Waits for the first sample that cannot be feigned, but no longer than `within`; answers as `read` does then.
+    /// The acknowledgement of SETTINGS, which can be made early, is no reason to wait no longer.
     pub async fn first(&self, within: Duration) -> Fact<TlsTiming> {
-        let arrival = self.arrived.notified();
-        if let known @ Fact::Known(_) = self.read() {
-            return known;
-        }
-        // Late is an answer too: `Insufficient`.
-        let _ = tokio::time::timeout(within, arrival).await;
+        let measured = async {
+            loop {
+                let arrival = self.arrived.notified();
+                if self.unforgeable.load(Relaxed) != NONE {
+                    return;
+                }
+                arrival.await;
+            }
+        };
+        // Late is an answer too: what SETTINGS told, or `Insufficient`.
+        let _ = tokio::time::timeout(within, measured).await;
         self.read()
     }
 }
