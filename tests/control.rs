@@ -8,6 +8,8 @@ mod gateway;
 mod issuer;
 #[path = "support/pki.rs"]
 mod pki;
+#[path = "support/postgres.rs"]
+mod postgres;
 #[path = "support/upstream.rs"]
 mod upstream;
 
@@ -27,5 +29,7 @@ mod openapi;
 mod socket;
 #[path = "control/standstill.rs"]
 mod standstill;
+#[path = "control/unusable.rs"]
+mod unusable;
 #[path = "control/world.rs"]
 mod world;
