@@ -13,6 +13,8 @@ mod postgres;
 #[path = "support/upstream.rs"]
 mod upstream;
 
+#[path = "control/alerts.rs"]
+mod alerts;
 #[path = "control/commands.rs"]
 mod commands;
 #[path = "control/enrolment.rs"]

@@ -18,6 +18,7 @@ mod closing;
 pub mod entry;
 mod facts;
 pub mod file;
+mod findings;
 mod fragments;
 pub mod line;
 pub mod metrics;
@@ -113,6 +114,13 @@ impl Audit {
     /// Records something a person should look at.
     pub fn alert(&self, alert: Alert) {
         self.sink.insist(Line::Alert(Box::new(alert)));
+    }
+
+    /// As `alert`, for the finding `code` about `device`, unless it was raised within the last minute.
+    pub fn finding(&self, device: &str, code: &'static str, alert: Alert) {
+        if self.sink.findings.is_news(device, code, alert.at) {
+            self.alert(alert);
+        }
     }
 
     /// Records something that happened to the gateway itself: a reload, the emergency switch.

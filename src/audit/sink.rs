@@ -4,6 +4,7 @@
 //! file. The queue itself is `std`'s unbounded channel, which needs no lock to send.
 
 use super::admin::Admin;
+use super::findings::Findings;
 use super::record::{Alert, Control, Live, Record, Refused};
 use super::writer::{Clock, Writer};
 use super::{AuditSettings, Metrics, WhenUnwritable, file};
@@ -39,6 +40,8 @@ pub struct Sink {
     pub(super) closed: AtomicBool,
     /// The writer sleeps until somebody wakes it.
     pub(super) asleep: AtomicBool,
+    /// What alerts about devices were raised lately.
+    pub(super) findings: Findings,
     writer: OnceLock<Thread>,
     /// When the writer has to be done; set once by `close`.
     pub(super) deadline: OnceLock<Instant>,
@@ -64,6 +67,7 @@ pub(super) fn start(
         unwritable: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         asleep: AtomicBool::new(false),
+        findings: Findings::default(),
         writer: OnceLock::new(),
         deadline: OnceLock::new(),
         done: Mutex::new(None),
