@@ -15,6 +15,8 @@ mod upstream;
 
 #[path = "control/alerts.rs"]
 mod alerts;
+#[path = "control/clocks.rs"]
+mod clocks;
 #[path = "control/commands.rs"]
 mod commands;
 #[path = "control/enrolment.rs"]

@@ -6,6 +6,7 @@ use super::webhook::Webhooks;
 use crate::audit::{Admin, AdminActor, AdminOutcome, Audit};
 use crate::enforce::live::Cores;
 use crate::evidence::Moment;
+use crate::sources::recall::Tide;
 use crate::state::memory::Memory;
 use crate::state::policies::Policies;
 use crate::store::{CommitFault, Document, Expect, Kind, Store, Write};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub struct Administrator {
     pub store: Store,
     pub memory: Arc<Memory>,
+    /// The time by which decisions let grants end.
+    pub tide: Arc<Tide>,
     pub policies: Arc<Policies>,
     pub audit: Audit,
     pub cores: Arc<Cores>,
@@ -71,6 +74,7 @@ impl Administrator {
         Self {
             store: self.store.clone(),
             memory: Arc::clone(&self.memory),
+            tide: Arc::clone(&self.tide),
             policies,
             audit: self.audit.clone(),
             cores: Arc::clone(&self.cores),

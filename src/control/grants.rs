@@ -168,22 +168,31 @@ impl Administrator {
     }
 
     /// Writes down what has ended by the passing of time. Decisions do not wait for it.
+    ///
+    /// They go by the latest moment that the clock has shown, and so does this. When all that ended by then is written
+    /// and known here, the clock alone counts again: one that was set forward by mistake ends nothing from then on.
     pub async fn expire_grants(&self) {
-        let now = (self.clock)();
-        let due = self.grants_where(move |record| access::expire(record, now).is_some()).await;
+        let upto = self.tide.reach((self.clock)());
+        let due = self.grants_where(move |record| access::expire(record, upto).is_some()).await;
+        let mut written = due.len() <= DUE;
         for record in due.into_iter().take(DUE) {
             let about = About::new("grant-expire", Kind::Grant, &record.id);
             let nobody = Who::gateway();
             let expired = self.act(&nobody, about, async |now| {
                 let known = self.grant(&record.id).await?;
-                match access::expire(&known.value, now) {
+                match access::expire(&known.value, upto) {
                     Some(record) => Ok(changed(known, record, None, now)),
                     None => Ok(Step::nothing(known)),
                 }
             });
             if let Err(fault) = expired.await {
                 tracing::debug!(%fault, grant = &*record.id, "an end is not written down yet");
+                written = false;
             }
+        }
+        let now = (self.clock)();
+        if written && now < upto && self.memory.catch_up(&self.store, now).await.is_ok() {
+            self.tide.settle(upto, now);
         }
     }
 }
