@@ -33,6 +33,8 @@ mod openapi;
 mod socket;
 #[path = "control/standstill.rs"]
 mod standstill;
+#[path = "control/two_gateways.rs"]
+mod two_gateways;
 #[path = "control/unusable.rs"]
 mod unusable;
 #[path = "control/world.rs"]
