@@ -25,6 +25,8 @@ mod enrolment;
 mod grants;
 #[path = "control/identities.rs"]
 mod identities;
+#[path = "control/killed.rs"]
+mod killed;
 #[path = "control/live.rs"]
 mod live;
 #[path = "control/openapi.rs"]
