@@ -44,6 +44,7 @@ use sink::{Line, Sink};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// What becomes of a request whose record cannot be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,6 +132,14 @@ impl Audit {
     /// Records an administrative step.
     pub fn admin(&self, admin: Admin) {
         self.sink.insist(Line::Admin(Box::new(admin)));
+    }
+
+    /// Waits until what was recorded before is in the file, so that a crash of this process cannot lose it any more.
+    /// Where the file cannot be written, this gives up after a second: the records are kept in memory.
+    pub async fn written(&self) {
+        let (told, hear) = oneshot::channel();
+        self.sink.insist(Line::Written(told));
+        let _ = tokio::time::timeout(Duration::from_secs(1), hear).await;
     }
 
     /// Records that what lives long was decided again. `id` is its request's.

@@ -13,8 +13,9 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
-/// What can be written; each becomes one line.
+/// What can be written; each becomes one line, but for the last.
 #[derive(Debug)]
 pub enum Line {
     Request(Box<Record>),
@@ -23,6 +24,8 @@ pub enum Line {
     Alert(Box<Alert>),
     Control(Box<Control>),
     Admin(Box<Admin>),
+    /// Somebody waits until what was sent before is in the file.
+    Written(oneshot::Sender<()>),
 }
 
 pub struct Sink {

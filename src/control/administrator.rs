@@ -111,6 +111,10 @@ impl Administrator {
                 Ok(_) => {
                     self.learn().await;
                     self.audit.admin(done);
+                    // Whoever hears that it is done may rely on its being on record, whatever happens next.
+                    if who.request.is_some() {
+                        self.audit.written().await;
+                    }
                     return Ok(result);
                 }
                 Err(CommitFault::Conflict { .. }) => self.learn().await,
@@ -151,6 +155,7 @@ impl Administrator {
         let done = self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None);
         let notices = self.webhooks.notices(&done);
         self.audit.admin(done);
+        self.audit.written().await;
         match notices {
             Ok(notices) if notices.is_empty() => {}
             Ok(notices) => {

@@ -1,10 +1,10 @@
-//! `kill -9` of a whole gateway while it administers: what it acknowledged is there, and its log is whole.
+//! `kill -9` of a whole gateway while it administers: what it acknowledged is there and on record, and its log is whole.
 
 use crate::gateway::PKI;
 use crate::pki::file;
 use rangegate::gateway::clock;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -211,6 +211,22 @@ fn a_killed_gateway_loses_nothing_that_it_acknowledged() {
     let (out, err) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
     assert_eq!(verified.status.code(), Some(0), "{out}{err}");
     let log = std::fs::read_to_string(at.join("audit.jsonl")).expect("a log");
-    let recorded = log.lines().filter(|line| line.contains("\"device-register\"")).count();
-    println!("{ROUNDS} kills, {} devices acknowledged, {recorded} on record; {out}", acknowledged.len());
+    let recorded: BTreeSet<(String, String)> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line"))
+        .filter(|line: &Value| line["kind"] == "admin" && line["outcome"] == "done")
+        .map(|line| {
+            (line["action"].as_str().unwrap_or("").to_owned(), line["target"].as_str().unwrap_or("").to_owned())
+        })
+        .collect();
+    let mut changes = 0;
+    for (id, status) in &acknowledged {
+        let due = ["device-register"].into_iter().chain((*status == Some("suspended")).then_some("device-suspend"));
+        for action in due {
+            changes += 1;
+            let line = (action.to_owned(), format!("device {id}"));
+            assert!(recorded.contains(&line), "acknowledged and not on record: {line:?}");
+        }
+    }
+    println!("{ROUNDS} kills, {changes} changes acknowledged, all there and on record; {out}");
 }
