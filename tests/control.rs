@@ -8,9 +8,15 @@ mod gateway;
 mod issuer;
 #[path = "support/pki.rs"]
 mod pki;
+#[path = "support/postgres.rs"]
+mod postgres;
 #[path = "support/upstream.rs"]
 mod upstream;
 
+#[path = "control/alerts.rs"]
+mod alerts;
+#[path = "control/clocks.rs"]
+mod clocks;
 #[path = "control/commands.rs"]
 mod commands;
 #[path = "control/enrolment.rs"]
@@ -19,6 +25,8 @@ mod enrolment;
 mod grants;
 #[path = "control/identities.rs"]
 mod identities;
+#[path = "control/killed.rs"]
+mod killed;
 #[path = "control/live.rs"]
 mod live;
 #[path = "control/openapi.rs"]
@@ -27,6 +35,10 @@ mod openapi;
 mod socket;
 #[path = "control/standstill.rs"]
 mod standstill;
+#[path = "control/two_gateways.rs"]
+mod two_gateways;
+#[path = "control/unusable.rs"]
+mod unusable;
 #[path = "control/webhooks.rs"]
 mod webhooks;
 #[path = "control/world.rs"]

@@ -1,9 +1,10 @@
 //! The guard of one record: however the request ends, dropping it closes the record, once.
 
 use super::body::{AuditedBody, CountedBody};
+use super::findings;
 use super::record::{Alert, AlertKind, Connection, End, Exchange, Flow, Known, Live, LiveEvent, Record};
 use super::sink::{Line, Sink};
-use crate::evidence::{Evidence, Moment, Request};
+use crate::evidence::{Evidence, IdentityStatus, Moment, Request};
 use crate::policy::{Decided, Decision, Outcome, Reason};
 use bytes::Bytes;
 use http::Response;
@@ -49,12 +50,21 @@ impl Entry {
         };
         let decision = if self.sink.admits(open.slot) { decision } else { decision.denied(Reason::AuditUnavailable) };
         open.to_decision = Some(open.started.elapsed());
-        if decision.outcome == Outcome::Observe {
-            let alert = Box::new(observed(&evidence, &decision));
+        let watched = evidence.identity.known().is_some_and(|identity| identity.status == IdentityStatus::Watched);
+        if watched || decision.outcome == Outcome::Observe {
+            let kind = if watched { AlertKind::Watched } else { AlertKind::Observed };
+            let alert = Box::new(alert(kind, &evidence, &decision));
             open.alert = self.sink.try_send(Line::Alert(alert)).and_then(|unsent| match unsent {
                 Line::Alert(alert) => Some(alert),
                 _ => None,
             });
+        }
+        if let Some((fault, certificate)) = findings::finding(&evidence)
+            && self.sink.findings.is_news(&certificate.spki_sha256, fault.code(), evidence.at)
+        {
+            let found = alert(AlertKind::DeviceFinding, &evidence, &decision);
+            let reason = format!("{}: certificate {}", fault.code(), certificate.sha256).into();
+            self.sink.insist(Line::Alert(Box::new(Alert { reason, ..found })));
         }
         let decided = Arc::new(Decided { evidence, decision });
         open.known = Known::Decided(Arc::clone(&decided));
@@ -217,10 +227,10 @@ impl Drop for LiveEntry {
     }
 }
 
-fn observed(evidence: &Evidence, decision: &Decision) -> Alert {
+fn alert(kind: AlertKind, evidence: &Evidence, decision: &Decision) -> Alert {
     Alert {
         at: evidence.at,
-        kind: AlertKind::Observed,
+        kind,
         id: Some(evidence.request.id.clone()),
         resource: decision.resource.as_ref().map(|resource| Arc::clone(&resource.id)),
         user: evidence.subject.known().map(|subject| Arc::clone(&subject.user)),

@@ -18,6 +18,7 @@ mod closing;
 pub mod entry;
 mod facts;
 pub mod file;
+mod findings;
 mod fragments;
 pub mod line;
 pub mod metrics;
@@ -43,6 +44,7 @@ use sink::{Line, Sink};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// What becomes of a request whose record cannot be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,6 +117,13 @@ impl Audit {
         self.sink.insist(Line::Alert(Box::new(alert)));
     }
 
+    /// As `alert`, for the finding `code` about `device`, unless it was raised within the last minute.
+    pub fn finding(&self, device: &str, code: &'static str, alert: Alert) {
+        if self.sink.findings.is_news(device, code, alert.at) {
+            self.alert(alert);
+        }
+    }
+
     /// Records something that happened to the gateway itself: a reload, the emergency switch.
     pub fn control(&self, event: ControlEvent, detail: impl Into<String>, now: Moment) {
         self.sink.insist(Line::Control(Box::new(Control { at: now, event, detail: detail.into() })));
@@ -123,6 +132,14 @@ impl Audit {
     /// Records an administrative step.
     pub fn admin(&self, admin: Admin) {
         self.sink.insist(Line::Admin(Box::new(admin)));
+    }
+
+    /// Waits until what was recorded before is in the file, so that a crash of this process cannot lose it any more.
+    /// Where the file cannot be written, this gives up after a second: the records are kept in memory.
+    pub async fn written(&self) {
+        let (told, hear) = oneshot::channel();
+        self.sink.insist(Line::Written(told));
+        let _ = tokio::time::timeout(Duration::from_secs(1), hear).await;
     }
 
     /// Records that what lives long was decided again. `id` is its request's.

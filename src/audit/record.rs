@@ -285,6 +285,8 @@ pub struct Alert {
 pub enum AlertKind {
     /// A request was let through and is watched.
     Observed,
+    /// A person who is watched asked for something, whether they got it or not.
+    Watched,
     /// The emergency switch was moved.
     Emergency,
     /// A new policy was refused; the last good one decides on.
@@ -303,6 +305,7 @@ impl AlertKind {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Observed => "observed",
+            Self::Watched => "watched",
             Self::Emergency => "emergency",
             Self::PolicyRejected => "policy-rejected",
             Self::SourceRejected => "source-rejected",

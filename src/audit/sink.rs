@@ -4,6 +4,7 @@
 //! file. The queue itself is `std`'s unbounded channel, which needs no lock to send.
 
 use super::admin::Admin;
+use super::findings::Findings;
 use super::record::{Alert, Control, Live, Record, Refused};
 use super::writer::{Clock, Writer};
 use super::{AuditSettings, Metrics, WhenUnwritable, file};
@@ -12,8 +13,9 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
-/// What can be written; each becomes one line.
+/// What can be written; each becomes one line, but for the last.
 #[derive(Debug)]
 pub enum Line {
     Request(Box<Record>),
@@ -22,6 +24,8 @@ pub enum Line {
     Alert(Box<Alert>),
     Control(Box<Control>),
     Admin(Box<Admin>),
+    /// Somebody waits until what was sent before is in the file.
+    Written(oneshot::Sender<()>),
 }
 
 pub struct Sink {
@@ -39,6 +43,8 @@ pub struct Sink {
     pub(super) closed: AtomicBool,
     /// The writer sleeps until somebody wakes it.
     pub(super) asleep: AtomicBool,
+    /// What alerts about devices were raised lately.
+    pub(super) findings: Findings,
     writer: OnceLock<Thread>,
     /// When the writer has to be done; set once by `close`.
     pub(super) deadline: OnceLock<Instant>,
@@ -64,6 +70,7 @@ pub(super) fn start(
         unwritable: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         asleep: AtomicBool::new(false),
+        findings: Findings::default(),
         writer: OnceLock::new(),
         deadline: OnceLock::new(),
         done: Mutex::new(None),

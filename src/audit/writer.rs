@@ -19,6 +19,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// Dates the lines the writer makes itself.
 pub type Clock = Box<dyn Fn() -> Moment + Send>;
@@ -56,6 +57,8 @@ pub struct Writer {
     oldest: Option<Instant>,
     /// Messages taken from the queue since the writer last slept.
     taken: usize,
+    /// Who waits for what is in the buffer.
+    waiting: Vec<oneshot::Sender<()>>,
     /// A message taken from the queue that is not in the buffer yet.
     held: Option<Line>,
     /// As it was when the turn, or the file, began: a clock is not asked for every line.
@@ -101,6 +104,7 @@ impl Writer {
             places: 0,
             oldest: None,
             taken: 0,
+            waiting: Vec::new(),
             held: None,
             now,
             rotate_at,
@@ -165,6 +169,9 @@ impl Writer {
                 return Err(unwritten);
             }
             self.count(&line);
+            if let Line::Written(told) = line {
+                self.waiting.push(told);
+            }
             self.places += 1;
             self.taken += 1;
             if self.buffer.len() >= CHUNK {
@@ -220,6 +227,7 @@ impl Writer {
             Line::Alert(alert) => line::alert(buffer, chain, alert),
             Line::Control(control) => line::control(buffer, chain, control),
             Line::Admin(admin) => line::admin(buffer, chain, admin),
+            Line::Written(_) => {}
         }
     }
 
@@ -234,7 +242,7 @@ impl Writer {
             Line::Live(live) => self.metrics.live(live),
             Line::Refused(refused) => self.metrics.refused(refused),
             Line::Alert(alert) => self.metrics.alert(alert),
-            Line::Control(_) | Line::Admin(_) => {}
+            Line::Control(_) | Line::Admin(_) | Line::Written(_) => {}
         }
     }
 
@@ -245,9 +253,15 @@ impl Writer {
             }
             self.buffer.clear();
             self.now = Instant::now();
+            self.unsynced.get_or_insert(self.now);
+        }
+        if self.places > 0 {
             self.sink.places.fetch_sub(std::mem::take(&mut self.places), Ordering::Relaxed);
             self.oldest = None;
-            self.unsynced.get_or_insert(self.now);
+        }
+        for told in self.waiting.drain(..) {
+            // Whoever waited may have given up.
+            let _ = told.send(());
         }
         if let Some((since, error)) = self.failing.take() {
             let text = format!("the log could not be written for {} ms: {error}", since.elapsed().as_millis());

@@ -1,6 +1,6 @@
 //! `rangegate serve`: from the configuration file to the running gateway.
 
-use super::{ConfigArg, Exit, Terminal, log};
+use super::{ConfigArg, Exit, Terminal, log, store};
 use crate::config::Config;
 use crate::gateway::{ConfigurationFile, Gateway, Running, Settings, StartFault};
 use clap::Args;
@@ -67,9 +67,12 @@ fn reread(path: &Path) -> Result<Settings, String> {
 /// What the operator must mend: a file, or the machine.
 fn exit_of(fault: &StartFault) -> Exit {
     match fault {
-        StartFault::Bind { .. } | StartFault::Socket { .. } | StartFault::Io(_) | StartFault::Audit(_) => {
-            Exit::CannotRun
-        }
+        StartFault::Bind { .. }
+        | StartFault::Socket { .. }
+        | StartFault::Io(_)
+        | StartFault::Audit(_)
+        | StartFault::Memory(_) => Exit::CannotRun,
+        StartFault::Store(fault) => store::exit_of_open(fault),
         _ => Exit::Usage,
     }
 }

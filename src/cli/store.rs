@@ -162,11 +162,18 @@ fn found(terminal: &mut Terminal, json: bool, checked: &Checked, settings: &Stor
 fn exit_of(fault: &BackupFault) -> Exit {
     match fault {
         BackupFault::NotEmpty(_) => Exit::No,
-        BackupFault::Exists(_)
-        | BackupFault::Unusable { .. }
-        | BackupFault::Open(OpenFault::Url(_) | OpenFault::PasswordFile { .. } | OpenFault::Newer { .. }) => {
+        BackupFault::Exists(_) | BackupFault::Unusable { .. } => Exit::Usage,
+        BackupFault::Open(fault) => exit_of_open(fault),
+        _ => Exit::CannotRun,
+    }
+}
+
+/// The same for a store that cannot be opened, whatever for.
+pub(super) const fn exit_of_open(fault: &OpenFault) -> Exit {
+    match fault {
+        OpenFault::Url(_) | OpenFault::PasswordFile { .. } | OpenFault::Newer { .. } | OpenFault::Foreign { .. } => {
             Exit::Usage
         }
-        _ => Exit::CannotRun,
+        OpenFault::File { .. } | OpenFault::ReadOnly { .. } | OpenFault::Database { .. } => Exit::CannotRun,
     }
 }

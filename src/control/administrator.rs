@@ -6,6 +6,7 @@ use super::webhook::Webhooks;
 use crate::audit::{Admin, AdminActor, AdminOutcome, Audit};
 use crate::enforce::live::Cores;
 use crate::evidence::Moment;
+use crate::sources::recall::Tide;
 use crate::state::memory::Memory;
 use crate::state::policies::Policies;
 use crate::store::{CommitFault, Document, Expect, Kind, Store, Write};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub struct Administrator {
     pub store: Store,
     pub memory: Arc<Memory>,
+    /// The time by which decisions let grants end.
+    pub tide: Arc<Tide>,
     pub policies: Arc<Policies>,
     pub audit: Audit,
     pub cores: Arc<Cores>,
@@ -71,6 +74,7 @@ impl Administrator {
         Self {
             store: self.store.clone(),
             memory: Arc::clone(&self.memory),
+            tide: Arc::clone(&self.tide),
             policies,
             audit: self.audit.clone(),
             cores: Arc::clone(&self.cores),
@@ -107,6 +111,10 @@ impl Administrator {
                 Ok(_) => {
                     self.learn().await;
                     self.audit.admin(done);
+                    // Whoever hears that it is done may rely on its being on record, whatever happens next.
+                    if who.request.is_some() {
+                        self.audit.written().await;
+                    }
                     return Ok(result);
                 }
                 Err(CommitFault::Conflict { .. }) => self.learn().await,
@@ -147,6 +155,7 @@ impl Administrator {
         let done = self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None);
         let notices = self.webhooks.notices(&done);
         self.audit.admin(done);
+        self.audit.written().await;
         match notices {
             Ok(notices) if notices.is_empty() => {}
             Ok(notices) => {

@@ -253,16 +253,19 @@ impl Administrator {
     /// A key at a second device is a copied key: somebody should look.
     fn alarm(&self, who: &Who, user: Option<&Arc<str>>, fault: AdmitFault, now: Moment) -> Fault {
         if !matches!(fault, AdmitFault::Suspended { .. }) {
-            self.audit.alert(Alert {
+            let device = who.actor.device.clone();
+            let about = device.as_ref().or(user).map_or("", |about| &**about).to_owned();
+            let alert = Alert {
                 at: now,
                 kind: AlertKind::DeviceFinding,
                 id: who.request.clone(),
                 resource: None,
                 user: user.map(Arc::clone),
-                device: who.actor.device.clone(),
+                device,
                 address: None,
                 reason: format!("{}: {fault}", fault.code()).into(),
-            });
+            };
+            self.audit.finding(&about, fault.code(), alert);
         }
         Fault::Admit(fault)
     }

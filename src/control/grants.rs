@@ -8,6 +8,7 @@ use crate::evidence::{Device, Evidence, Fact, Identity, Moment};
 use crate::store::{Digest, Kind};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What somebody asks for.
@@ -102,6 +103,8 @@ impl Administrator {
         let about = About { action: "grant-ask", target: format!("role {}", new.role) };
         let (held, fresh) = self
             .act(who, about, async |now| {
+                // What was asked, answered and ended at other gateways counts, too.
+                self.memory.catch_up(&self.store, now).await?;
                 let records = self.grants_of(actor).await;
                 let policy = self.policies.current_full();
                 let id = next_id(actor, new, &records);
@@ -168,22 +171,31 @@ impl Administrator {
     }
 
     /// Writes down what has ended by the passing of time. Decisions do not wait for it.
+    ///
+    /// They go by the latest moment that the clock has shown, and so does this. When all that ended by then is written
+    /// and known here, the clock alone counts again: one that was set forward by mistake ends nothing from then on.
     pub async fn expire_grants(&self) {
-        let now = (self.clock)();
-        let due = self.grants_where(move |record| access::expire(record, now).is_some()).await;
+        let upto = self.tide.reach((self.clock)());
+        let due = self.grants_where(move |record| access::expire(record, upto).is_some()).await;
+        let mut written = due.len() <= DUE;
         for record in due.into_iter().take(DUE) {
             let about = About::new("grant-expire", Kind::Grant, &record.id);
             let nobody = Who::gateway();
             let expired = self.act(&nobody, about, async |now| {
                 let known = self.grant(&record.id).await?;
-                match access::expire(&known.value, now) {
+                match access::expire(&known.value, upto) {
                     Some(record) => Ok(changed(known, record, None, now)),
                     None => Ok(Step::nothing(known)),
                 }
             });
             if let Err(fault) = expired.await {
                 tracing::debug!(%fault, grant = &*record.id, "an end is not written down yet");
+                written = false;
             }
+        }
+        let now = (self.clock)();
+        if written && now < upto && self.memory.catch_up(&self.store, now).await.is_ok() {
+            self.tide.settle(upto, now);
         }
     }
 }
@@ -205,13 +217,19 @@ fn changed(
 
 /// The id that this person's next grant of this role has, whichever gateway gives it: it follows from the one before.
 /// Of two requests at once one finds its id taken, reads again, and sees the other.
+///
+/// The one before is the one that none follows. When they were asked does not say it: gateways' clocks differ.
 fn next_id(actor: &Actor, new: &NewGrant, records: &[Arc<GrantRecord>]) -> Arc<str> {
     let alike = |record: &&Arc<GrantRecord>| record.role == new.role && record.break_glass == new.break_glass;
-    let last = records.iter().rfind(alike).map_or("", |record| &*record.id);
-    let parts = [&*actor.person, &*new.role, if new.break_glass { "glass" } else { "" }, last];
-    let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
-    let pieces = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part.as_bytes()]);
-    id_of("g", Digest::of_parts(pieces).bytes())
+    let after = |last: &str| {
+        let parts = [&*actor.person, &*new.role, if new.break_glass { "glass" } else { "" }, last];
+        let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
+        let pieces = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part.as_bytes()]);
+        id_of("g", Digest::of_parts(pieces).bytes())
+    };
+    let taken: HashSet<&str> = records.iter().map(|record| &*record.id).collect();
+    let mut next = records.iter().rev().filter(alike).map(|record| after(&record.id));
+    next.find(|id| !taken.contains(&**id)).unwrap_or_else(|| after(""))
 }
 
 /// What audit and webhooks hear of a grant.
@@ -243,5 +261,46 @@ fn reason(action: &Action) -> Option<String> {
         Action::Approve { note } | Action::Review { note } => note.as_ref().map(ToString::to_string),
         Action::Refuse { why } | Action::End { why } | Action::Revoke { why } => Some(why.to_string()),
         Action::Withdraw => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::GrantState;
+
+    #[test]
+    fn the_next_id_is_free_whatever_the_clocks_of_the_gateways_say() {
+        let actor = Actor::unrecorded("ann".into(), Vec::new());
+        let new = NewGrant { role: "r".into(), reason: nothing(), duration: None, break_glass: false };
+        let record = |id: Arc<str>, asked: i64| {
+            Arc::new(GrantRecord {
+                id,
+                role: "r".into(),
+                user: "ann".into(),
+                person: "ann".into(),
+                device: None,
+                key: None,
+                reason: nothing(),
+                asked: Moment(asked),
+                duration: 1,
+                state: GrantState::Withdrawn { at: Moment(asked) },
+                approvals: Vec::new(),
+                break_glass: false,
+                review: None,
+            })
+        };
+        // The second was asked for at a gateway whose clock is behind that of the first, and so on.
+        let mut records = Vec::new();
+        for asked in [10, 5, 20, 1] {
+            let id = next_id(&actor, &new, &records);
+            assert!(records.iter().all(|record: &Arc<GrantRecord>| record.id != id), "{asked}");
+            records.push(record(id, asked));
+            records.sort_by_key(|record| record.asked);
+        }
+        let glass = NewGrant { break_glass: true, ..new.clone() };
+        assert_ne!(next_id(&actor, &glass, &records), next_id(&actor, &new, &records));
+        let bob = Actor::unrecorded("bob".into(), Vec::new());
+        assert_ne!(next_id(&bob, &new, &[]), next_id(&actor, &new, &[]));
     }
 }

@@ -141,6 +141,7 @@ impl Shared {
             Some(store) => Some(Arc::new(Administrator {
                 store: store.clone(),
                 memory: Arc::clone(&sources.memory),
+                tide: Arc::clone(&sources.tide),
                 policies: Arc::clone(&policies),
                 audit: audit.clone(),
                 cores: Arc::clone(&cores),

@@ -123,6 +123,24 @@ impl Cluster {
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
     }
 
+    /// Everything of it stands still: who is connected stays so and hears nothing, and who connects likewise.
+    pub fn freeze(&self) {
+        self.signal_all("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        if let Some(pid) = self.postmaster() {
+            // The first makes the others: it is stopped before they are counted.
+            signal(pid, name);
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            children.split_whitespace().filter_map(|pid| pid.parse().ok()).for_each(|pid| signal(pid, name));
+        }
+    }
+
     fn gone(&mut self) {
         if let Some(mut running) = self.running.take() {
             if let Some(mut stdin) = running.stdin.take() {
@@ -189,6 +207,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.thaw();
         self.gone();
     }
 }

@@ -64,4 +64,15 @@ async fn a_certificate_stands_only_for_the_device_and_class_it_may() {
             assert!(!answer.text().contains(fault), "the page does not say which\n{}", answer.text());
         }
     }
+    // Whoever goes on trying is not alerted of again and again.
+    for leaf in [&posing, &misnamed].into_iter().cycle().take(10) {
+        assert_eq!(gate.dial().certificate(leaf).h2().await.get("/").await.status, 403);
+    }
+    gate.audit_records(14).await;
+    let alerts: Vec<_> = gate.lines().into_iter().filter(|line| line["kind"] == "alert").collect();
+    let said: Vec<_> = alerts.iter().map(|alert| (&alert["event"], alert["reason"].as_str().expect("words"))).collect();
+    let told = |leaf, fault: &str| format!("{fault}: certificate {}", crate::gateway::fingerprint(leaf));
+    let expected = [told(&posing, "authority-other-class"), told(&misnamed, "certificate-other-device")];
+    let finding = serde_json::Value::from("device-finding");
+    assert_eq!(said, [(&finding, &*expected[0]), (&finding, &*expected[1])]);
 }

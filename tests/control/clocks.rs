@@ -1,0 +1,249 @@
+//! Grants under a clock that a test holds: it goes on, stands still, and is set forward and back.
+//!
+//! The administrator, the store and the memory are real; what is held is asked as every request asks it.
+
+use rangegate::access::{Action, Actor, GrantState, Refusal};
+use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
+use rangegate::control::grants::NewGrant;
+use rangegate::control::webhook::Webhooks;
+use rangegate::control::{Administrator, Fault, Who};
+use rangegate::evidence::{Fact, Moment, Subject};
+use rangegate::policy::Context;
+use rangegate::sources::recall::{Tide, recall};
+use rangegate::state::devices::Devices;
+use rangegate::state::memory::Memory;
+use rangegate::state::policies::Policies;
+use rangegate::store::{Store, StoreSettings};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const POLICY: &str = "
+[[resource]]
+id = 'r'
+hosts = ['r.example']
+upstream = 'http://127.0.0.1:1'
+require = [{ id = 'q', that = { grant = 'role' } }]
+
+[[role]]
+id = 'role'
+opens = 'r'
+longest = '1h'
+ask-within = '10m'
+reason = 'optional'
+approvers = { group = 'leads' }
+";
+
+const NOW: Moment = Moment(1_800_000_000_000);
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const YEAR: i64 = 365 * 24 * HOUR;
+
+thread_local! {
+    /// Every test has a thread of its own, on which everything here that asks for the time runs.
+    static CLOCK: Cell<i64> = const { Cell::new(NOW.0) };
+}
+
+fn clock() -> Moment {
+    Moment(CLOCK.get())
+}
+
+/// Sets the clock to so many milliseconds after `NOW`.
+fn at(millis: i64) {
+    CLOCK.set(NOW.0 + millis);
+}
+
+struct Stage {
+    administrator: Administrator,
+    _directory: TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let here = directory.path();
+        std::fs::create_dir(here.join("policies")).expect("a directory");
+        std::fs::write(here.join("policies/all.toml"), POLICY).expect("written");
+        let store = Store::open(&StoreSettings::sqlite(here.join("store.db"))).await.expect("opens");
+        let memory = Arc::new(Memory::new(Arc::new(Devices::default())));
+        memory.load(&store, clock()).await.expect("loads");
+        let policies = Policies::load(here.join("policies"), Context::default());
+        let audit = AuditSettings {
+            path: here.join("audit.jsonl"),
+            rotate_bytes: 1 << 30,
+            rotate_after: Duration::from_secs(86_400),
+            keep: None,
+            queue: 1024,
+            when_unwritable: WhenUnwritable::Deny,
+            sync_every: None,
+        };
+        let administrator = Administrator {
+            store,
+            memory,
+            tide: Arc::<Tide>::default(),
+            policies: Arc::new(policies.unwrap_or_else(|faults| panic!("{:?}", faults.diagnostics))),
+            audit: Audit::start(audit, || NOW).expect("a log"),
+            cores: Arc::default(),
+            issuing: None,
+            clock,
+            webhooks: Arc::new(Webhooks::load(&[]).expect("none")),
+        };
+        Self { administrator, _directory: directory }
+    }
+
+    async fn asked(&self, user: &str) -> Arc<str> {
+        let new = NewGrant { role: "role".into(), reason: "".into(), duration: None, break_glass: false };
+        let actor = Actor::unrecorded(user.into(), Vec::new());
+        let (held, _) = self.administrator.ask(&who(user), &actor, &new, None, None).await.expect("asked");
+        held.value.id
+    }
+
+    async fn approve(&self, id: &Arc<str>) -> Result<GrantState, Fault> {
+        let lead = Actor::unrecorded("lee".into(), vec!["leads".into()]);
+        let approve = Action::Approve { note: None };
+        let held = self.administrator.step_grant(&who("lee"), &lead, id, &approve, |_| Ok(())).await?;
+        Ok(held.value.state)
+    }
+
+    async fn granted(&self, user: &str) -> Arc<str> {
+        let id = self.asked(user).await;
+        self.approve(&id).await.expect("approved");
+        id
+    }
+
+    /// As a request would find it.
+    fn holds(&self, user: &str) -> bool {
+        let Administrator { memory, tide, policies, .. } = &self.administrator;
+        let subject = Subject {
+            issuer: "i".into(),
+            id: user.into(),
+            user: user.into(),
+            groups: Vec::new(),
+            assurance: Vec::new(),
+            acr: None,
+            amr: Vec::new(),
+            authenticated: None,
+            expires: Moment(i64::MAX),
+            bound_to: None,
+        };
+        let policy = policies.current();
+        let subject = Fact::Known(Arc::new(subject));
+        let recalled = recall(memory, subject, &Fact::Absent, |role| policy.role(role), tide.reach(clock()));
+        recalled.grants.known().is_some_and(|grants| !grants.is_empty())
+    }
+
+    async fn state(&self, id: &str) -> GrantState {
+        self.administrator.grant(id).await.expect("there").value.state
+    }
+}
+
+fn who(user: &str) -> Who {
+    Who { actor: AdminActor { user: Some(user.into()), person: None, device: None, issuer: None }, request: None }
+}
+
+#[tokio::test]
+async fn it_ends_to_the_millisecond_and_is_written_so() {
+    let stage = Stage::new().await;
+    let id = stage.granted("ann").await;
+    for (after, held) in [(0, true), (HOUR - 1, true), (HOUR, false), (HOUR + 1, false)] {
+        at(after);
+        assert_eq!(stage.holds("ann"), held, "{after} ms after");
+    }
+    at(HOUR - 1);
+    assert!(!stage.holds("ann"), "what was seen to end does not begin again");
+    at(HOUR + 5 * MINUTE);
+    stage.administrator.expire_grants().await;
+    assert_eq!(stage.state(&id).await, GrantState::Expired { since: NOW, at: NOW.plus_millis(HOUR) });
+}
+
+#[tokio::test]
+async fn while_the_clock_stands_still_nothing_ends_and_nothing_is_written() {
+    let stage = Stage::new().await;
+    let id = stage.granted("ann").await;
+    at(HOUR - 1);
+    let revision = stage.administrator.memory.revision();
+    for _ in 0..50 {
+        assert!(stage.holds("ann"));
+        stage.administrator.expire_grants().await;
+    }
+    assert_eq!(stage.administrator.memory.revision(), revision);
+    assert!(matches!(stage.state(&id).await, GrantState::Active { .. }));
+    at(HOUR);
+    assert!(!stage.holds("ann"), "one millisecond later it is over");
+}
+
+#[tokio::test]
+async fn a_clock_set_back_brings_nothing_back() {
+    let stage = Stage::new().await;
+    let id = stage.granted("ann").await;
+    at(HOUR);
+    assert!(!stage.holds("ann"));
+    // Before anybody has written it down.
+    at(-HOUR);
+    assert!(!stage.holds("ann"));
+    stage.administrator.expire_grants().await;
+    assert_eq!(stage.state(&id).await, GrantState::Expired { since: NOW, at: NOW.plus_millis(HOUR) });
+    assert!(!stage.holds("ann"), "nor after");
+    at(1);
+    assert!(!stage.holds("ann"));
+}
+
+#[tokio::test]
+async fn a_clock_set_forward_by_mistake_and_back_ends_what_was_held_and_not_what_comes() {
+    for swept_meanwhile in [false, true] {
+        at(0);
+        let stage = Stage::new().await;
+        let (old, waiting) = (stage.granted("ann").await, stage.asked("bob").await);
+        at(YEAR);
+        assert!(!stage.holds("ann"), "early is the safe side");
+        if swept_meanwhile {
+            stage.administrator.expire_grants().await;
+        }
+        at(MINUTE);
+        stage.administrator.expire_grants().await;
+        assert!(matches!(stage.state(&old).await, GrantState::Expired { .. }));
+        assert!(matches!(stage.state(&waiting).await, GrantState::Lapsed { .. }));
+        assert!(!stage.holds("ann"));
+        // The clock is right, and counts.
+        let new = stage.granted("zoe").await;
+        assert!(stage.holds("zoe"), "swept meanwhile: {swept_meanwhile}");
+        stage.administrator.expire_grants().await;
+        at(MINUTE + HOUR - 1);
+        assert!(stage.holds("zoe"));
+        at(MINUTE + HOUR);
+        assert!(!stage.holds("zoe"));
+        stage.administrator.expire_grants().await;
+        let (since, end) = (NOW.plus_millis(MINUTE), NOW.plus_millis(MINUTE + HOUR));
+        assert_eq!(stage.state(&new).await, GrantState::Expired { since, at: end });
+    }
+}
+
+/// Until the ends are written down, a clock that was set back is not believed: not even where the store is away.
+#[tokio::test]
+async fn without_a_store_the_clock_is_not_believed_again() {
+    let stage = Stage::new().await;
+    stage.granted("ann").await;
+    at(HOUR);
+    assert!(!stage.holds("ann"));
+    stage.administrator.store.close().await;
+    at(0);
+    stage.administrator.expire_grants().await;
+    assert!(!stage.holds("ann"));
+}
+
+#[tokio::test]
+async fn what_nobody_answered_in_time_cannot_be_approved() {
+    let stage = Stage::new().await;
+    let late = stage.asked("ann").await;
+    at(10 * MINUTE);
+    let refused = stage.approve(&late).await;
+    assert!(matches!(refused, Err(Fault::Access(Refusal::Lapsed))), "{refused:?}");
+    assert!(!stage.holds("ann"));
+    let just = stage.asked("bob").await;
+    at(20 * MINUTE - 1);
+    let since = NOW.plus_millis(20 * MINUTE - 1);
+    let approved = stage.approve(&just).await.expect("approved");
+    assert_eq!(approved, GrantState::Active { since, until: since.plus_millis(HOUR) });
+    assert!(stage.holds("bob"));
+}

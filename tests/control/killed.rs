@@ -1,0 +1,232 @@
+//! `kill -9` of a whole gateway while it administers: what it acknowledged is there and on record, and its log is whole.
+
+use crate::gateway::PKI;
+use crate::pki::file;
+use rangegate::gateway::clock;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const ROUNDS: u64 = 20;
+const CLIENTS: usize = 3;
+
+const CONFIG: &str = r#"
+[[listener]]
+address = "127.0.0.1:0"
+certificate = [{ chain = "server.pem", key = "server.key" }]
+trust = { authorities = ["devices.pem"], revocation-lists = ["devices.crl"] }
+
+[store]
+path = "store.db"
+
+[control]
+socket = "rangegate.sock"
+
+[operations]
+address = "127.0.0.1:0"
+
+[audit]
+path = "audit.jsonl"
+"#;
+
+fn site() -> tempfile::TempDir {
+    let site = tempfile::tempdir().expect("a directory");
+    let at = site.path();
+    std::fs::create_dir(at.join("policies")).expect("a directory");
+    file(&at.join("policies"), "api.toml", include_str!("../../policies/api.toml"));
+    file(at, "server.pem", PKI.server.chain_pem());
+    let key = file(at, "server.key", PKI.server.key_pem());
+    std::fs::set_permissions(key, PermissionsExt::from_mode(0o600)).expect("closed");
+    file(at, "devices.pem", PKI.devices.pem());
+    file(at, "devices.crl", PKI.devices.crl(&[], clock::now()));
+    file(at, "rangegate.toml", CONFIG);
+    site
+}
+
+fn rangegate(args: &[&str], more: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rangegate"));
+    command.args(args).arg(more).env("NO_COLOR", "1").output().expect("it runs")
+}
+
+/// The gateway's process, killed at the latest with the test.
+struct Gate {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Gate {
+    /// Serving.
+    fn start(at: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rangegate"));
+        command.args(["serve", "--config"]).arg(at.join("rangegate.toml"));
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut gate = Self { process, socket: at.join("rangegate.sock") };
+        let begun = Instant::now();
+        while UnixStream::connect(&gate.socket).is_err() {
+            assert_eq!(gate.process.try_wait().expect("asked"), None, "it does not start after a crash");
+            assert!(begun.elapsed() < Duration::from_secs(30), "it does not serve");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        gate
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("ended");
+    }
+
+    fn terminate(mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("it runs").success());
+        assert_eq!(self.process.wait().expect("ended").code(), Some(0));
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One connection to the socket.
+struct Line(BufReader<UnixStream>);
+
+impl Line {
+    fn open(socket: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Status and body.
+    fn call(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, Value)> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.0.get_mut().write_all(format!("{head}{body}").as_bytes())?;
+        let (mut status, mut length, mut line) = (0, 0, String::new());
+        loop {
+            line.clear();
+            if self.0.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.trim_end().split_once([' ', ':']) {
+                None => break,
+                Some(("HTTP/1.1", rest)) => status = rest.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0),
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().unwrap_or(0);
+                }
+                Some(_) => {}
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+}
+
+/// What the gateway has acknowledged of each device. None: a suspension was sent, and who knows.
+type Acknowledged = Mutex<BTreeMap<String, Option<&'static str>>>;
+
+/// Registers and suspends devices until the gateway is gone.
+fn administer(socket: &Path, numbers: &AtomicU64, acknowledged: &Acknowledged, count: &AtomicUsize) -> io::Result<()> {
+    let mut line = Line::open(socket)?;
+    let note = |id: &str, status| {
+        acknowledged.lock().expect("no panic").insert(id.to_owned(), status);
+    };
+    loop {
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        let id = format!("kiosk-{number}");
+        let device = format!(r#"{{"id":"{id}","class":"kiosk","keys":["{number:064x}"]}}"#);
+        let (status, told) = line.call("POST", "/v1/devices", &device)?;
+        assert_eq!(status, 201, "{told}");
+        note(&id, Some("active"));
+        count.fetch_add(1, Ordering::Relaxed);
+        if number % 2 == 0 {
+            note(&id, None);
+            let (status, told) = line.call("POST", &format!("/v1/devices/{id}/suspend"), r#"{"reason":"closed"}"#)?;
+            assert_eq!(status, 200, "{told}");
+            note(&id, Some("suspended"));
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Every one of them is as it was acknowledged.
+fn hold<'a>(socket: &Path, devices: impl IntoIterator<Item = (&'a String, &'a Option<&'static str>)>) {
+    let mut line = Line::open(socket).expect("it serves");
+    for (id, status) in devices {
+        let (code, device) = line.call("GET", &format!("/v1/devices/{id}"), "").expect("an answer");
+        assert_eq!(code, 200, "acknowledged and lost: {id}");
+        if let Some(status) = status {
+            assert_eq!(device["status"], *status, "acknowledged and lost: {device}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_gateway_loses_nothing_that_it_acknowledged() {
+    let site = site();
+    let at = site.path();
+    let (acknowledged, numbers) = (Acknowledged::default(), AtomicU64::new(0));
+    let mut random = 7_u64;
+    let mut gate = Gate::start(at);
+    for _ in 0..ROUNDS {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (first, after, count) =
+            (numbers.load(Ordering::Relaxed), 1 + random as usize >> 33 & 31, AtomicUsize::new(0));
+        let socket = gate.socket.clone();
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| administer(&socket, &numbers, &acknowledged, &count).expect_err("it was killed"));
+            }
+            let begun = Instant::now();
+            while count.load(Ordering::Relaxed) < after {
+                assert!(begun.elapsed() < Duration::from_secs(30), "nothing is acknowledged");
+                std::hint::spin_loop();
+                std::thread::yield_now();
+            }
+            gate.kill();
+        });
+        gate = Gate::start(at);
+        let acknowledged = acknowledged.lock().expect("no panic");
+        let fresh = |id: &str| id.rsplit('-').next().and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n >= first);
+        hold(&gate.socket, acknowledged.iter().filter(|(id, _)| fresh(id)));
+    }
+    let acknowledged = acknowledged.into_inner().expect("no panic");
+    hold(&gate.socket, &acknowledged);
+    gate.terminate();
+    let checked = rangegate(&["store", "check", "--config"], &at.join("rangegate.toml"));
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+    let verified = rangegate(&["audit", "verify"], &at.join("audit.jsonl"));
+    let (out, err) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+    assert_eq!(verified.status.code(), Some(0), "{out}{err}");
+    let log = std::fs::read_to_string(at.join("audit.jsonl")).expect("a log");
+    let recorded: BTreeSet<(String, String)> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line"))
+        .filter(|line: &Value| line["kind"] == "admin" && line["outcome"] == "done")
+        .map(|line| {
+            (line["action"].as_str().unwrap_or("").to_owned(), line["target"].as_str().unwrap_or("").to_owned())
+        })
+        .collect();
+    let mut changes = 0;
+    for (id, status) in &acknowledged {
+        let due = ["device-register"].into_iter().chain((*status == Some("suspended")).then_some("device-suspend"));
+        for action in due {
+            changes += 1;
+            let line = (action.to_owned(), format!("device {id}"));
+            assert!(recorded.contains(&line), "acknowledged and not on record: {line:?}");
+        }
+    }
+    println!("{ROUNDS} kills, {changes} changes acknowledged, all there and on record; {out}");
+}
