@@ -327,7 +327,7 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Certificate, Fact};
+    use crate::evidence::{Fact, Grant};
     use crate::policy::{Decision, given};
     use crate::sources::certificate::Presented;
     use crate::sources::gather::Recognised;
@@ -366,13 +366,13 @@ mod tests {
             Self { live: Arc::default(), connected: Arc::new(connected) }
         }
 
-        /// One more, whose certificate ends then.
+        /// One more, on a grant that ends then.
         fn open(&self, id: &str, end: Option<Moment>, as_of: u64) -> Registration {
             let mut request = given::request("GET https://app.example/").expect("a request");
             request.id = id.to_owned();
             let mut evidence = Evidence::absent(request);
             if let Some(end) = end {
-                evidence.certificate = Fact::Known(Arc::new(Certificate { not_after: end, ..certificate() }));
+                evidence.grants = Fact::Known(Arc::new([Grant { role: "lead".into(), expires: end }]));
             }
             let decision = Decision {
                 policy: "v".into(),
@@ -392,11 +392,6 @@ mod tests {
                 Judgement::Stays { outcome: question.told, until: NEVER }
             })
         }
-    }
-
-    fn certificate() -> Certificate {
-        let certified = rcgen::generate_simple_self_signed(vec!["laptop".to_owned()]).expect("a certificate");
-        crate::sources::certificate::read(certified.cert.der()).expect("well formed")
     }
 
     #[test]
@@ -449,14 +444,13 @@ mod tests {
         let bench = Bench::new();
         let second = |n: i64| NOW.plus_millis(n * 1000);
         let _open = [(1, 30), (2, 10), (3, 20)].map(|(id, at)| bench.open(&id.to_string(), Some(second(at)), 0));
-        // To the end of its last second.
-        assert_eq!(bench.live.earliest(), second(11));
+        assert_eq!(bench.live.earliest(), second(10));
         let mut seen = Vec::new();
-        bench.slice(Which::Ended(second(11).plus_millis(-1)), 9, &mut seen);
+        bench.slice(Which::Ended(second(10).plus_millis(-1)), 9, &mut seen);
         assert!(seen.is_empty());
-        bench.slice(Which::Ended(second(11)), 9, &mut seen);
-        bench.slice(Which::Ended(second(11)), 9, &mut seen);
-        assert_eq!((seen, bench.live.earliest()), (vec!["2".to_owned()], second(21)));
+        bench.slice(Which::Ended(second(10)), 9, &mut seen);
+        bench.slice(Which::Ended(second(10)), 9, &mut seen);
+        assert_eq!((seen, bench.live.earliest()), (vec!["2".to_owned()], second(20)));
     }
 
     #[test]

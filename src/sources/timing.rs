@@ -361,6 +361,35 @@ mod tests {
     const NO_TLS: Fact<TlsTiming> = Fact::Unavailable(Fault::Insufficient);
     const FORWARDED: Fact<TcpTiming> = Fact::Unavailable(Fault::BehindForwarder);
 
+    #[test]
+    fn the_last_pings_tell_how_far_away_the_client_is_now() {
+        let samples = TlsSamples::default();
+        samples.record(ms(1), TlsSource::Http2Settings);
+        for (ping, known) in [(40, None), (30, None), (20, None), (50, Some(20)), (60, Some(20)), (70, Some(20)), (80, Some(50))] {
+            samples.record(ms(ping), TlsSource::WebsocketPing);
+            assert_eq!(samples.recent(), known.map(ms), "after {ping}");
+        }
+        assert_eq!(samples.read().known().map(|tls| tls.minimum), Some(ms(20)), "the least of all is another thing");
+    }
+
+    #[test]
+    fn what_is_lately_farther_away_is_so_and_a_way_grown_as_a_whole_is_no_relay() {
+        let of = |smoothed: u32| {
+            let Fact::Known(quick) = tcp(10) else { unreachable!() };
+            let slow = Fact::Known(TcpTiming { smoothed: ms(smoothed), ..quick });
+            assemble(Measured { tcp: slow, tls: tls(12) }, None, &network(Fact::Absent), &settings())
+        };
+        let lately = |mut timing: Timing, tcp, tls| {
+            super::lately(&mut timing, &Recent { tcp: Some(ms(tcp)), tls: Some(ms(tls)) });
+            let minima = (timing.tcp.known().map(|tcp| tcp.minimum), timing.tls.known().map(|tls| tls.minimum));
+            (minima.0, minima.1, timing.relay_gap)
+        };
+        assert_eq!(lately(of(10), 10, 112), (Some(ms(10)), Some(ms(112)), Fact::Known(ms(102))));
+        assert_eq!(lately(of(105), 90, 112), (Some(ms(90)), Some(ms(112)), Fact::Known(ms(7))));
+        // Never less than it was.
+        assert_eq!(lately(of(130), 5, 11), (Some(ms(10)), Some(ms(12)), Fact::Known(ms(2))));
+    }
+
     fn settings() -> TimingSettings {
         let place = GatewayPlace { coordinates: PHOENIX, country: Some("US".into()) };
         TimingSettings { place: Some(place), tolerance: Kilometres(200.0) }

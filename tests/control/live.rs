@@ -64,7 +64,7 @@ async fn what_relied_on_a_grant_ends_with_it_to_the_moment() {
     let end = answer.body_mut().frame().await;
     assert!(end.is_none_or(|frame| frame.is_err()), "it ends");
     world.gate.lines_where(1, |line| line["end"].as_str().is_some_and(|end| end.starts_with("cut:grant"))).await;
-    cut_on_time(&world.gate, 1, |record| record["evidence"]["grants"]["known"][0]["expires"].clone());
+    cut_on_time(&world.gate, 1, |record| record["evidence"]["grants"][0]["expires"].clone());
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ async fn a_revoked_certificate_cuts() {
 async fn what_relied_on_a_token_ends_with_it() {
     let stage = Stage::new(|gate| gate.bound_token_until("ann@corp.example", &PKI.ann, Duration::from_secs(3))).await;
     let (gate, _app) = stage.loses_everything("token-expired").await;
-    crate::gateway::cut_on_time(&gate, 4, |record| record["evidence"]["subject"]["known"]["expires"].clone());
+    crate::gateway::cut_on_time(&gate, 4, |record| record["evidence"]["subject"]["expires"].clone());
 }
 
 /// A connection with nothing open on it ends with its device's standing, too; nobody else's does.
