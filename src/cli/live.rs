@@ -1,10 +1,10 @@
 //! `rangegate live` and `rangegate session`: what is open right now, and the end of it.
 
-use super::control::{Reach, column, path, query};
+use super::control::{Column, Reach, column, path, print, query};
 use super::{Exit, Terminal};
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,20 +67,8 @@ pub fn run(args: &LiveArgs, terminal: &mut Terminal) -> Exit {
         LiveCommand::List { user, device, resource, reach } => {
             let asked =
                 query([("user", user.as_deref()), ("device", device.as_deref()), ("resource", resource.as_deref())]);
-            let columns = [
-                column("ID", "id"),
-                column("SINCE", "since"),
-                column("USER", "user"),
-                column("DEVICE", "device"),
-                column("FROM", "address"),
-                column("COUNTRY", "country"),
-                column("RTT MS", "round-trip-ms"),
-                column("RESOURCE", "resource"),
-                column("PATH", "path"),
-                column("WHY", "reason"),
-                column("GRANTS", "grants"),
-            ];
-            reach.list(terminal, &format!("/v1/live{asked}"), &columns)
+            let done = reach.client().and_then(|client| client.all(&format!("/v1/live{asked}")));
+            reach.finish(terminal, done, |terminal, answer| print(terminal, &in_words(answer), &COLUMNS))
         }
         LiveCommand::Cut { id, reason, reach } => {
             let body = reason.as_ref().map(|reason| json!({ "reason": reason }));
@@ -88,6 +76,68 @@ pub fn run(args: &LiveArgs, terminal: &mut Terminal) -> Exit {
                 terminal.line(&format!("{id}: cut"));
             })
         }
+    }
+}
+
+const COLUMNS: [Column; 8] = [
+    column("USER", "user"),
+    column("DEVICE", "device"),
+    column("SINCE", "since"),
+    column("FROM", "from"),
+    column("ROUND TRIP", "round-trip"),
+    column("WHAT", "what"),
+    column("WHY", "why"),
+    column("ID", "id"),
+];
+
+/// What is open, as people say it: a cell for each question they have.
+fn in_words(answer: &Value) -> Value {
+    let items = answer.get("items").and_then(Value::as_array).into_iter().flatten();
+    json!({ "items": items.map(line).collect::<Vec<_>>() })
+}
+
+fn line(open: &Value) -> Value {
+    let text = |name: &str| open.get(name).and_then(Value::as_str);
+    let said = |name: &str| text(name).unwrap_or_default();
+    // To the second, which is enough to find it in the log.
+    let since = said("since").get(..19).map(|second| second.replace('T', " "));
+    let from = match (text("address"), text("country")) {
+        (Some(address), Some(country)) => Some(format!("{address} {country}")),
+        (address, _) => address.map(str::to_owned),
+    };
+    let round_trip = open.get("round-trip-ms").and_then(Value::as_f64).map(|ms| format!("{ms:.1} ms"));
+    let method = if open.get("upgrade") == Some(&Value::Bool(true)) { "WebSocket" } else { said("method") };
+    let what = format!("{}: {method} {}", text("resource").unwrap_or("-"), shortened(said("path")));
+    json!({
+        "user": text("user"), "device": text("device"), "since": since, "from": from, "round-trip": round_trip,
+        "what": what, "why": why(open), "id": text("id"),
+    })
+}
+
+/// `laptop, no-relay; by payroll-approver`, or under what reservation it flows.
+fn why(open: &Value) -> String {
+    let all = |name: &str| {
+        let items = open.get(name).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let text = |name: &str| open.get(name).and_then(Value::as_str).unwrap_or_default();
+    let mut why = match text("outcome") {
+        "forward" => all("met"),
+        outcome => format!("{outcome}, {}", text("reason")),
+    };
+    let grants = all("grants");
+    if !grants.is_empty() {
+        why = format!("{why}; by {grants}");
+    }
+    why
+}
+
+/// The end of a path says less than its beginning.
+fn shortened(path: &str) -> String {
+    const MOST: usize = 40;
+    match path.char_indices().nth(MOST) {
+        Some((end, _)) => path.get(..end).unwrap_or(path).to_owned() + "…",
+        None => path.to_owned(),
     }
 }
 
@@ -102,4 +152,36 @@ pub fn session(args: &SessionArgs, terminal: &mut Terminal) -> Exit {
         column("RESOURCES", "resources"),
     ];
     reach.list(terminal, "/v1/sessions", &columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_answers_who_what_since_when_from_where_and_why() {
+        let open = json!({
+            "id": "01J", "since": "2026-05-28T20:26:40.123Z", "user": "ann@corp.example", "device": "ann-laptop",
+            "address": "192.0.2.7", "country": "DE", "round-trip-ms": 12.345, "resource": "payroll", "method": "GET",
+            "host": "payroll.corp.example", "path": "/runs/7", "upgrade": true, "outcome": "forward",
+            "reason": "all-met", "met": ["laptop", "no-relay"], "grants": ["payroll-approver"],
+        });
+        let line = line(&open);
+        assert_eq!(line["since"], "2026-05-28 20:26:40");
+        assert_eq!((&line["from"], &line["round-trip"]), (&json!("192.0.2.7 DE"), &json!("12.3 ms")));
+        assert_eq!(line["what"], "payroll: WebSocket /runs/7");
+        assert_eq!(line["why"], "laptop, no-relay; by payroll-approver");
+    }
+
+    #[test]
+    fn what_is_only_watched_says_so_and_what_is_not_known_is_left_out() {
+        let open = json!({
+            "id": "01J", "since": "2026-05-28T20:26:40.123Z", "user": null, "device": null, "method": "POST",
+            "host": "a.example", "path": "/ä".repeat(30), "upgrade": false, "outcome": "observe",
+            "reason": "country-outside", "met": [], "grants": [],
+        });
+        let line = line(&open);
+        assert_eq!((&line["why"], &line["from"]), (&json!("observe, country-outside"), &Value::Null));
+        assert_eq!(line["what"], format!("-: POST {}…", "/ä".repeat(20)));
+    }
 }

@@ -2,8 +2,9 @@
 
 use super::administrator::{About, Administrator, Who};
 use super::fault::Fault;
-use crate::evidence::{Evidence, Moment};
-use crate::policy::{Decided, Reason};
+use crate::evidence::{Evidence, Moment, Via};
+use crate::policy::{Decided, Reason, Verdict};
+use crate::sources::gather::Connected;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ pub struct Open {
     pub device: Option<Arc<str>>,
     pub address: Option<IpAddr>,
     pub country: Option<Arc<str>>,
-    /// The least round trip to its TLS endpoint, or else to its TCP peer, milliseconds, when it was last decided.
+    /// The least of the last round trips to its TLS endpoint, or else the least to its TCP peer, milliseconds.
     pub round_trip_ms: Option<f64>,
     pub resource: Option<Arc<str>>,
     pub method: String,
@@ -30,7 +31,9 @@ pub struct Open {
     pub upgrade: bool,
     pub outcome: &'static str,
     pub reason: &'static str,
-    /// The grants it relies on at most until then.
+    /// The requirements it met.
+    pub met: Vec<Arc<str>>,
+    /// The roles held when it began.
     pub grants: Vec<Arc<str>>,
 }
 
@@ -52,7 +55,7 @@ impl Administrator {
     pub fn open(&self) -> Vec<Open> {
         let mut open = Vec::new();
         for core in self.cores.all() {
-            core.each(|decided, _| open.push(told(decided)));
+            core.each(|decided, connected| open.push(told(decided, connected)));
         }
         open.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
         open
@@ -93,9 +96,10 @@ impl Administrator {
     }
 }
 
-fn told(decided: &Decided) -> Open {
+fn told(decided: &Decided, connected: &Connected) -> Open {
     let Decided { evidence, decision } = decided;
     let request = &evidence.request;
+    let met = decision.findings.iter().filter(|finding| finding.verdict == Verdict::Met);
     Open {
         id: request.id.clone(),
         since: evidence.at,
@@ -103,7 +107,7 @@ fn told(decided: &Decided) -> Open {
         device: evidence.device.known().map(|device| Arc::clone(&device.id)),
         address: evidence.network.address.known().copied(),
         country: evidence.network.place.country.known().cloned(),
-        round_trip_ms: round_trip(evidence),
+        round_trip_ms: round_trip(evidence, connected),
         resource: decision.resource.as_ref().map(|resource| Arc::clone(&resource.id)),
         method: request.method.to_string(),
         host: request.host.clone(),
@@ -111,6 +115,7 @@ fn told(decided: &Decided) -> Open {
         upgrade: request.upgrade.is_some(),
         outcome: decision.outcome.code(),
         reason: decision.reason.code(),
+        met: met.map(|finding| Arc::clone(&finding.requirement)).collect(),
         grants: evidence
             .grants
             .known()
@@ -120,9 +125,12 @@ fn told(decided: &Decided) -> Open {
     }
 }
 
-fn round_trip(evidence: &Evidence) -> Option<f64> {
-    let timing = &evidence.timing;
+fn round_trip(evidence: &Evidence, connected: &Connected) -> Option<f64> {
+    let (timing, samples) = (&evidence.timing, &connected.timing.tls);
+    // A forwarder's acknowledgements are not the client's.
+    let own = evidence.network.via != Via::Forwarder;
+    let since = own.then(|| samples.recent().or(samples.read().known().map(|timing| timing.minimum))).flatten();
     let tls = timing.tls.known().map(|timing| timing.minimum);
     let tcp = timing.tcp.known().map(|timing| timing.minimum);
-    tls.or(tcp).map(|rtt| f64::from(rtt.as_micros()) / 1000.0)
+    since.or(tls).or(tcp).map(|rtt| f64::from(rtt.as_micros()) / 1000.0)
 }

@@ -1,39 +1,118 @@
 //! What is open right now on one core, and what each permission relied on (law 10).
 //!
 //! Every forwarded exchange is here until its last byte has gone: requests, streams, WebSockets. When policy,
-//! a device, a trust root or the emergency switch changes, and when what a permission relied on expires, it is
-//! decided again and cut when it would no longer be let through.
+//! a device, a trust root or the emergency switch changes, when what a permission relied on expires, and when the
+//! client turns out to be farther away than it was, it is decided again and cut when it would no longer be let through.
+//!
+//! Deciding is done in slices, so that thousands of open exchanges keep nobody waiting. Nothing is missed between
+//! two slices, because each exchange knows as of which generation it was decided: whoever comes late with an old
+//! decision is behind, and is looked at next.
 
 use crate::evidence::{Evidence, Moment};
-use crate::policy::{Decided, Reason};
+use crate::policy::{Decided, Outcome, Reason};
 use crate::sources::gather::Connected;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
 
 /// One core's open exchanges. The registry belongs to one runtime thread; its mutex is contended only while an
 /// administrator looks.
 #[derive(Default)]
 pub struct Live {
     entries: Mutex<Entries>,
+    /// How often everything was to be decided again.
+    generation: AtomicU64,
+    /// Something came that is to be looked at sooner than whoever looks after it knows.
+    sooner: Notify,
 }
 
 /// As many places as there were ever exchanges open at once.
-#[derive(Default)]
 struct Entries {
     places: Vec<Option<Open>>,
     free: Vec<usize>,
+    /// Where the last slice ended.
+    cursor: usize,
+    /// Nothing that anybody relies on ends before.
+    earliest: Moment,
 }
 
 struct Open {
     decided: Arc<Decided>,
     connected: Arc<Connected>,
+    /// The generation that its evidence is no older than.
+    as_of: u64,
+    /// When the next thing ends that it relies on.
+    until: Moment,
+    /// The round trips that had been timed when it was decided last.
+    timed: u32,
+    /// The outcome that the log has of it.
+    told: Outcome,
     cut: Option<Reason>,
     /// Whoever is to hear of the cut.
     waiting: Option<Waker>,
 }
 
+/// What is asked of one exchange that is decided again.
+pub struct Question<'a> {
+    pub decided: &'a Decided,
+    pub connected: &'a Connected,
+    /// The outcome that the log has of it.
+    pub told: Outcome,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    Cut(Reason),
+    /// It relies on something that ends then.
+    Stays {
+        outcome: Outcome,
+        until: Moment,
+    },
+    /// What is new does not matter to it.
+    Unread,
+}
+
+/// Which exchanges are to be decided again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those decided before the last `stir`.
+    Behind,
+    /// Those that relied on something which has ended by then.
+    Ended(Moment),
+    /// Those whose round trip was timed since.
+    Timed,
+}
+
+/// What one slice did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    pub looked: usize,
+    pub cut: usize,
+    /// More of the same are left.
+    pub more: bool,
+}
+
+const NEVER: Moment = Moment(i64::MAX);
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: Vec::new(), cursor: 0, earliest: NEVER }
+    }
+}
+
 impl Open {
+    fn is(&self, which: Which, generation: u64) -> bool {
+        self.cut.is_none()
+            && match which {
+                Which::Behind => self.as_of < generation,
+                Which::Ended(now) => self.until <= now,
+                Which::Timed => self.timed != self.connected.timing.tls.count(),
+            }
+    }
+
     /// False: it is being cut already.
     fn end(&mut self, reason: Reason) -> bool {
         if self.cut.is_some() {
@@ -72,9 +151,21 @@ pub struct Registration {
 }
 
 impl Live {
-    pub fn register(self: &Arc<Self>, decided: Arc<Decided>, connected: Arc<Connected>) -> Registration {
-        let open = Some(Open { decided, connected, cut: None, waiting: None });
+    /// To be read before evidence is gathered, for `register`.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// `as_of`: the generation when its evidence began to be gathered.
+    pub fn register(self: &Arc<Self>, decided: Arc<Decided>, connected: Arc<Connected>, as_of: u64) -> Registration {
+        let until = next_end(&decided.evidence, Moment(i64::MIN));
+        let timed = decided.evidence.timing.tls.known().map_or(0, |timing| timing.samples);
+        let told = decided.decision.outcome;
+        let open = Some(Open { decided, connected, as_of, until, timed, told, cut: None, waiting: None });
         let mut entries = self.lock();
+        // A change came between its evidence and now, or it ends before all others.
+        let sooner = as_of < self.generation() || until < entries.earliest;
+        entries.earliest = entries.earliest.min(until);
         let place = match entries.free.pop() {
             Some(place) => {
                 entries.places[place] = open;
@@ -85,31 +176,75 @@ impl Live {
                 entries.places.len() - 1
             }
         };
+        drop(entries);
+        if sooner {
+            self.sooner.notify_one();
+        }
         Registration { live: Arc::clone(self), place }
     }
 
-    /// Decides every open exchange again; returns how many were looked at and how many were cut.
-    ///
-    /// `judge` is given what the permission relied on and answers with the reason to cut, if any.
-    pub fn redecide(&self, mut judge: impl FnMut(&Decided, &Connected) -> Option<Reason>) -> (usize, usize) {
-        let mut cut = 0;
-        let mut entries = self.lock();
-        for open in entries.places.iter_mut().flatten() {
-            if open.cut.is_none()
-                && let Some(reason) = judge(&open.decided, &open.connected)
-            {
-                cut += usize::from(open.end(reason));
-            }
-        }
-        (entries.len(), cut)
+    /// Something that decisions rest on is different: everything open is `Behind` now.
+    pub fn stir(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// As `redecide`, but only exchanges that relied on a token or certificate no longer valid at `now`.
-    pub fn expire(&self, now: Moment, mut judge: impl FnMut(&Decided, &Connected) -> Option<Reason>) -> usize {
-        let (_, cut) = self.redecide(|decided, connected| {
-            (relies_until(&decided.evidence) <= now).then(|| judge(decided, connected)).flatten()
+    /// Resolves when something came that is `Behind`, or ends before `earliest`.
+    pub async fn sooner(&self) {
+        self.sooner.notified().await;
+    }
+
+    /// Nothing that anybody relies on ends before.
+    pub fn earliest(&self) -> Moment {
+        self.lock().earliest
+    }
+
+    /// Decides `most` of these exchanges again. To be called until there are no more; what registers or ends between
+    /// two calls is as it should be. The registry is locked while `judge` is asked.
+    pub fn slice(&self, which: Which, most: usize, mut judge: impl FnMut(Question<'_>) -> Judgement) -> Slice {
+        let mut slice = Slice::default();
+        let mut entries = self.lock();
+        let generation = self.generation();
+        let (count, begin) = (entries.places.len(), entries.cursor);
+        for step in 0..count {
+            let place = (begin + step) % count;
+            let Some(Some(open)) = entries
+                .places
+                .get_mut(place)
+                .filter(|open| open.as_ref().is_some_and(|open| open.is(which, generation)))
+            else {
+                continue;
+            };
+            if slice.looked == most {
+                entries.cursor = place;
+                slice.more = true;
+                return slice;
+            }
+            slice.looked += 1;
+            // Read before the evidence: what is timed meanwhile is news.
+            let timed = open.connected.timing.tls.count();
+            match judge(Question { decided: &open.decided, connected: &open.connected, told: open.told }) {
+                Judgement::Cut(reason) => slice.cut += usize::from(open.end(reason)),
+                Judgement::Stays { outcome, until } => {
+                    (open.as_of, open.timed, open.told) = (generation, timed, outcome);
+                    open.until = match which {
+                        // Else it would be looked at for ever.
+                        Which::Ended(now) => until.max(now.plus_millis(1)),
+                        _ => until,
+                    };
+                }
+                Judgement::Unread => open.timed = timed,
+            }
+        }
+        let left = entries.places.iter().flatten().filter(|open| open.cut.is_none());
+        entries.earliest = left.map(|open| open.until).min().unwrap_or(NEVER);
+        slice
+    }
+
+    /// Cuts everything.
+    pub fn cut_all(&self, reason: Reason) {
+        self.lock().places.iter_mut().flatten().for_each(|open| {
+            open.end(reason);
         });
-        cut
     }
 
     /// Cuts the exchange of this request; false when it is not open here.
@@ -143,12 +278,13 @@ impl Entries {
     }
 }
 
-/// When the first thing the permission relied on ends.
-fn relies_until(evidence: &Evidence) -> Moment {
+/// When the first thing ends, after `now`, that a permission with this evidence may rely on.
+pub fn next_end(evidence: &Evidence, now: Moment) -> Moment {
     let token = evidence.subject.known().map(|subject| subject.expires);
-    let certificate = evidence.certificate.known().map(|certificate| certificate.not_after);
+    // It is good to the end of its last second (RFC 5280 section 4.1.2.5).
+    let certificate = evidence.certificate.known().map(|certificate| certificate.not_after.plus_millis(1000));
     let grants = evidence.grants.known().into_iter().flat_map(|grants| grants.iter().map(|grant| grant.expires));
-    token.into_iter().chain(certificate).chain(grants).min().unwrap_or(Moment(i64::MAX))
+    token.into_iter().chain(certificate).chain(grants).filter(|end| *end > now).min().unwrap_or(NEVER)
 }
 
 impl Registration {
@@ -185,5 +321,161 @@ impl Drop for Registration {
         entries.free.push(self.place);
         drop(entries);
         drop(over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Fact, Grant};
+    use crate::policy::{Decision, given};
+    use crate::sources::certificate::Presented;
+    use crate::sources::gather::Recognised;
+    use crate::sources::geo::{Geo, GeoSettings};
+    use crate::sources::lists::Lists;
+    use crate::sources::place::{Located, Networks};
+    use crate::sources::timing::ConnectionTiming;
+    use crate::sources::transport::TcpSamples;
+    use crate::state::timings::{Timings, TimingsSettings};
+    use std::collections::BTreeSet;
+    use std::sync::Weak;
+    use std::sync::atomic::AtomicBool;
+
+    const NOW: Moment = Moment(1_780_000_000_000);
+
+    struct Bench {
+        live: Arc<Live>,
+        connected: Arc<Connected>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let networks = Networks::new(Arc::new(Geo::load(&GeoSettings::default())), Arc::new(Lists::load(&[])));
+            let timings = Timings::new(TimingsSettings::default());
+            let connected = Connected {
+                local: None,
+                presented: Presented::default(),
+                trust: Arc::default(),
+                located: Located::here(&networks, NOW),
+                timing: ConnectionTiming::new(timings.connection(), TcpSamples::forwarded()),
+                pings: false,
+                awaited: AtomicBool::new(false),
+                socket: Weak::new(),
+                recognised: Recognised::default(),
+            };
+            Self { live: Arc::default(), connected: Arc::new(connected) }
+        }
+
+        /// One more, on a grant that ends then.
+        fn open(&self, id: &str, end: Option<Moment>, as_of: u64) -> Registration {
+            let mut request = given::request("GET https://app.example/").expect("a request");
+            request.id = id.to_owned();
+            let mut evidence = Evidence::absent(request);
+            if let Some(end) = end {
+                evidence.grants = Fact::Known(Arc::new([Grant { role: "lead".into(), expires: end }]));
+            }
+            let decision = Decision {
+                policy: "v".into(),
+                resource: None,
+                outcome: Outcome::Forward,
+                would: Outcome::Forward,
+                reason: Reason::Draining,
+                findings: Default::default(),
+            };
+            self.live.register(Arc::new(Decided { evidence, decision }), Arc::clone(&self.connected), as_of)
+        }
+
+        /// One slice, in which everything stays that relies on nothing; whom it looked at.
+        fn slice(&self, which: Which, most: usize, seen: &mut Vec<String>) -> Slice {
+            self.live.slice(which, most, |question| {
+                seen.push(question.decided.evidence.request.id.clone());
+                Judgement::Stays { outcome: question.told, until: NEVER }
+            })
+        }
+    }
+
+    #[test]
+    fn slices_miss_nobody_and_ask_nobody_twice() {
+        let bench = Bench::new();
+        let mut open: Vec<_> = (0..1000).map(|n| bench.open(&format!("old-{n}"), None, 0)).collect();
+        bench.live.stir();
+        let mut seen = Vec::new();
+        let mut slices = 0;
+        loop {
+            let slice = bench.slice(Which::Behind, 64, &mut seen);
+            slices += 1;
+            if !slice.more {
+                break;
+            }
+            assert_eq!(slice.looked, 64);
+            // Meanwhile some go, not looked at yet or looked at; and some come, decided before the change or after.
+            open.swap_remove(slices * 7);
+            open.push(bench.open(&format!("late-{slices}"), None, 0));
+            open.push(bench.open(&format!("new-{slices}"), None, 1));
+        }
+        let asked: BTreeSet<_> = seen.iter().collect();
+        assert_eq!(asked.len(), seen.len(), "nobody twice");
+        assert!(!seen.iter().any(|id| id.starts_with("new")), "they knew of the change");
+        let entries = bench.live.lock();
+        let behind = entries.places.iter().flatten().filter(|open| open.is(Which::Behind, 1)).count();
+        assert_eq!(behind, 0);
+        assert_eq!(seen.iter().filter(|id| id.starts_with("late")).count(), slices - 1);
+    }
+
+    #[test]
+    fn who_comes_late_with_an_old_decision_is_told_of() {
+        let bench = Bench::new();
+        let waits = || {
+            let mut sooner = std::pin::pin!(bench.live.sooner());
+            sooner.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        };
+        let _first = bench.open("first", None, bench.live.generation());
+        assert!(waits());
+        let before = bench.live.generation();
+        bench.live.stir();
+        let _current = bench.open("current", None, bench.live.generation());
+        assert!(waits());
+        let _late = bench.open("late", None, before);
+        assert!(!waits());
+    }
+
+    #[test]
+    fn what_ends_first_is_known_and_looked_at_once() {
+        let bench = Bench::new();
+        let second = |n: i64| NOW.plus_millis(n * 1000);
+        let _open = [(1, 30), (2, 10), (3, 20)].map(|(id, at)| bench.open(&id.to_string(), Some(second(at)), 0));
+        assert_eq!(bench.live.earliest(), second(10));
+        let mut seen = Vec::new();
+        bench.slice(Which::Ended(second(10).plus_millis(-1)), 9, &mut seen);
+        assert!(seen.is_empty());
+        bench.slice(Which::Ended(second(10)), 9, &mut seen);
+        bench.slice(Which::Ended(second(10)), 9, &mut seen);
+        assert_eq!((seen, bench.live.earliest()), (vec!["2".to_owned()], second(20)));
+    }
+
+    #[test]
+    fn a_new_measurement_is_looked_at_once() {
+        let bench = Bench::new();
+        let _open = bench.open("ws", None, 0);
+        let mut seen = Vec::new();
+        bench.slice(Which::Timed, 9, &mut seen);
+        assert!(seen.is_empty());
+        let rtt = crate::latency::Rtt::from_micros(900);
+        bench.connected.timing.tls.record(rtt, crate::evidence::timing::TlsSource::WebsocketPing);
+        bench.slice(Which::Timed, 9, &mut seen);
+        bench.slice(Which::Timed, 9, &mut seen);
+        assert_eq!(seen, ["ws"]);
+    }
+
+    #[test]
+    fn a_cut_is_heard_once_and_what_is_cut_is_left_alone() {
+        let bench = Bench::new();
+        let open = bench.open("ws", None, 0);
+        assert!(open.poll_cut(&Context::from_waker(Waker::noop())).is_pending());
+        bench.live.stir();
+        let slice = bench.live.slice(Which::Behind, 9, |_| Judgement::Cut(Reason::DeviceRevoked));
+        assert_eq!(slice, Slice { looked: 1, cut: 1, more: false });
+        assert_eq!(open.poll_cut(&Context::from_waker(Waker::noop())), Poll::Ready(Reason::DeviceRevoked));
+        assert_eq!(bench.live.slice(Which::Behind, 9, |_| panic!("it is over")).looked, 0);
     }
 }

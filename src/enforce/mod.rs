@@ -91,6 +91,8 @@ pub struct Inbound {
     pub handshake: Option<Handshake>,
     /// The connection it came on.
     pub connected: Arc<Connected>,
+    /// The registry's generation before its evidence was gathered.
+    pub as_of: u64,
 }
 
 /// Distinct premises remembered by each core.
@@ -141,7 +143,7 @@ impl Enforcer {
         if let [Origin { scheme: Scheme::Builtin, host, .. }] = &permit.origins()[..] {
             return own(self.serve(host, decided, inbound, entry).await);
         }
-        let registration = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected));
+        let registration = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected), inbound.as_of);
         let accept = Accept::of(&inbound.headers);
         let id = inbound.id.clone();
         self.dress(&mut inbound, decided, identity, now);
@@ -283,7 +285,7 @@ impl Enforcer {
             let request = &decided.evidence.request;
             return answer::upstream_fault(Breakage::Internal, request, &inbound.headers, &self.settings.answers);
         };
-        let open = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected));
+        let open = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected), inbound.as_of);
         let body = match inbound.body.is_end_stream() {
             true => RequestBody::empty(),
             false => RequestBody::streaming(

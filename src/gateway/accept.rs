@@ -99,6 +99,7 @@ async fn greet(core: Arc<Core>, listener: Arc<Listener>, arrived: Arrived) {
     let greeting = Greeting { peer, proxied, tcp, socket: tls.get_ref().0.watch() };
     let sources = &worker.shared.sources;
     let connection = Arc::new(Connection::new(&listener, sources, greeting, &tls, guard.clone(), clock::now()));
+    core.greet(&connection);
     match guard {
         Some(guard) => tokio::spawn(serve::http1(core, connection, guard, tls, signal)),
         None => tokio::spawn(serve::http2(core, connection, tls, signal)),

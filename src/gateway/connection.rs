@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
 pub struct Connection {
@@ -43,6 +44,9 @@ pub struct Connection {
     busy: AtomicU32,
     /// Milliseconds after `began` at which the last request ended.
     quiet_since: AtomicU64,
+    /// Whether its device was in good standing when it was last looked at.
+    standing: AtomicBool,
+    dismissed: Notify,
 }
 
 /// What the handshake and the bytes before it told.
@@ -107,6 +111,8 @@ impl Connection {
             served: AtomicU32::new(0),
             busy: AtomicU32::new(0),
             quiet_since: AtomicU64::new(0),
+            standing: AtomicBool::new(false),
+            dismissed: Notify::new(),
         }
     }
 
@@ -149,6 +155,8 @@ impl Connection {
             served: AtomicU32::new(0),
             busy: AtomicU32::new(0),
             quiet_since: AtomicU64::new(0),
+            standing: AtomicBool::new(false),
+            dismissed: Notify::new(),
         }
     }
 
@@ -209,6 +217,23 @@ impl Connection {
         }
         let since = Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
         Some(self.began.elapsed().saturating_sub(since))
+    }
+
+    /// Whether its device was in good standing when this was last asked, and is not any more. Who came without any
+    /// may stay, to be told why nothing opens.
+    pub fn fell(&self, sources: &Sources, now: Moment) -> bool {
+        let standing = sources.stands(&self.connected, now);
+        self.standing.swap(standing, Ordering::Relaxed) && !standing
+    }
+
+    /// Tells it to end, when what is under way on it is over.
+    pub fn dismiss(&self) {
+        self.dismissed.notify_one();
+    }
+
+    /// Resolves once, when it is told to end.
+    pub async fn dismissed(&self) {
+        self.dismissed.notified().await;
     }
 
     /// Counts a request as under way until its answer has been taken.

@@ -1,5 +1,8 @@
 //! One core for as long as the gateway runs. Its worker is another under each configuration.
 
+use super::clock;
+use super::connection::Connection;
+use super::roster::Roster;
 use super::shared::{Current, Shared};
 use super::worker::Worker;
 use arc_swap::ArcSwap;
@@ -8,12 +11,13 @@ use std::sync::Arc;
 pub struct Core {
     current: Current,
     worker: ArcSwap<Worker>,
+    roster: Roster,
 }
 
 impl Core {
     pub fn new(current: Current) -> Self {
         let worker = ArcSwap::from_pointee(Worker::new(current.load_full()));
-        Self { current, worker }
+        Self { current, worker, roster: Roster::default() }
     }
 
     /// To be asked for anew by each connection and each request, and not kept by what lives longer: a worker holds on
@@ -25,6 +29,22 @@ impl Core {
     /// The configuration that this core is at.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.worker.load().shared)
+    }
+
+    /// Keeps sight of a connection, to end it when its device loses its standing.
+    pub fn greet(&self, connection: &Arc<Connection>) {
+        if connection.connected.presented.fingerprint().is_some() {
+            connection.fell(&self.worker.load().shared.sources, clock::now());
+            self.roster.add(connection);
+        }
+    }
+
+    /// Ends the connections whose device has lost its standing, idle ones at once and others when what is under way is
+    /// over.
+    pub async fn dismiss(&self) {
+        let worker = self.worker();
+        let fallen = |connection: &Connection| connection.fell(&worker.shared.sources, clock::now());
+        self.roster.dismiss(fallen).await;
     }
 
     /// Takes up the configuration in force, if it is a new one.

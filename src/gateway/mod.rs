@@ -17,6 +17,7 @@ mod patience;
 pub mod proxy_protocol;
 mod reload;
 mod request;
+mod roster;
 mod run;
 pub mod sanitize;
 mod serve;
@@ -26,6 +27,7 @@ mod socket;
 mod succession;
 mod timer;
 mod tls;
+mod vigil;
 mod worker;
 
 pub use reload::ConfigurationFile;

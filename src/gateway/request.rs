@@ -20,7 +20,8 @@ use std::sync::Arc;
 /// The response that a listener sends back, with the record that follows it.
 pub type Answer = Response<AuditedBody<ResponseBody>>;
 
-pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Incoming>) -> Answer {
+/// `as_of`: the generation of what is open when `worker` was taken.
+pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Incoming>, as_of: u64) -> Answer {
     let now = clock::now();
     let (parts, body) = request.into_parts();
     let extended_connect = parts.method == Method::CONNECT;
@@ -33,6 +34,7 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let turn = connection.interim(head.request.protocol);
     let (request, client, mut inbound) = split(head, id.value, body, connection, extended_connect);
     inbound.interim = turn.as_ref().map(Turn::speaker);
+    inbound.as_of = as_of;
     let asked = Asked { request: &request, headers: &inbound.headers, client: &client.address, via: client.via };
     let evidence = sources.gather(&worker.tokens, &connection.connected, asked, &policy, now).await;
     let decision = policy.decide(&evidence);
@@ -67,6 +69,7 @@ fn split(
         interim: None,
         handshake,
         connected: Arc::clone(&connection.connected),
+        as_of: 0,
     };
     (request, client, inbound)
 }

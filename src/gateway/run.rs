@@ -10,6 +10,7 @@ use super::operations;
 use super::reload::{self, ConfigurationFile, Seen};
 use super::settings::Settings;
 use super::shared::{Current, Shared, StartFault};
+use super::vigil;
 use crate::control::webhook::Rounds;
 use crate::sources::token::Tokens;
 use crate::state::memory;
@@ -41,9 +42,6 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     operations: SocketAddr,
 }
-
-/// How often a core looks for permissions whose token or certificate has ended.
-const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 
 /// How often what has ended is written down, and the revocation list is looked after.
 const TEND_EVERY: Duration = Duration::from_secs(2);
@@ -165,20 +163,10 @@ fn serve(current: Current, sockets: Vec<TcpListener>, local: Option<Local>) {
         if let Some(local) = local {
             tokio::spawn(local.accept(Arc::clone(&core), shared.drain.signal()));
         }
-        let mut changes = shared.changes.subscribe();
-        let mut cutting = shared.drain.signal();
+        let cutting = shared.drain.signal();
         let admission = Arc::clone(&shared.admission);
         drop(shared);
-        loop {
-            tokio::select! {
-                () = reached(&mut cutting, Phase::Cutting) => break,
-                Ok(()) = changes.changed() => {
-                    core.catch_up();
-                    core.worker().redecide();
-                }
-                () = tokio::time::sleep(EXPIRY_EVERY) => core.worker().expire(),
-            }
-        }
+        vigil::keep(&core, cutting).await;
         // Close frames and the ends of answers still have to go out.
         let end = Instant::now() + FAREWELL;
         while admission.total() > 0 && Instant::now() < end {

@@ -54,13 +54,19 @@ pub async fn http1<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                 TokioIo::new(guard),
                 service_fn(move |incoming| {
                     let (worker, connection) = (core.worker(), Arc::clone(&connection));
-                    async move { Ok::<_, Infallible>(request::walk(&worker, &connection, incoming).await) }
+                    let as_of = worker.live.generation();
+                    async move { Ok::<_, Infallible>(request::walk(&worker, &connection, incoming, as_of).await) }
                 }),
             )
             .with_upgrades()
     };
     let mut served = pin!(served);
-    let ended = match unless(served.as_mut(), &mut signal, Phase::Draining).await {
+    let goes_on = tokio::select! {
+        biased;
+        ended = unless(served.as_mut(), &mut signal, Phase::Draining) => ended,
+        () = connection.dismissed() => None,
+    };
+    let ended = match goes_on {
         Some(ended) => ended,
         None => {
             served.as_mut().graceful_shutdown();
@@ -110,11 +116,12 @@ pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<
                 TokioIo::new(stream),
                 service_fn(move |incoming| {
                     let (worker, connection) = (core.worker(), Arc::clone(&connection));
+                    let as_of = worker.live.generation();
                     let (pacer, busy) = (streams.begin(), connection.busy());
                     // Boxed: it is large, is moved several times on its way into its task, and is freed when the
                     // answer's head is known, however long the body flows.
                     Box::pin(async move {
-                        let mut answer = request::walk(&worker, &connection, incoming).await;
+                        let mut answer = request::walk(&worker, &connection, incoming, as_of).await;
                         // Never the same twice: in HPACK's table it would only drive out what is.
                         if let Some(id) = answer.headers_mut().get_mut(RANGEGATE_REQUEST_ID) {
                             id.set_sensitive(true);
@@ -125,16 +132,22 @@ pub async fn http2(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<
             )
     };
     let mut served = pin!(served);
-    let (mut draining, mut idled) = (false, false);
+    let (mut draining, mut dismissed, mut idled) = (false, false, false);
     // Hyper waits for ever for the client's preface, and keeps a connection without streams for ever.
     let mut check = pin!(tokio::time::sleep(limits.header_timeout));
     let mut cut_off = pin!(farewell(signal.clone()));
+    let mut dismissal = pin!(connection.dismissed());
     let ended = loop {
         tokio::select! {
             ended = poll_fn(|cx| outlet.poll_turn(served.as_mut(), cx)) => break ended,
             () = reached(&mut signal, Phase::Draining), if !draining => {
                 draining = true;
                 served.as_mut().graceful_shutdown();
+            }
+            () = dismissal.as_mut(), if !dismissed => {
+                (dismissed, idled) = (true, true);
+                served.as_mut().graceful_shutdown();
+                check.as_mut().reset(tokio::time::Instant::now() + limits.header_timeout);
             }
             () = cut_off.as_mut() => break Ok(()),
             () = check.as_mut() => {

@@ -10,8 +10,7 @@ use crate::enforce::Enforcer;
 use crate::enforce::live::Live;
 use crate::enforce::upstream::Pool;
 use crate::evidence::{Malformed, Moment};
-use crate::policy::{Decided, Outcome, Reason};
-use crate::sources::gather::Connected;
+use crate::policy::Reason;
 use crate::sources::token::TokenCache;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,61 +79,10 @@ impl Worker {
         self.refuse(&connection.facts.listener, connection.facts.peer.ip(), certificate, fault);
     }
 
-    /// Decides again everything open on this core: something that decisions rest on is different.
-    pub fn redecide(&self) {
-        let now = clock::now();
-        let (looked, cut) =
-            self.live.redecide(|decided, connected| self.judge(decided, connected, now, Again::Changed));
-        tracing::info!(looked, cut, "open exchanges decided again");
-    }
-
-    /// Decides again what relied on a token or certificate that has ended, and looks after what is open. To be called
-    /// every second or so.
-    pub fn expire(&self) {
-        let now = clock::now();
-        let cut = self.live.expire(now, |decided, connected| self.judge(decided, connected, now, Again::Expired));
-        if cut > 0 {
-            tracing::info!(cut, "open exchanges cut: what they relied on has ended");
-        }
-        self.live.each(|decided, connected| self.shared.sources.learn(&decided.evidence, connected, now));
-        let policy = self.shared.policies.current();
-        self.enforcer.pool.retain(|origin| policy.sends_to(origin), std::time::Instant::now());
-    }
-
     /// The drain is over.
     pub fn cut_all(&self) {
-        self.live.redecide(|_, _| Some(Reason::Draining));
+        self.live.cut_all(Reason::Draining);
     }
-
-    /// Why the exchange may not go on, if it may not.
-    fn judge(&self, decided: &Decided, connected: &Connected, now: Moment, again: Again) -> Option<Reason> {
-        let policy = self.shared.policies.current();
-        let evidence = self.shared.sources.refresh(&decided.evidence, connected, &policy, now);
-        let decision = policy.decide(&evidence);
-        let flows = match decided.decision.outcome {
-            // A decoy that would now be refused tells by its end that it was one.
-            Outcome::Decoy => decision.outcome != Outcome::Deny,
-            _ => matches!(decision.outcome, Outcome::Forward | Outcome::Observe),
-        };
-        let id = &decided.evidence.request.id;
-        if !flows {
-            self.shared.audit.cut(id, decision.reason.code(), now);
-            return Some(decision.reason);
-        }
-        if again == Again::Changed && decision.outcome != decided.decision.outcome {
-            self.shared.audit.redecided(id, Arc::new(Decided { evidence, decision }), now);
-        }
-        None
-    }
-}
-
-/// Why an open exchange is decided again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    /// Policy, a device, trust or the emergency switch changed: another outcome is news.
-    Changed,
-    /// Something it relied on has ended, and is looked at each second from then on.
-    Expired,
 }
 
 fn http1_fault(guard: &GuardState, error: Option<&hyper::Error>) -> Option<ConnectionFault> {

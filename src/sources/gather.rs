@@ -8,7 +8,9 @@ use super::recall::{Recalled, Tide, recall};
 use super::sighted;
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
-use crate::evidence::{Certificate, Device, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via};
+use crate::evidence::{
+    Certificate, Device, DeviceStatus, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via,
+};
 use crate::policy::Policy;
 use crate::state::devices::Devices;
 use crate::state::emergency::EmergencySwitch;
@@ -178,7 +180,8 @@ impl Sources {
 
     /// The same request, as things stand now: what long-lived exchanges are decided on again.
     ///
-    /// Measurements of its connection and counted quotas stay as they were; what others changed is looked up anew.
+    /// Counted quotas stay as they were; what others changed is looked up anew, and the connection is measured again:
+    /// here it counts how far away the client is lately, not how near it once was.
     pub fn refresh(&self, evidence: &Evidence, connected: &Connected, policy: &Policy, now: Moment) -> Evidence {
         let mut fresh = evidence.clone();
         fresh.at = now;
@@ -200,7 +203,18 @@ impl Sources {
         fresh.identity = recalled.identity;
         fresh.grants = recalled.grants;
         fresh.memory_age = self.memory.age(now);
+        if let Some(socket) = connected.socket.upgrade() {
+            let via = evidence.network.via;
+            fresh.timing = self.time(connected, via, &fresh.device, &fresh.network, now);
+            timing::lately(&mut fresh.timing, &connected.timing.recent(&*socket, via));
+        }
         fresh
+    }
+
+    /// Whether a good certificate was shown here, of a device that is known and neither suspended nor revoked.
+    pub fn stands(&self, connected: &Connected, now: Moment) -> bool {
+        let device = self.device(connected, &connected.certificate(now));
+        device.known().is_some_and(|device| matches!(device.status, DeviceStatus::Active | DeviceStatus::Watched))
     }
 
     /// What a connection has timed since its last request, for the record of its device: a WebSocket's pings.

@@ -61,6 +61,14 @@ impl ConnectionTiming {
         Measured { tls: self.read_tls(via), ..Measured::NOTHING }
     }
 
+    /// How far away the client is lately; for what has been open for long.
+    pub fn recent(&self, socket: impl AsFd, via: Via) -> Recent {
+        match via {
+            Via::Forwarder => Recent::default(),
+            Via::Direct | Via::ProxyProtocol => Recent { tcp: self.tcp.recent(socket), tls: self.tls.recent() },
+        }
+    }
+
     fn read_tls(&self, via: Via) -> Fact<TlsTiming> {
         match via {
             // TLS ends at the forwarder, so its acknowledgements are the forwarder's.
@@ -104,6 +112,38 @@ impl Measured {
     }
 }
 
+/// The least of the last measurements, where there are enough: that of a single one may be the network's mood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// The kernel's, over its last minutes.
+    pub tcp: Option<Rtt>,
+    /// Over the last pings.
+    pub tls: Option<Rtt>,
+}
+
+/// Raises the round trips to what they are lately. Nothing is lowered: who once was found far away, or behind a relay,
+/// is judged by that as well.
+pub fn lately(timing: &mut Timing, recent: &Recent) {
+    let slower = |rtt: Option<Rtt>, than: Rtt| rtt.filter(|rtt| *rtt > than);
+    if let (Fact::Known(tls), Some(rtt)) = (&mut timing.tls, recent.tls)
+        && let Some(rtt) = slower(Some(rtt), tls.minimum)
+    {
+        tls.minimum = rtt;
+        // Where the way to the TCP peer became longer too, the kernel's running estimate has it: no relay explains that.
+        let gap = timing.tcp.as_ref().map(|tcp| relay::gap(rtt, tcp.smoothed.max(tcp.minimum)));
+        if let Some(gap) = gap.known().copied()
+            && timing.relay_gap.known().is_none_or(|known| *known < gap)
+        {
+            timing.relay_gap = Fact::Known(gap);
+        }
+    }
+    if let Fact::Known(tcp) = &mut timing.tcp
+        && let Some(rtt) = slower(recent.tcp, tcp.minimum)
+    {
+        tcp.minimum = rtt;
+    }
+}
+
 /// The least round trip to the TLS endpoint, filled by the frame tap and read without a lock.
 ///
 /// An acknowledgement of SETTINGS carries nothing of what it acknowledges: a client can send it before it could have
@@ -115,14 +155,27 @@ pub struct TlsSamples {
     unforgeable: AtomicU64,
     settings: AtomicU64,
     samples: AtomicU32,
+    /// The last pings, microseconds.
+    pings: [AtomicU32; RECENT],
+    pinged: AtomicU32,
     arrived: Notify,
 }
+
+/// Among so many pings in a row, half a minute and more, one finds the network quiet.
+const RECENT: usize = 4;
 
 const NONE: u64 = u64::MAX;
 
 impl Default for TlsSamples {
     fn default() -> Self {
-        Self { unforgeable: NONE.into(), settings: NONE.into(), samples: 0.into(), arrived: Notify::new() }
+        Self {
+            unforgeable: NONE.into(),
+            settings: NONE.into(),
+            samples: 0.into(),
+            pings: Default::default(),
+            pinged: 0.into(),
+            arrived: Notify::new(),
+        }
     }
 }
 
@@ -132,8 +185,26 @@ impl TlsSamples {
         let packed = u64::from(rtt.as_micros().max(1)) << 32 | encode(source);
         let least = if source == TlsSource::Http2Settings { &self.settings } else { &self.unforgeable };
         least.fetch_min(packed, Relaxed);
+        if source != TlsSource::Http2Settings {
+            let place = self.pinged.fetch_add(1, Relaxed) as usize % RECENT;
+            if let Some(ping) = self.pings.get(place) {
+                ping.store(rtt.as_micros().max(1), Relaxed);
+            }
+        }
         self.samples.fetch_update(Relaxed, Relaxed, |samples| Some(samples.saturating_add(1))).ok();
         self.arrived.notify_waiters();
+    }
+
+    /// How many round trips were timed.
+    pub fn count(&self) -> u32 {
+        self.samples.load(Relaxed)
+    }
+
+    /// The least of the last pings; none before there were enough.
+    pub fn recent(&self) -> Option<Rtt> {
+        // Zero stands where none has been yet.
+        let least = self.pings.iter().map(|ping| ping.load(Relaxed)).min();
+        least.filter(|least| *least > 0).map(Rtt::from_micros)
     }
 
     /// `Insufficient` until the first sample; HTTP/1.1 without a WebSocket never has one.
@@ -302,6 +373,37 @@ mod tests {
 
     const NO_TLS: Fact<TlsTiming> = Fact::Unavailable(Fault::Insufficient);
     const FORWARDED: Fact<TcpTiming> = Fact::Unavailable(Fault::BehindForwarder);
+
+    #[test]
+    fn the_last_pings_tell_how_far_away_the_client_is_now() {
+        let samples = TlsSamples::default();
+        samples.record(ms(1), TlsSource::Http2Settings);
+        for (ping, known) in
+            [(40, None), (30, None), (20, None), (50, Some(20)), (60, Some(20)), (70, Some(20)), (80, Some(50))]
+        {
+            samples.record(ms(ping), TlsSource::WebsocketPing);
+            assert_eq!(samples.recent(), known.map(ms), "after {ping}");
+        }
+        assert_eq!(samples.read().known().map(|tls| tls.minimum), Some(ms(20)), "the least of all is another thing");
+    }
+
+    #[test]
+    fn what_is_lately_farther_away_is_so_and_a_way_grown_as_a_whole_is_no_relay() {
+        let of = |smoothed: u32| {
+            let Fact::Known(quick) = tcp(10) else { unreachable!() };
+            let slow = Fact::Known(TcpTiming { smoothed: ms(smoothed), ..quick });
+            assemble(Measured { tcp: slow, tls: tls(12) }, None, &network(Fact::Absent), &settings())
+        };
+        let lately = |mut timing: Timing, tcp, tls| {
+            super::lately(&mut timing, &Recent { tcp: Some(ms(tcp)), tls: Some(ms(tls)) });
+            let minima = (timing.tcp.known().map(|tcp| tcp.minimum), timing.tls.known().map(|tls| tls.minimum));
+            (minima.0, minima.1, timing.relay_gap)
+        };
+        assert_eq!(lately(of(10), 10, 112), (Some(ms(10)), Some(ms(112)), Fact::Known(ms(102))));
+        assert_eq!(lately(of(105), 90, 112), (Some(ms(90)), Some(ms(112)), Fact::Known(ms(7))));
+        // Never less than it was.
+        assert_eq!(lately(of(130), 5, 11), (Some(ms(10)), Some(ms(12)), Fact::Known(ms(2))));
+    }
 
     fn settings() -> TimingSettings {
         let place = GatewayPlace { coordinates: PHOENIX, country: Some("US".into()) };

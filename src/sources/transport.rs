@@ -71,6 +71,14 @@ impl TcpSamples {
         }
     }
 
+    /// The kernel's own minimum, which it forgets after some minutes (`net.ipv4.tcp_min_rtt_wlen`).
+    pub fn recent(&self, socket: impl AsFd) -> Option<Rtt> {
+        if self.behind_forwarder {
+            return None;
+        }
+        read(socket)?.minimum
+    }
+
     fn fold(&self, sample: TcpSample) -> Fact<TcpTiming> {
         if let Some(minimum) = sample.minimum {
             self.minimum.fetch_min(minimum.as_micros(), Relaxed);

@@ -67,7 +67,7 @@ impl World {
     pub async fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
         let app = Upstream::http1(|request| async move {
             match request.uri().path() {
-                "/slow" => http::Response::new(never_ending()),
+                path if path.ends_with("/slow") => http::Response::new(never_ending()),
                 _ => ok("payroll"),
             }
         })

@@ -598,6 +598,21 @@ pub async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Holds that each of `count` exchanges was cut within 50 ms after what it relied on had ended: milliseconds, somewhere
+/// in its record. By what the log says of the time.
+pub fn cut_on_time(gate: &Harness, count: usize, end: impl Fn(&Value) -> Value) {
+    let lines = gate.lines();
+    let cuts: Vec<_> = lines.iter().filter(|line| line["kind"] == "live" && line["event"] == "cut").collect();
+    assert_eq!(cuts.len(), count, "{cuts:#?}");
+    for cut in cuts {
+        let of_it = |line: &&Value| line["kind"] == "request" && line["id"] == cut["id"];
+        let record = lines.iter().find(of_it).expect("its record");
+        let end = Moment(end(record).as_i64().unwrap_or_else(|| panic!("{record:#}")));
+        let late = (0..=50).find(|late| cut["time"] == stamp(end.plus_millis(*late)));
+        assert!(late.is_some(), "cut at {}, which ended {}", cut["time"], stamp(end));
+    }
+}
+
 /// For comparisons in tests: the moment as the audit log writes it.
 pub fn stamp(moment: Moment) -> String {
     String::from_utf8(rangegate::audit::calendar::rfc3339(moment).to_vec()).expect("ascii")

@@ -171,7 +171,48 @@ async fn a_revoked_certificate_cuts() {
 #[tokio::test]
 async fn what_relied_on_a_token_ends_with_it() {
     let stage = Stage::new(|gate| gate.bound_token_until("ann@corp.example", &PKI.ann, Duration::from_secs(3))).await;
-    stage.loses_everything("token-expired").await;
+    let (gate, _app) = stage.loses_everything("token-expired").await;
+    crate::gateway::cut_on_time(&gate, 4, |record| record["evidence"]["subject"]["expires"].clone());
+}
+
+/// A connection with nothing open on it ends with its device's standing, too; nobody else's does.
+async fn idle(lose: impl AsyncFnOnce(&Harness)) {
+    let app = Upstream::plain().await;
+    let gate = Harness::open(&app).await;
+    let mut clients = Vec::new();
+    for version in BOTH {
+        for (whose, leaf) in [("ann", Some(&PKI.ann)), ("bob", Some(&PKI.bob)), ("nobody", None)] {
+            let dial = leaf.into_iter().fold(gate.dial(), |dial, leaf| dial.certificate(leaf));
+            let mut client = dial.http(version).await;
+            assert_eq!(client.get("/").await.status, 200);
+            clients.push((version, whose, client));
+        }
+    }
+    lose(&gate).await;
+    let begun = std::time::Instant::now();
+    crate::gateway::eventually("Ann's connections are closed", || {
+        clients.iter().filter(|(_, whose, _)| *whose == "ann").all(|(_, _, client)| client.is_closed())
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    for (version, whose, client) in clients.iter_mut().filter(|(_, whose, _)| *whose != "ann") {
+        assert_eq!(client.get("/").await.status, 200, "{whose} over {version:?}");
+    }
+    // Whoever comes without standing may stay, to be told so.
+    let mut again = gate.dial().certificate(&PKI.ann).h1().await;
+    let told = again.get("/").await.status;
+    gate.set_devices(&everybody("suspended")).await;
+    assert_eq!(again.get("/").await.status, told);
+}
+
+#[tokio::test]
+async fn idle_connections_of_a_suspended_device_are_closed() {
+    idle(async |gate| gate.set_devices(&everybody("suspended")).await).await;
+}
+
+#[tokio::test]
+async fn idle_connections_of_a_revoked_certificate_are_closed() {
+    idle(async |gate| gate.revoke(&[PKI.ann.serial]).await).await;
 }
 
 #[tokio::test]

@@ -3,12 +3,15 @@
 use crate::client::{Client, Http};
 use crate::gateway::{Harness, PATIENCE};
 use crate::upstream::Upstream;
+use crate::websockets::{chat, open, receive};
+use futures_util::SinkExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
 const NO_RELAY: &str = r#"
 [[resource]]
@@ -107,6 +110,37 @@ async fn pings_outweigh_what_came_before_them() {
         assert!(begun.elapsed() < PATIENCE, "{timing:#}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The hands behind an open WebSocket move away: near, it stays as long as it likes; far, it is cut.
+#[tokio::test]
+async fn a_websocket_is_cut_when_a_relay_appears_behind_it() {
+    let chat = chat().await;
+    let gate = Harness::builder()
+        .policy("app", NO_RELAY, &[("app", &chat)])
+        .limits(|limits| limits.ping_interval = Duration::from_millis(50))
+        .start()
+        .await;
+    let behind = Arc::new(AtomicU64::new(0));
+    let through = relay(gate.address("direct"), Arc::clone(&behind)).await;
+    let tcp = TcpStream::connect(through).await.expect("the relay");
+    let tls = gate.dial().alpn(&["h2"]).tls_over(tcp).await.expect("a handshake");
+    let mut client = Client::h2_over(tls, "app.corp.example").await;
+    let (mut socket, _) = open(&mut client, Http::Two, "/", &[]).await;
+    // Longer than the gateway looks for measurements.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1300) {
+        socket.send(Message::text("near")).await.expect("open");
+        assert_eq!(receive(&mut socket).await, Message::text("near"));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    behind.store(200, Ordering::SeqCst);
+    let Message::Close(Some(CloseFrame { code, reason })) = receive(&mut socket).await else {
+        panic!("not a close frame");
+    };
+    assert_eq!((u16::from(code), reason.as_str()), (1008, "relay-gap-above"));
+    let record = gate.audit_record().await;
+    assert_eq!((&record["end"], &record["decision"]["outcome"]), (&"cut:relay-gap-above".into(), &"forward".into()));
 }
 
 /// HTTP/2 by hand: the preface, what else is said at once, and a GET.
