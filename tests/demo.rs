@@ -13,7 +13,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Each row by what only it says, and how it ends.
-const ROWS: [(&str, &str); 14] = [
+const ROWS: [(&str, &str); 26] = [
     ("Ann on her own laptop ", "forward 200"),
     ("Ann's token on Bob's laptop ", "deny 401"),
     ("Ann's token, no certificate ", "deny 403"),
@@ -28,6 +28,18 @@ const ROWS: [(&str, &str); 14] = [
     ("Ann's sixth report in a minute ", "deny 429"),
     ("Eve, under investigation ", "decoy 200"),
     ("Bob's laptop, stolen mid-answer ", "200, then cut"),
+    ("Olga, who runs it, invites Dan ", "forward 201"),
+    ("Dan's new laptop, with the code ", "forward 201"),
+    ("Another laptop, with that code ", "refused 403"),
+    ("Dan on the laptop just enrolled ", "forward 200"),
+    ("Ann asks for the grant ", "forward 201"),
+    ("Ann approves it herself ", "refused 403"),
+    ("Carol approves it ", "forward 200"),
+    ("Ann, approving with it ", "forward 200"),
+    ("Ann, the moment it ends ", "require-grant 403"),
+    ("Dan's WebSocket, laptop lost ", "101, then cut"),
+    ("Frank, watched, reads the wiki ", "observe 200"),
+    ("Frank, watched, wants more ", "deny 403"),
 ];
 
 /// `rangegate demo` in a directory, with another one for its throw-away files.
@@ -62,7 +74,10 @@ fn the_story_plays_as_told_and_leaves_nothing() {
     }
     for told in [
         "with the policies in policies/,",
-        "All 14 rows are as the story says.",
+        "All 26 rows are as the story says.",
+        "Olga revokes it: closed (1008) ",
+        "(self-approval)",
+        "(invitation)",
         "its hash; whole.",
         r#""outcome":"step-up""#,
     ] {
@@ -89,17 +104,29 @@ fn a_policy_that_tells_another_story_is_found_out() {
             }
         }
     }
-    let payroll = here.path().join("policies/payroll.toml");
-    let before = fs::read_to_string(&payroll).expect("text");
-    let after = before.replace(r#"that = { country = "US" }"#, r#"that = { country = ["US", "CN"] }"#);
-    assert_ne!(before, after);
-    fs::write(&payroll, after).expect("written");
+    let change = |file: &str, from: &str, to: &str| {
+        let path = here.path().join("policies").join(file);
+        let before = fs::read_to_string(&path).expect("text");
+        let after = before.replace(from, to);
+        assert_ne!(before, after);
+        fs::write(&path, after).expect("written");
+    };
+    change("payroll.toml", r#"that = { country = "US" }"#, r#"that = { country = ["US", "CN"] }"#);
+    change("payroll.toml", "approvers = { owner = true, manager = true }", r#"approvers = { group = "treasury" }"#);
+    change("wiki.toml", "sensitivity = \"low\"\n", "");
     let output = demo(&["--once"], here.path(), scratch.path()).output().expect("the binary runs");
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let told = "the story says deny 403 (in-country: country-outside); it was forward 200 (no requirement: all-met)";
-    assert!(said.contains(told), "{said}");
-    assert!(said.contains("1 of 14 rows are NOT as the story says."), "{said}");
+    for told in [
+        "the story says deny 403 (in-country: country-outside); it was forward 200 (no requirement: all-met)",
+        "the story says forward 200 (no requirement: all-met); it was forward 403 (no requirement: not-an-approver)",
+        "the story says forward 200 (no requirement: all-met); it was require-grant 403 (approver: grant-missing)",
+        "there was no grant that could end",
+        "the story says observe 200 (good-standing: watched); it was deny 403 (good-standing: watched)",
+    ] {
+        assert!(said.contains(told), "`{told}` in {said}");
+    }
+    assert!(said.contains("5 of 26 rows are NOT as the story says."), "{said}");
     assert!(is_empty(scratch.path()));
 }
 
@@ -131,6 +158,13 @@ fn the_lines_it_prints_work_when_pasted_and_ctrl_c_cleans_up() {
     let explained = paste("What a policy makes");
     assert!(explained.contains("outcome   "), "{explained}");
     assert!(paste("What operators see").contains("rangegate_"), "metrics");
+    let remembered = paste("What is open");
+    for told in ["payroll   /live", "payroll-approver", "revoked"] {
+        assert!(remembered.contains(told), "`{told}` in {remembered}");
+    }
+    paste("Suspend Ann");
+    assert!(!paste("What is open").contains("payroll   /live"), "what she had open is cut");
+    assert!(paste("Ann on her own laptop").contains("ann@corp.example"), "and she is back");
 
     demo.interrupt();
     let status = demo.child.wait().expect("it ends");

@@ -170,7 +170,7 @@ fn agrees(headers: &HeaderMap, key: &HeaderValue) -> bool {
 }
 
 /// RFC 6455 section 4.2.2: SHA-1 of key and GUID, base64.
-fn accept(key: &[u8]) -> String {
+pub fn accept(key: &[u8]) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY);
     context.update(key);
     context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");

@@ -1,9 +1,11 @@
 //! A small TLS client: one connection, HTTP/1.1 or HTTP/2, with a laptop's certificate or without.
 
 use super::pki::Identity;
+use super::websocket::WebSocket;
 use bytes::Bytes;
+use http::request::Builder;
 use http::{Request, Response, header};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,12 +23,14 @@ pub enum Http {
     Two,
 }
 
-/// One request; it has no body.
+/// One request.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
     pub method: &'static str,
     pub path: &'a str,
     pub token: Option<&'a str>,
+    /// JSON, to the API.
+    pub body: Option<&'a str>,
 }
 
 /// An open connection to one host.
@@ -36,8 +40,8 @@ pub struct Client {
 }
 
 enum Sender {
-    One(http1::SendRequest<Empty<Bytes>>),
-    Two(http2::SendRequest<Empty<Bytes>>),
+    One(http1::SendRequest<Full<Bytes>>),
+    Two(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Client {
@@ -61,7 +65,7 @@ impl Client {
         let sender = match http {
             Http::One => {
                 let (sender, connection) = http1::handshake(stream).await?;
-                tokio::spawn(connection);
+                tokio::spawn(connection.with_upgrades());
                 Sender::One(sender)
             }
             Http::Two => {
@@ -76,22 +80,56 @@ impl Client {
     /// # Errors
     /// The connection breaks before the answer's head has come.
     pub async fn ask(&mut self, ask: Ask<'_>) -> Result<Response<Incoming>, Box<dyn Error>> {
-        let mut request = Request::builder().method(ask.method);
-        if let Some(token) = ask.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let mut request = begun(ask);
+        if ask.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
         }
+        self.send(request, ask).await
+    }
+
+    /// Opens a WebSocket (RFC 6455 section 4.1), over HTTP/1.1.
+    ///
+    /// # Errors
+    /// The connection breaks, or is not upgraded.
+    pub async fn open(&mut self, ask: Ask<'_>) -> Result<(Response<Incoming>, WebSocket), Box<dyn Error>> {
+        let mut request = begun(ask);
+        let fields = [
+            (header::CONNECTION, "upgrade"),
+            (header::UPGRADE, "websocket"),
+            (header::SEC_WEBSOCKET_VERSION, "13"),
+            // Any 16 bytes: nothing depends on them here.
+            (header::SEC_WEBSOCKET_KEY, "cmFuZ2VnYXRlJ3MgZGVtbw=="),
+        ];
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        let mut response = self.send(request, ask).await?;
+        let upgraded = hyper::upgrade::on(&mut response).await?;
+        Ok((response, WebSocket::new(upgraded)))
+    }
+
+    async fn send(&mut self, request: Builder, ask: Ask<'_>) -> Result<Response<Incoming>, Box<dyn Error>> {
+        let body = Full::new(Bytes::from(ask.body.unwrap_or_default().to_owned()));
         match &mut self.sender {
             Sender::One(sender) => {
                 let request = request.uri(ask.path).header(header::HOST, &self.authority);
                 sender.ready().await?;
-                Ok(sender.send_request(request.body(Empty::new())?).await?)
+                Ok(sender.send_request(request.body(body)?).await?)
             }
             Sender::Two(sender) => {
                 let request = request.uri(format!("https://{}{}", self.authority, ask.path));
                 sender.ready().await?;
-                Ok(sender.send_request(request.body(Empty::new())?).await?)
+                Ok(sender.send_request(request.body(body)?).await?)
             }
         }
+    }
+}
+
+fn begun(ask: Ask<'_>) -> Builder {
+    let request = Request::builder().method(ask.method);
+    match ask.token {
+        Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+        None => request,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! They do what an upstream should: they believe the gateway's headers only beside an assertion that verifies.
 
+use super::websocket;
+use crate::enforce::tunnel;
 use askama::Template;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -45,7 +47,7 @@ pub struct Trust {
 
 /// Answers HTTP/1.1 on `listener` for as long as it is polled.
 ///
-/// `/stream` sends ten lines, 100 ms apart; any other path answers with a page or, to programs, with JSON.
+/// `/stream` sends ten lines, 100 ms apart; `/live` is a WebSocket that says one as often; any other path answers with a page or, to programs, with JSON.
 pub async fn serve(listener: TcpListener, kind: Kind, trust: Trust) {
     let console = Arc::new(Console { kind, trust });
     loop {
@@ -61,7 +63,8 @@ pub async fn serve(listener: TcpListener, kind: Kind, trust: Trust) {
                 async move { Ok::<_, Infallible>(console.answer(request).await) }
             });
             // A client that goes away in the middle is not worth a line.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let http = hyper::server::conn::http1::Builder::new();
+            let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         });
     }
 }
@@ -109,7 +112,10 @@ struct Page<'a> {
 }
 
 impl Console {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+        if request.uri().path() == "/live" && request.headers().contains_key(header::UPGRADE) {
+            return live(&mut request);
+        }
         let (head, body) = request.into_parts();
         if head.method == Method::GET && head.uri.path() == "/stream" {
             return streamed();
@@ -195,6 +201,30 @@ fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
     let mut response = Response::new(Full::new(body).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// Agrees to a WebSocket (RFC 6455 section 4.2.2) and speaks on it.
+fn live(request: &mut Request<Incoming>) -> Answer {
+    let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) else {
+        return whole(StatusCode::BAD_REQUEST, "text/plain", Bytes::from_static(b"the key is missing\n"));
+    };
+    let accept = HeaderValue::try_from(tunnel::accept(key.as_bytes())).expect("base64 is text");
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            // Ends when the other side does.
+            let _ = websocket::speak(TokioIo::new(upgraded)).await;
+        }
+    });
+    let mut response = Response::new(Full::default().boxed_unsync());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let fields = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    response.headers_mut().extend(fields);
     response
 }
 

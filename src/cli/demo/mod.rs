@@ -3,21 +3,25 @@
 //! ```text
 //! story (rows as data) ─▶ play (a client asks, the audit log answers) ─▶ table ─▶ stay
 //!                           │
-//!                         world: certificates, issuer, consoles, relay, and the gateway itself
+//!                         world: certificates, issuer, consoles, relay, store, and the gateway itself
 //! ```
 
 mod client;
 pub mod consoles;
+mod devices;
+mod errands;
 mod files;
 mod issuer;
 mod pki;
 mod play;
 mod relay;
+mod revocation;
 mod scene;
 mod settings;
 mod stay;
 mod story;
 mod table;
+mod websocket;
 mod world;
 
 use super::terminal::Style;
@@ -43,24 +47,25 @@ pub fn run(args: &DemoArgs, terminal: &mut Terminal) -> Exit {
     }
 }
 
-/// The one fault a newcomer can do something about gets a help line.
+/// What a newcomer can do something about gets a help line.
 fn explained(error: &(dyn Error + 'static)) -> String {
     match error.downcast_ref() {
         Some(StartFault::Bind { .. }) => format!("{error}\n  help: `--port 0` takes a port that is free"),
+        Some(StartFault::Socket { .. }) => format!("{error}\n  help: name a directory with a short path in $TMPDIR"),
         _ => error.to_string(),
     }
 }
 
 /// True: everything is as the story says.
 async fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
-    let world = World::start(args.port).await?;
-    let shown = attend(&world, args, terminal).await;
+    let mut world = World::start(args.port).await?;
+    let shown = attend(&mut world, args, terminal).await;
     terminal.flush();
     world.stop();
     shown
 }
 
-async fn attend(world: &World, args: &DemoArgs, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
+async fn attend(world: &mut World, args: &DemoArgs, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
     // Listened to from the first row to the last word, so that none is lost in between.
     let mut interrupted = Interrupted::new()?;
     let all = tokio::select! {
@@ -70,6 +75,7 @@ async fn attend(world: &World, args: &DemoArgs, terminal: &mut Terminal) -> Resu
     };
     if !args.once {
         world.write_token(Laptop::Ann)?;
+        stay::leave_open(world).await?;
         let up = format!(
             "The gateway stays up on https://{} until Ctrl-C. Lines to paste into another shell:",
             world.direct
@@ -90,7 +96,7 @@ async fn attend(world: &World, args: &DemoArgs, terminal: &mut Terminal) -> Resu
 const TRIES: usize = 2;
 
 /// Plays every scene and checks what came of it.
-async fn tell(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
+async fn tell(world: &mut World, terminal: &mut Terminal) -> Result<bool, Box<dyn Error>> {
     let (address, policies) = (world.direct, world.policies.display());
     terminal.line(&format!(
         "A gateway on https://{address} with the policies in {policies}/, and real TLS clients that ask it:\n"
@@ -106,7 +112,7 @@ async fn tell(world: &World, terminal: &mut Terminal) -> Result<bool, Box<dyn Er
             // A busy machine can hold an answer back for longer than a relay does. Delay is only ever added, so the
             // next try can tell.
             for _ in 0..TRIES {
-                if played.differs(scene).is_some() {
+                if scene.repeatable() && played.differs(scene).is_some() {
                     played = play::play(world, scene).await?;
                 }
             }

@@ -10,6 +10,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevokedCertParams,
     SanType, SerialNumber,
 };
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 
@@ -28,6 +29,7 @@ pub struct Identity {
     pub certificate: CertificateDer<'static>,
     pub certificate_pem: String,
     key: KeyPair,
+    /// Its authority's number for it; 0 when that is another authority.
     serial: u64,
 }
 
@@ -106,6 +108,15 @@ impl Authority {
 }
 
 impl Identity {
+    /// Of a certificate that somebody else issued: the first of `pem`.
+    ///
+    /// # Errors
+    /// `pem` holds no certificate.
+    pub fn issued(pem: &str, key: KeyPair) -> Result<Self, rustls::pki_types::pem::Error> {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes())?;
+        Ok(Self { certificate, certificate_pem: pem.to_owned(), key, serial: 0 })
+    }
+
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
     }

@@ -7,7 +7,23 @@ use std::net::Ipv4Addr;
 
 pub const ANN: Person = Person { user: "ann@corp.example", groups: &["payroll", "admins"] };
 pub const BOB: Person = Person { user: "bob@corp.example", groups: &["payroll"] };
+pub const CAROL: Person = Person { user: "carol@corp.example", groups: &["payroll-leads"] };
+pub const DAN: Person = Person { user: "dan@corp.example", groups: &["payroll"] };
 pub const EVE: Person = Person { user: "eve@corp.example", groups: &["admins"] };
+pub const FRANK: Person = Person { user: "frank@corp.example", groups: &["payroll"] };
+pub const OLGA: Person = Person { user: "olga@corp.example", groups: &["rangegate-operators"] };
+
+/// What HR knows of them, as it is imported at the start.
+pub const PEOPLE: &str = "\
+user,name,groups,employment,manager,status
+ann@corp.example,Ann,payroll;admins,employee,carol@corp.example,active
+bob@corp.example,Bob,payroll,employee,carol@corp.example,active
+carol@corp.example,Carol,payroll-leads,employee,,active
+dan@corp.example,Dan,payroll,employee,carol@corp.example,active
+eve@corp.example,Eve,admins,contractor,olga@corp.example,active
+frank@corp.example,Frank,payroll,employee,carol@corp.example,watched
+olga@corp.example,Olga,rangegate-operators,employee,,active
+";
 
 /// A laptop with a certificate of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +32,19 @@ pub enum Laptop {
     /// Its certificate stands on the revocation list.
     AnnOld,
     Bob,
+    Carol,
+    /// In no registry, until it is enrolled in the story.
+    Dan,
     /// Watched.
     Eve,
+    Frank,
+    Olga,
 }
 
 impl Laptop {
-    pub const ALL: [Self; 4] = [Self::Ann, Self::AnnOld, Self::Bob, Self::Eve];
+    /// Those that stand in the registry from the start.
+    pub const REGISTERED: [Self; 7] =
+        [Self::Ann, Self::AnnOld, Self::Bob, Self::Carol, Self::Eve, Self::Frank, Self::Olga];
 
     /// Its id in the device registry, and the name of its files.
     pub const fn id(self) -> &'static str {
@@ -29,7 +52,11 @@ impl Laptop {
             Self::Ann => "ann-laptop",
             Self::AnnOld => "ann-old-laptop",
             Self::Bob => "bob-laptop",
+            Self::Carol => "carol-laptop",
+            Self::Dan => "dan-laptop",
             Self::Eve => "eve-laptop",
+            Self::Frank => "frank-laptop",
+            Self::Olga => "olga-laptop",
         }
     }
 
@@ -37,7 +64,11 @@ impl Laptop {
         match self {
             Self::Ann | Self::AnnOld => &ANN,
             Self::Bob => &BOB,
+            Self::Carol => &CAROL,
+            Self::Dan => &DAN,
             Self::Eve => &EVE,
+            Self::Frank => &FRANK,
+            Self::Olga => &OLGA,
         }
     }
 }
@@ -72,6 +103,26 @@ pub enum Meanwhile {
     ReportedStolen {
         after: usize,
     },
+    /// Olga revokes the laptop through the API while a WebSocket is open.
+    Revoked,
+}
+
+/// What a request brings to the API or waits for, and what is learnt from the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    None,
+    /// Dan is invited; the code is learnt.
+    Invite,
+    /// A new key is shown with the code; Dan's laptop and its certificate are learnt.
+    Enrol,
+    /// Another new key, with the code that was used.
+    EnrolAgain,
+    /// A role is asked for; the grant's id is learnt.
+    AskForGrant,
+    /// An answer to what was asked for.
+    Approve,
+    /// It is asked once the grant has ended.
+    WhenEnded,
 }
 
 /// What has to come of it.
@@ -81,7 +132,7 @@ pub struct Expected {
     pub status: u16,
     /// The requirement that decided. Empty: all are met.
     pub requirement: &'static str,
-    /// Its reason code; for an answer that is cut, the reason of the cut.
+    /// Its reason code; for an answer that is cut, the reason of the cut; for a refusal by the API, the API's code.
     pub reason: &'static str,
 }
 
@@ -95,11 +146,20 @@ pub struct Scene {
     pub method: &'static str,
     /// The first label of `….corp.example`.
     pub host: &'static str,
+    /// `…` stands for the grant's id.
     pub path: &'static str,
     /// How often it is asked; the last time counts.
     pub times: usize,
     pub meanwhile: Meanwhile,
+    pub errand: Errand,
     pub expected: Expected,
+}
+
+impl Scene {
+    /// False: what it does cannot be done twice.
+    pub fn repeatable(&self) -> bool {
+        matches!(self.errand, Errand::None | Errand::WhenEnded) && self.meanwhile != Meanwhile::Revoked
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,18 +1,23 @@
-//! What the demo's gateway is told: two listeners, one issuer, the policies and the databases beside them.
+//! What the demo's gateway is told: two listeners and a socket, one issuer, a store, the policies and the databases
+//! beside them.
 
 use super::files::Scratch;
 use super::issuer::Issuer;
 use crate::audit::{AuditSettings, WhenUnwritable};
+use crate::authority::AuthoritySettings;
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;
 use crate::gateway::Settings;
-use crate::gateway::settings::{ClientCertificates, HeaderSettings, Limits, ListenerSettings, ServerCertificate};
+use crate::gateway::settings::{
+    ClientCertificates, HeaderSettings, Limits, ListenerSettings, LocalSettings, ServerCertificate,
+};
 use crate::latency::Coordinates;
 use crate::portal::PortalSettings;
 use crate::sources::certificate::{CrlPolicy, TrustSettings};
 use crate::sources::geo::GeoSettings;
 use crate::sources::lists::ListSettings;
 use crate::sources::timing::{GatewayPlace, TimingSettings};
+use crate::store::{Database, StoreSettings};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +29,7 @@ use std::time::Duration;
 pub const AUDIT: &str = "audit.jsonl";
 pub const DEVICES: &str = "devices.toml";
 pub const ASSERTION_KEY: &str = "assertion.key";
+pub const SOCKET: &str = "rangegate.sock";
 
 pub fn assertion(scratch: &Scratch) -> AssertionSettings {
     AssertionSettings {
@@ -39,6 +45,7 @@ pub fn settings(
     scratch: &Scratch,
     policies: &Path,
     issuer: &Issuer,
+    authority: AuthoritySettings,
     origins: BTreeMap<String, String>,
     port: u16,
 ) -> Settings {
@@ -48,9 +55,9 @@ pub fn settings(
         certificates: vec![ServerCertificate { chain: scratch.at("server.pem"), key: scratch.at("server.key") }],
         client_certificates: ClientCertificates::Requested,
         trust: TrustSettings {
-            authorities: vec![scratch.at("ca.pem")],
+            authorities: vec![scratch.at("ca.pem"), authority.certificate.clone()],
             external: Vec::new(),
-            crls: vec![scratch.at("ca.crl")],
+            crls: vec![scratch.at("ca.crl"), authority.revocation_list.clone()],
             crl_missing: CrlPolicy::Deny,
             crl_expired: CrlPolicy::Deny,
         },
@@ -97,10 +104,10 @@ pub fn settings(
         policies: policies.to_owned(),
         origins,
         devices: Some(scratch.at(DEVICES)),
-        store: None,
-        authority: None,
+        store: Some(StoreSettings::of(Database::Sqlite(scratch.at("store.db")))),
+        authority: Some(authority),
         emergency: scratch.at("emergency"),
-        local: None,
+        local: Some(LocalSettings { path: scratch.at(SOCKET), mode: 0o600, people: Vec::new() }),
         webhooks: Vec::new(),
         workers: NonZeroUsize::MIN.saturating_add(1),
     }

@@ -1,7 +1,9 @@
 //! After the story: is the log whole, what does a record look like, and what can the reader try?
 
+use super::client::Ask;
 use super::play::Played;
-use super::scene::Laptop;
+use super::scene::{Laptop, Login};
+use super::websocket::Heard;
 use super::world::World;
 use crate::audit::verify::{Log, verify};
 use crate::cli::Terminal;
@@ -75,6 +77,20 @@ pub fn hints(world: &World, terminal: &mut Terminal) {
         "The audit log: its last line, whether it is whole, and what other policies would have decided",
         &format!("tail -n 1 {log}\n{this} audit verify {log}\n{this} replay {log} --policy {policies}"),
     );
+    let socket = world.socket();
+    let socket = socket.display();
+    hint(
+        "What is open (Ann left a WebSocket), who held what, whose laptop Dan's was; `--help` says what can be done",
+        &["live list", "grant list --all", "device list"]
+            .map(|list| format!("{this} {list} --socket {socket}"))
+            .join("\n"),
+    );
+    hint(
+        "Suspend Ann: what she has open ends at once, and her line above is refused until she is active again",
+        &["suspend", "activate"]
+            .map(|what| format!("{this} identity {what} ann@corp.example --socket {socket}"))
+            .join("\n"),
+    );
     hint(
         "What a policy makes of a request that nobody sent; change one, and the gateway reads it within a second",
         &format!(
@@ -83,6 +99,19 @@ pub fn hints(world: &World, terminal: &mut Terminal) {
         ),
     );
     hint("What operators see", &format!("curl http://{}/metrics", world.operations));
+}
+
+/// Ann opens a WebSocket and leaves it, so that there is something to see and to cut.
+///
+/// # Errors
+/// It does not open.
+pub async fn leave_open(world: &World) -> Result<(), Box<dyn Error>> {
+    let token = world.token(Login { on: Laptop::Ann, minutes_ago: 1 })?;
+    let ask = Ask { method: "GET", path: "/live", token: Some(&token), body: None };
+    let mut client = world.dial(Laptop::Ann, "payroll").await?;
+    let (_, mut socket) = client.open(ask).await?;
+    tokio::spawn(async move { while socket.next().await == Heard::Message {} });
+    Ok(())
 }
 
 /// The line to paste. The token is Ann's, whosever the laptop is.

@@ -1,7 +1,7 @@
 //! The story: who asks for what, from where, and what has to come of it.
 
 use super::client::Http;
-use super::scene::{Act, Laptop, Login, Meanwhile, Scene, Way, expected};
+use super::scene::{Act, Errand, Laptop, Login, Meanwhile, Scene, Way, expected};
 use crate::policy::Outcome;
 use std::net::Ipv4Addr;
 
@@ -17,11 +17,35 @@ const USUAL: Scene = Scene {
     path: "/runs",
     times: 1,
     meanwhile: Meanwhile::Nothing,
+    errand: Errand::None,
     expected: expected(Outcome::Forward, 200, "", "all-met"),
 };
 
 /// A passkey shown a minute ago: what the payroll asks of those whose connection it cannot measure.
 const JUST_NOW: Option<Login> = Some(Login { on: Laptop::Ann, minutes_ago: 1 });
+
+/// Olga, who runs the gate, at its API.
+const OPERATOR: Scene = Scene {
+    laptop: Some(Laptop::Olga),
+    login: Some(Login { on: Laptop::Olga, minutes_ago: 20 }),
+    method: "POST",
+    host: "gate",
+    ..USUAL
+};
+
+/// A laptop that nobody knows yet, and that has a code to show.
+const UNKNOWN: Scene =
+    Scene { laptop: None, login: None, method: "POST", host: "gate", path: "/v1/enrolments", ..USUAL };
+
+/// Dan, who has just signed in on the laptop that was enrolled.
+const DAN: Scene = Scene { laptop: Some(Laptop::Dan), login: Some(Login { on: Laptop::Dan, minutes_ago: 1 }), ..USUAL };
+
+/// Ann at the API, and what she wants to do with what she gets there.
+const ANN_ASKS: Scene = Scene { login: JUST_NOW, method: "POST", host: "gate", path: "/v1/grants", ..USUAL };
+const ANN_APPROVES: Scene = Scene { login: JUST_NOW, method: "POST", path: "/runs/7/approve", ..USUAL };
+
+const FRANK: Scene =
+    Scene { laptop: Some(Laptop::Frank), login: Some(Login { on: Laptop::Frank, minutes_ago: 1 }), ..USUAL };
 
 pub const STORY: &[Act] = &[
     Act {
@@ -107,7 +131,7 @@ pub const STORY: &[Act] = &[
                 login: JUST_NOW,
                 method: "POST",
                 path: "/runs/7/approve",
-                expected: expected(Outcome::RequireGrant, 403, "approver", "grants-absent"),
+                expected: expected(Outcome::RequireGrant, 403, "approver", "grant-missing"),
                 ..USUAL
             },
             Scene {
@@ -144,6 +168,79 @@ pub const STORY: &[Act] = &[
                 meanwhile: Meanwhile::ReportedStolen { after: 3 },
                 expected: expected(Outcome::Forward, 200, "", "device-revoked"),
                 ..USUAL
+            },
+        ],
+    },
+    Act {
+        title: "What the gate remembers",
+        scenes: &[
+            Scene {
+                who: "Olga, who runs it, invites Dan",
+                path: "/v1/invitations",
+                errand: Errand::Invite,
+                expected: expected(Outcome::Forward, 201, "", "all-met"),
+                ..OPERATOR
+            },
+            Scene {
+                who: "Dan's new laptop, with the code",
+                errand: Errand::Enrol,
+                expected: expected(Outcome::Forward, 201, "", "all-met"),
+                ..UNKNOWN
+            },
+            Scene {
+                who: "Another laptop, with that code",
+                errand: Errand::EnrolAgain,
+                expected: expected(Outcome::Forward, 403, "", "invitation"),
+                ..UNKNOWN
+            },
+            Scene { who: "Dan on the laptop just enrolled", ..DAN },
+            Scene {
+                who: "Ann asks for the grant",
+                errand: Errand::AskForGrant,
+                expected: expected(Outcome::Forward, 201, "", "all-met"),
+                ..ANN_ASKS
+            },
+            Scene {
+                who: "Ann approves it herself",
+                path: "/v1/grants/…/approve",
+                errand: Errand::Approve,
+                expected: expected(Outcome::Forward, 403, "", "self-approval"),
+                ..ANN_ASKS
+            },
+            Scene {
+                who: "Carol approves it",
+                laptop: Some(Laptop::Carol),
+                login: Some(Login { on: Laptop::Carol, minutes_ago: 20 }),
+                path: "/v1/grants/…/approve",
+                errand: Errand::Approve,
+                ..ANN_ASKS
+            },
+            Scene { who: "Ann, approving with it", ..ANN_APPROVES },
+            Scene {
+                who: "Ann, the moment it ends",
+                errand: Errand::WhenEnded,
+                expected: expected(Outcome::RequireGrant, 403, "approver", "grant-missing"),
+                ..ANN_APPROVES
+            },
+            Scene {
+                who: "Dan's WebSocket, laptop lost",
+                http: Http::One,
+                path: "/live",
+                meanwhile: Meanwhile::Revoked,
+                expected: expected(Outcome::Forward, 101, "", "device-revoked"),
+                ..DAN
+            },
+            Scene {
+                who: "Frank, watched, reads the wiki",
+                host: "wiki",
+                path: "/Home",
+                expected: expected(Outcome::Observe, 200, "good-standing", "watched"),
+                ..FRANK
+            },
+            Scene {
+                who: "Frank, watched, wants more",
+                expected: expected(Outcome::Deny, 403, "good-standing", "watched"),
+                ..FRANK
             },
         ],
     },

@@ -12,7 +12,7 @@ use crate::policy::{Outcome, Reason};
 const WHO: usize = 35;
 const FROM: usize = 15;
 const ROUND_TRIP: usize = 8;
-const ASKED: usize = 29;
+const ASKED: usize = 31;
 
 pub fn head(terminal: &mut Terminal) {
     let titles = line("WHO", "FROM", "TCP ms", "TLS ms", "ASKED") + "OUTCOME";
@@ -67,6 +67,7 @@ fn millis(rtt: Option<Rtt>) -> String {
 fn outcome(played: &Played) -> String {
     let status = played.status;
     match played.cut_after {
+        None if played.refusal.is_some() => format!("refused {status}"),
         Some(_) => format!("{status}, then cut"),
         None => format!("{} {status}", played.outcome.code()),
     }
@@ -74,7 +75,7 @@ fn outcome(played: &Played) -> String {
 
 fn style(played: &Played) -> Style {
     match played.outcome {
-        _ if played.cut_after.is_some() => Style::Bad,
+        _ if played.cut_after.is_some() || played.refusal.is_some() => Style::Bad,
         Outcome::Forward => Style::Good,
         Outcome::Deny => Style::Bad,
         _ => Style::Doubt,
@@ -83,7 +84,7 @@ fn style(played: &Played) -> Style {
 
 /// The reason in words, and the codes to find it by in the policies and in the audit log.
 fn why(scene: &Scene, played: &Played) -> String {
-    let code = played.reason.code();
+    let code = played.code();
     let codes = if played.requirement.is_empty() { code.to_owned() } else { format!("{}: {code}", played.requirement) };
     let words = played.reason.explain().trim_end_matches('.');
     let timing = &played.evidence.timing;
@@ -96,15 +97,39 @@ fn why(scene: &Scene, played: &Played) -> String {
             let (measured, floor) = (nearness.measured, nearness.floor);
             format!("It answered in {measured}; from {place} light alone takes {floor}: the place is false")
         }
+        _ if played.reason == Reason::Watched => watched(played).to_owned(),
         _ => match (played.cut_after, &*played.seen) {
             (_, seen) if played.outcome == Outcome::Decoy => {
                 format!("The device is {seen}: a copy answers in which nothing is real")
+            }
+            _ if !played.told.is_empty() => played.told.clone(),
+            _ if let Some(refusal) = &played.refusal => begun(&refusal.detail),
+            _ if let Some(closed) = &played.closed => {
+                format!("Olga revokes it: closed ({}) {}", closed.code, closed.when())
             }
             (Some(pieces), _) => format!("Reported stolen after {pieces} pieces of the answer; the rest never came"),
             (None, "") => words.to_owned(),
             (None, seen) => format!("{words}: {seen}"),
         },
     };
-    let also = if played.outcome == Outcome::Observe { "; let through, and reported" } else { "" };
+    let also = if played.outcome == Outcome::Observe && played.reason != Reason::Watched {
+        "; let through, and reported"
+    } else {
+        ""
+    };
     format!("{words}{also} ({codes})")
+}
+
+fn watched(played: &Played) -> &'static str {
+    match played.outcome {
+        Outcome::Observe => "Watched: what is not sensitive is let through, recorded and reported",
+        _ => "Watched, says the log; the answer is a plain denial that does not tell",
+    }
+}
+
+/// The first part of a sentence, with a capital.
+fn begun(sentence: &str) -> String {
+    let part = sentence.split([':', ';']).next().unwrap_or_default();
+    let mut letters = part.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

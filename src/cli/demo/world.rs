@@ -1,13 +1,15 @@
 //! Everything the story needs, started on this machine: certificates, issuer, consoles, and the gateway before them.
 
-use super::client::Client;
+use super::client::{Client, Http};
 use super::consoles::{self, Kind, Trust};
+use super::devices;
+use super::errands::Notes;
 use super::files::{self, Scratch};
 use super::issuer::Issuer;
 use super::pki::{Authority, Identity};
 use super::relay::{self, Hop};
 use super::scene::{Laptop, Login, Scene, Way};
-use super::settings::{self, ASSERTION_KEY, AUDIT, DEVICES};
+use super::settings::{self, ASSERTION_KEY, AUDIT, DEVICES, SOCKET};
 use crate::enforce::assertion::Signer;
 use crate::gateway::{Gateway, Running, clock};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -20,8 +22,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// The names the gateway has a certificate for.
-const HOSTS: [&str; 5] =
-    ["payroll.corp.example", "console.corp.example", "reports.corp.example", "wiki.corp.example", "keys.corp.example"];
+const HOSTS: [&str; 6] = [
+    "payroll.corp.example",
+    "console.corp.example",
+    "reports.corp.example",
+    "wiki.corp.example",
+    "keys.corp.example",
+    "gate.corp.example",
+];
 
 pub struct World {
     pub policies: PathBuf,
@@ -29,6 +37,8 @@ pub struct World {
     pub direct: SocketAddr,
     balanced: SocketAddr,
     pub operations: SocketAddr,
+    /// What the story has learnt so far.
+    pub notes: Notes,
     gateway: Running,
     authority: Authority,
     issuer: Issuer,
@@ -47,13 +57,14 @@ impl World {
         let now = clock::now();
         let authority = Authority::new(now)?;
         let server = authority.server(&HOSTS, 1)?;
-        let laptops = Laptop::ALL.into_iter().zip(2..);
+        let laptops = Laptop::REGISTERED.into_iter().zip(2..);
         let laptops = laptops.map(|(laptop, serial)| Ok((laptop, authority.device(laptop.id(), serial)?)));
         let laptops = laptops.collect::<Result<Vec<_>, rcgen::Error>>()?;
         write_files(&scratch, &authority, &server, &laptops)?;
 
         let policies = files::policies(&scratch)?;
         let issuer = Issuer::start().await?;
+        let devices = devices::authority(&scratch, now)?;
         let assertion = settings::assertion(&scratch);
         let trust = |audiences: &[&str]| -> Result<Trust, Box<dyn Error>> {
             Ok(Trust {
@@ -68,13 +79,15 @@ impl World {
             ("http://127.0.0.1:9002".to_owned(), console(Kind::Admin, trust(&["console", "reports"])?).await?),
             ("http://127.0.0.1:9003".to_owned(), console(Kind::Decoy, trust(&[])?).await?),
         ]);
-        let settings = settings::settings(&scratch, &policies, &issuer, origins, port);
+        let settings = settings::settings(&scratch, &policies, &issuer, devices, origins, port);
         let gateway = Gateway::prepare(&settings)?.start()?;
         let (Some(&direct), Some(&balanced)) = (gateway.addresses().first(), gateway.addresses().get(1)) else {
             return Err("the gateway has no listeners".into());
         };
         let operations = gateway.operations();
-        Ok(Self { policies, direct, balanced, operations, gateway, authority, issuer, laptops, scratch })
+        devices::import(&scratch, scratch.at(SOCKET)).await?;
+        let notes = Notes::default();
+        Ok(Self { policies, direct, balanced, operations, notes, gateway, authority, issuer, laptops, scratch })
     }
 
     /// Where throw-away files are.
@@ -86,6 +99,16 @@ impl World {
         self.scratch.at(AUDIT)
     }
 
+    /// The socket that administrators connect to.
+    pub fn socket(&self) -> PathBuf {
+        self.scratch.at(SOCKET)
+    }
+
+    /// Dan's laptop has its certificate.
+    pub fn enrolled(&mut self, identity: Identity) {
+        self.laptops.push((Laptop::Dan, identity));
+    }
+
     /// A client on its way as the scene says.
     pub async fn client(&self, scene: &Scene) -> Result<Client, Box<dyn Error>> {
         let address = match scene.way {
@@ -93,9 +116,24 @@ impl World {
             Way::Relay { behind_ms } => relay::open(self.direct, hop(behind_ms, None)).await?,
             Way::Balancer { client, away_ms } => relay::open(self.balanced, hop(away_ms, Some(client))).await?,
         };
-        let host = format!("{}.corp.example", scene.host);
-        let laptop = scene.laptop.and_then(|laptop| self.identity(laptop));
-        Client::connect(address, &host, self.direct.port(), scene.http, self.authority.certificate(), laptop).await
+        self.connect(address, scene.host, scene.http, scene.laptop).await
+    }
+
+    /// A client that comes straight from this laptop, over HTTP/1.1.
+    pub async fn dial(&self, laptop: Laptop, host: &str) -> Result<Client, Box<dyn Error>> {
+        self.connect(self.direct, host, Http::One, Some(laptop)).await
+    }
+
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        http: Http,
+        laptop: Option<Laptop>,
+    ) -> Result<Client, Box<dyn Error>> {
+        let host = format!("{host}.corp.example");
+        let laptop = laptop.and_then(|laptop| self.identity(laptop));
+        Client::connect(address, &host, self.direct.port(), http, self.authority.certificate(), laptop).await
     }
 
     pub fn token(&self, login: Login) -> Result<String, Box<dyn Error>> {
@@ -111,7 +149,9 @@ impl World {
 
     /// Changes a laptop's status in the device registry, and has the gateway read it now.
     pub fn report(&self, laptop: Laptop, status: &str) -> Result<(), Box<dyn Error>> {
-        self.scratch.write(DEVICES, registry(&self.laptops, Some((laptop, status))))?;
+        // Those of the store are not for a file to say.
+        let registered = self.laptops.iter().filter(|(laptop, _)| Laptop::REGISTERED.contains(laptop));
+        self.scratch.write(DEVICES, registry(registered, Some((laptop, status))))?;
         self.gateway.reload();
         Ok(())
     }
@@ -159,7 +199,7 @@ fn write_files(
 }
 
 /// The device registry, with one laptop's status changed.
-fn registry(laptops: &[(Laptop, Identity)], changed: Option<(Laptop, &str)>) -> String {
+fn registry<'a>(laptops: impl IntoIterator<Item = &'a (Laptop, Identity)>, changed: Option<(Laptop, &str)>) -> String {
     let mut text = "# Which laptop is whose. The gateway reads it again whenever it changes.\n".to_owned();
     for (laptop, identity) in laptops {
         let status = match changed {
