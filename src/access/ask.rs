@@ -64,6 +64,7 @@ pub fn ask<'r>(
         role: Arc::clone(&role.id),
         user: Arc::clone(&actor.user),
         person: Arc::clone(&actor.person),
+        groups: actor.groups.clone(),
         device: asking.device.map(|device| Arc::clone(&device.id)),
         key: asking.key.map(Arc::from),
         reason: reason.into(),

@@ -16,6 +16,10 @@ pub struct GrantRecord {
     /// Who is to hold it: the account, and the person behind it.
     pub user: Arc<str>,
     pub person: Arc<str>,
+    /// The groups the asker had when asking. They go for what the holder's groups are afterwards, where no record names
+    /// any: a login is not seen again when somebody else approves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Arc<str>>,
     /// The device it was asked from. A break-glass grant counts on this device only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Arc<str>>,

@@ -49,9 +49,10 @@ impl Administrator {
     /// Whose grant it is, as the organisation knows them now.
     pub fn holder(&self, record: &GrantRecord) -> Actor {
         match self.memory.identity(&record.user) {
-            Fact::Known(identity) => self.recorded(&identity, &[]),
+            Fact::Known(identity) => self.recorded(&identity, &record.groups),
             _ => {
-                Actor { person: Arc::clone(&record.person), ..Actor::unrecorded(Arc::clone(&record.user), Vec::new()) }
+                let actor = Actor::unrecorded(Arc::clone(&record.user), record.groups.clone());
+                Actor { person: Arc::clone(&record.person), ..actor }
             }
         }
     }
@@ -279,6 +280,7 @@ mod tests {
                 role: "r".into(),
                 user: "ann".into(),
                 person: "ann".into(),
+                groups: Vec::new(),
                 device: None,
                 key: None,
                 reason: nothing(),

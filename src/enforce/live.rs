@@ -360,6 +360,7 @@ mod tests {
                 timing: ConnectionTiming::new(timings.connection(), TcpSamples::forwarded()),
                 pings: false,
                 awaited: AtomicBool::new(false),
+                sighted: AtomicBool::new(false),
                 socket: Weak::new(),
                 recognised: Recognised::default(),
             };

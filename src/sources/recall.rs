@@ -187,6 +187,7 @@ mod tests {
             role: role.into(),
             user: user.into(),
             person: user.into(),
+            groups: Vec::new(),
             device: device.map(Arc::from),
             key: None,
             reason: "why".into(),

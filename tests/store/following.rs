@@ -60,6 +60,7 @@ fn grant(id: &str, user: &str) -> GrantRecord {
         role: "oncall".into(),
         user: user.into(),
         person: user.into(),
+        groups: Vec::new(),
         device: None,
         key: None,
         reason: "INC-7".into(),

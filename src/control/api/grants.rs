@@ -209,6 +209,7 @@ fn add(administrator: &Administrator, record: &GrantRecord, now: Moment, shown: 
     let standing = crate::access::standing(record, policy.role(&record.role), now);
     if let Some(object) = shown.as_object_mut() {
         object.remove("key");
+        object.remove("groups");
     }
     shown["duration"] = (record.duration / 1000).into();
     shown["phase"] = phase(record, now).into();
