@@ -155,7 +155,7 @@ fn administer(socket: &Path, numbers: &AtomicU64, acknowledged: &Acknowledged, c
         assert_eq!(status, 201, "{told}");
         note(&id, Some("active"));
         count.fetch_add(1, Ordering::Relaxed);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             note(&id, None);
             let (status, told) = line.call("POST", &format!("/v1/devices/{id}/suspend"), r#"{"reason":"closed"}"#)?;
             assert_eq!(status, 200, "{told}");
@@ -187,7 +187,7 @@ fn a_killed_gateway_loses_nothing_that_it_acknowledged() {
     for _ in 0..ROUNDS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (first, after, count) =
-            (numbers.load(Ordering::Relaxed), 1 + random as usize >> 33 & 31, AtomicUsize::new(0));
+            (numbers.load(Ordering::Relaxed), 1 + (random >> 33) as usize % 32, AtomicUsize::new(0));
         let socket = gate.socket.clone();
         std::thread::scope(|scope| {
             for _ in 0..CLIENTS {
