@@ -135,6 +135,13 @@ async fn codes_that_do_not_count_are_all_the_same() {
     assert_eq!((status, problem.contains("key-of-another-device")), (403, true), "{problem}");
     let alerts = world.gate.lines_where(1, |line| line["kind"] == "alert" && line["event"] == "device-finding").await;
     assert_eq!(alerts[0]["user"], "bob@corp.example");
+    // Whoever goes on trying is refused each time, and alerted of once.
+    for _ in 0..3 {
+        assert_eq!(enrol(&world, &second, &csr).await.0, 403);
+    }
+    let refused = |line: &Value| line["kind"] == "admin" && line["reason"] == "key-of-another-device";
+    world.gate.lines_where(4, refused).await;
+    assert_eq!(world.gate.lines().iter().filter(|line| line["event"] == "device-finding").count(), 1);
 }
 
 #[tokio::test]

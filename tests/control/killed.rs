@@ -1,4 +1,4 @@
-//! `kill -9` of a whole gateway while it administers: what it acknowledged is there and on record, and its log is whole.
+//! `kill -9` of a whole gateway while it administers, and a disk that fills up under it: what it acknowledged is there and on record, and its log is whole.
 
 use crate::gateway::PKI;
 use crate::pki::file;
@@ -64,7 +64,11 @@ struct Gate {
 impl Gate {
     /// Serving.
     fn start(at: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rangegate"));
+        Self::by(Command::new(env!("CARGO_BIN_EXE_rangegate")), at)
+    }
+
+    /// With the gateway as the last word of the command so far.
+    fn by(mut command: Command, at: &Path) -> Self {
         command.args(["serve", "--config"]).arg(at.join("rangegate.toml"));
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         let mut gate = Self { process, socket: at.join("rangegate.sock") };
@@ -151,7 +155,7 @@ fn administer(socket: &Path, numbers: &AtomicU64, acknowledged: &Acknowledged, c
         assert_eq!(status, 201, "{told}");
         note(&id, Some("active"));
         count.fetch_add(1, Ordering::Relaxed);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             note(&id, None);
             let (status, told) = line.call("POST", &format!("/v1/devices/{id}/suspend"), r#"{"reason":"closed"}"#)?;
             assert_eq!(status, 200, "{told}");
@@ -183,7 +187,7 @@ fn a_killed_gateway_loses_nothing_that_it_acknowledged() {
     for _ in 0..ROUNDS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (first, after, count) =
-            (numbers.load(Ordering::Relaxed), 1 + random as usize >> 33 & 31, AtomicUsize::new(0));
+            (numbers.load(Ordering::Relaxed), 1 + (random >> 33) as usize % 32, AtomicUsize::new(0));
         let socket = gate.socket.clone();
         std::thread::scope(|scope| {
             for _ in 0..CLIENTS {
@@ -229,4 +233,37 @@ fn a_killed_gateway_loses_nothing_that_it_acknowledged() {
         }
     }
     println!("{ROUNDS} kills, {changes} changes acknowledged, all there and on record; {out}");
+}
+
+/// A file that may not grow stands for the disk: the store's grows the fastest.
+#[test]
+fn a_disk_that_fills_up_is_told_and_takes_nothing_back() {
+    let site = site();
+    let at = site.path();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_rangegate")]);
+    let mut gate = Gate::by(limited, at);
+    let mut line = Line::open(&gate.socket).expect("it serves");
+    let mut acknowledged = BTreeMap::new();
+    let (status, told) = loop {
+        let number = acknowledged.len();
+        assert!(number < 5_000, "it is never full");
+        let device = format!(r#"{{"id":"kiosk-{number}","class":"kiosk","keys":["{number:064x}"]}}"#);
+        match line.call("POST", "/v1/devices", &device).expect("an answer") {
+            (201, _) => acknowledged.insert(format!("kiosk-{number}"), Some("active")),
+            refused => break refused,
+        };
+    };
+    let detail = told["detail"].as_str().unwrap_or_default();
+    assert!(status == 503 && detail.contains("full"), "{status} {told}");
+    assert!(acknowledged.len() > 10, "{}", acknowledged.len());
+    hold(&gate.socket, &acknowledged);
+    gate.kill();
+    let gate = Gate::start(at);
+    hold(&gate.socket, &acknowledged);
+    let late = format!(r#"{{"id":"late","class":"kiosk","keys":["{:064x}"]}}"#, 1_000_000);
+    let (status, told) =
+        Line::open(&gate.socket).expect("it serves").call("POST", "/v1/devices", &late).expect("an answer");
+    assert_eq!(status, 201, "with room again it writes again: {told}");
+    println!("full after {} devices: {detail}", acknowledged.len());
 }

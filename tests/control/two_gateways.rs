@@ -133,9 +133,9 @@ async fn socket(person: &Person<'_>, leaf: &Leaf) -> (Socket, Client) {
 /// Why it was closed, once it is.
 async fn close_reason(socket: &mut Socket) -> String {
     loop {
-        match timeout(PATIENCE, socket.next()).await.expect("in time").expect("a close frame").expect("a message") {
-            Message::Close(frame) => return frame.expect("a reason").reason.to_string(),
-            _ => {}
+        let message = timeout(PATIENCE, socket.next()).await.expect("in time").expect("a close frame");
+        if let Message::Close(frame) = message.expect("a message") {
+            return frame.expect("a reason").reason.to_string();
         }
     }
 }
