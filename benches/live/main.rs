@@ -183,7 +183,10 @@ fn report(measured: &Measured, load: Option<f64>) -> bool {
     row("  of these, while it was decided", &measured.within, String::new());
     let slower = percentile(&measured.beside, 0.99) / percentile(&measured.quiet, 0.99);
     println!("{table}");
-    println!("  sockets of others closed: {}; request p99 beside a reload each second {slower:.2} × quiet", measured.others);
+    println!(
+        "  sockets of others closed: {}; request p99 beside a reload each second {slower:.2} × quiet",
+        measured.others
+    );
     println!("\n  {}, profile {}", machine::description(), machine::profile());
     machine::warnings(load).iter().for_each(|warning| println!("  {warning}"));
     percentile(&measured.cuts, 0.99) <= CUT_WITHIN
@@ -275,6 +278,8 @@ fn enough_descriptors(sockets: usize) -> Result<u64> {
     let needed = 2 * sockets as u64 + 200;
     match most >= needed {
         true => Ok(most),
-        false => Err(format!("{needed} descriptors are needed, {most} may be had: `--sockets {}`", most / 2 - 100).into()),
+        false => {
+            Err(format!("{needed} descriptors are needed, {most} may be had: `--sockets {}`", most / 2 - 100).into())
+        }
     }
 }

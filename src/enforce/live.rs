@@ -67,7 +67,10 @@ pub struct Question<'a> {
 pub enum Judgement {
     Cut(Reason),
     /// It relies on something that ends then.
-    Stays { outcome: Outcome, until: Moment },
+    Stays {
+        outcome: Outcome,
+        until: Moment,
+    },
     /// What is new does not matter to it.
     Unread,
 }
@@ -154,12 +157,7 @@ impl Live {
     }
 
     /// `as_of`: the generation when its evidence began to be gathered.
-    pub fn register(
-        self: &Arc<Self>,
-        decided: Arc<Decided>,
-        connected: Arc<Connected>,
-        as_of: u64,
-    ) -> Registration {
+    pub fn register(self: &Arc<Self>, decided: Arc<Decided>, connected: Arc<Connected>, as_of: u64) -> Registration {
         let until = next_end(&decided.evidence, Moment(i64::MIN));
         let timed = decided.evidence.timing.tls.known().map_or(0, |timing| timing.samples);
         let told = decided.decision.outcome;
@@ -209,9 +207,11 @@ impl Live {
         let (count, begin) = (entries.places.len(), entries.cursor);
         for step in 0..count {
             let place = (begin + step) % count;
-            let Some(Some(open)) = entries.places.get_mut(place).filter(|open| {
-                open.as_ref().is_some_and(|open| open.is(which, generation))
-            }) else {
+            let Some(Some(open)) = entries
+                .places
+                .get_mut(place)
+                .filter(|open| open.as_ref().is_some_and(|open| open.is(which, generation)))
+            else {
                 continue;
             };
             if slice.looked == most {

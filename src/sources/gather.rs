@@ -7,7 +7,9 @@ use super::quota::{Asker, Quotas};
 use super::recall::{Recalled, Tide, recall};
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{TokenCache, Tokens};
-use crate::evidence::{Certificate, Device, DeviceStatus, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via};
+use crate::evidence::{
+    Certificate, Device, DeviceStatus, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via,
+};
 use crate::policy::Policy;
 use crate::state::devices::Devices;
 use crate::state::emergency::EmergencySwitch;

@@ -168,7 +168,14 @@ const NONE: u64 = u64::MAX;
 
 impl Default for TlsSamples {
     fn default() -> Self {
-        Self { unforgeable: NONE.into(), settings: NONE.into(), samples: 0.into(), pings: Default::default(), pinged: 0.into(), arrived: Notify::new() }
+        Self {
+            unforgeable: NONE.into(),
+            settings: NONE.into(),
+            samples: 0.into(),
+            pings: Default::default(),
+            pinged: 0.into(),
+            arrived: Notify::new(),
+        }
     }
 }
 
@@ -365,7 +372,9 @@ mod tests {
     fn the_last_pings_tell_how_far_away_the_client_is_now() {
         let samples = TlsSamples::default();
         samples.record(ms(1), TlsSource::Http2Settings);
-        for (ping, known) in [(40, None), (30, None), (20, None), (50, Some(20)), (60, Some(20)), (70, Some(20)), (80, Some(50))] {
+        for (ping, known) in
+            [(40, None), (30, None), (20, None), (50, Some(20)), (60, Some(20)), (70, Some(20)), (80, Some(50))]
+        {
             samples.record(ms(ping), TlsSource::WebsocketPing);
             assert_eq!(samples.recent(), known.map(ms), "after {ping}");
         }
