@@ -107,13 +107,14 @@ async fn refused(dial: &crate::client::Dial) -> bool {
 }
 
 #[tokio::test]
-async fn a_certificate_revoked_meanwhile_is_refused_on_the_open_connection() {
+async fn a_certificate_revoked_meanwhile_ends_the_open_connection_and_is_refused_on_the_next() {
     let app = Upstream::plain().await;
     let gate = Harness::builder().policy("app", LAPTOPS, &[("app", &app)]).start().await;
     let mut client = gate.dial().certificate(&PKI.ann).h2().await;
     assert_eq!(client.get("/").await.status, 200);
     gate.revoke(&[PKI.ann.serial]).await;
-    assert_eq!(client.get("/").await.status, 403);
+    crate::gateway::eventually("the connection is closed", || client.is_closed()).await;
+    assert_eq!(gate.dial().certificate(&PKI.ann).h2().await.get("/").await.status, 403);
     assert_eq!(gate.audit_records(2).await[1]["decision"]["reason"], "certificate-revoked");
 }
 
