@@ -159,11 +159,11 @@ fn the_lines_it_prints_work_when_pasted_and_ctrl_c_cleans_up() {
     assert!(explained.contains("outcome   "), "{explained}");
     assert!(paste("What operators see").contains("rangegate_"), "metrics");
     let remembered = paste("What is open");
-    for told in ["payroll   /live", "payroll-approver", "revoked"] {
+    for told in ["payroll: WebSocket /live", "payroll-approver", "revoked"] {
         assert!(remembered.contains(told), "`{told}` in {remembered}");
     }
     paste("Suspend Ann");
-    assert!(!paste("What is open").contains("payroll   /live"), "what she had open is cut");
+    assert!(!paste("What is open").contains("payroll: WebSocket /live"), "what she had open is cut");
     assert!(paste("Ann on her own laptop").contains("ann@corp.example"), "and she is back");
 
     demo.interrupt();

@@ -14,13 +14,14 @@ pub mod interim;
 pub mod live;
 mod plain;
 pub mod rate;
+mod rest;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
 pub mod wire;
 
 use crate::audit::{End, Entry, Exchange};
-use crate::evidence::Moment;
+use crate::evidence::{Moment, Protocol};
 use crate::policy::{Decided, Origin, Permit, Reason, Ruling, Scheme};
 use crate::portal::cause::Breakage;
 use crate::sources::gather::Connected;
@@ -122,12 +123,14 @@ impl Enforcer {
                 self.pass(permit, decided, inbound, entry, now, Identity::Told).await
             }
             Ruling::Decoy(permit) => self.pass(permit, decided, inbound, entry, now, Identity::Withheld).await,
-            Ruling::RequireGrant | Ruling::StepUp | Ruling::Deny => own(answer::answer(
-                &decided.decision,
-                &decided.evidence.request,
-                &inbound.headers,
-                &self.settings.answers,
-            )),
+            Ruling::RequireGrant | Ruling::StepUp | Ruling::Deny => {
+                let Inbound { headers, body, .. } = inbound;
+                let request = &decided.evidence.request;
+                if request.protocol == Protocol::Http2 {
+                    rest::swallow(body).await;
+                }
+                own(answer::answer(&decided.decision, request, &headers, &self.settings.answers))
+            }
         }
     }
 

@@ -161,10 +161,13 @@ async fn a_suspended_device_is_out_at_once() {
     assert_eq!(zoe.get("/v1/me").await.1["device"], "zoe-laptop");
     let reason = || Sent::Json(json!({ "reason": "lost" }));
     assert_eq!(world.owner("POST", "/v1/devices/zoe-laptop/suspend", reason()).await.0, 200);
+    crate::gateway::eventually("her connection is closed", || zoe.client.is_closed()).await;
+    let mut zoe = world.person("zoe@corp.example", &PKI.stranger).await;
     assert_eq!(zoe.get("/v1/me").await.0, 403);
     assert_eq!(world.owner("POST", "/v1/devices/zoe-laptop/resume", Sent::Nothing).await.0, 200);
-    assert_eq!(zoe.get("/v1/me").await.0, 200);
+    assert_eq!(zoe.get("/v1/me").await.0, 200, "over the connection on which she was refused");
     assert_eq!(world.owner("POST", "/v1/devices/zoe-laptop/revoke", reason()).await.0, 200);
+    let mut zoe = world.person("zoe@corp.example", &PKI.stranger).await;
     assert_eq!(zoe.get("/v1/me").await.0, 403);
     let (status, problem) = world.owner("POST", "/v1/devices/zoe-laptop/resume", Sent::Nothing).await;
     assert_eq!((status, &problem["reason"]), (422, &json!("device-revoked")));

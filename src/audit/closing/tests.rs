@@ -301,10 +301,11 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     let grant = (text(), moment()).prop_map(|(role, expires)| Grant { role, expires });
     let grants = prop::collection::vec(grant, 0..3).prop_map(Arc::<[Grant]>::from);
     let posture = any::<bool>().prop_map(|attested| Posture { attested });
-    let who = (fact(certificate()), fact(device()), fact(subject()), fact(binding()));
-    let memory = (fact(identity()), fact(any::<u64>()));
-    let rest = (named(quota), fact(grants), fact(posture), memory);
-    (moment(), emergency, request_asked(), who, network(), timing(), rest).prop_map(
+    // Boxed: unoptimised, the whole would be too large for a test's stack.
+    let who = (fact(certificate()), fact(device()), fact(subject()), fact(binding())).boxed();
+    let memory = (fact(identity()), fact(any::<u64>())).boxed();
+    let rest = (named(quota), fact(grants), fact(posture), memory).boxed();
+    (moment(), emergency, request_asked().boxed(), who, network().boxed(), timing().boxed(), rest).prop_map(
         |(at, emergency, request, (certificate, device, subject, binding), network, timing, rest)| Evidence {
             at,
             emergency,
