@@ -161,10 +161,14 @@ async fn a_suspended_device_is_out_at_once() {
     assert_eq!(zoe.get("/v1/me").await.1["device"], "zoe-laptop");
     let reason = || Sent::Json(json!({ "reason": "lost" }));
     assert_eq!(world.owner("POST", "/v1/devices/zoe-laptop/suspend", reason()).await.0, 200);
+    // Its connection ends; on a new one it is told why nothing opens.
+    let mut zoe = world.person("zoe@corp.example", &PKI.stranger).await;
     assert_eq!(zoe.get("/v1/me").await.0, 403);
     assert_eq!(world.owner("POST", "/v1/devices/zoe-laptop/resume", Sent::Nothing).await.0, 200);
     assert_eq!(zoe.get("/v1/me").await.0, 200);
     assert_eq!(world.owner("POST", "/v1/devices/zoe-laptop/revoke", reason()).await.0, 200);
+    // Its connection ends; on a new one it is told why nothing opens.
+    let mut zoe = world.person("zoe@corp.example", &PKI.stranger).await;
     assert_eq!(zoe.get("/v1/me").await.0, 403);
     let (status, problem) = world.owner("POST", "/v1/devices/zoe-laptop/resume", Sent::Nothing).await;
     assert_eq!((status, &problem["reason"]), (422, &json!("device-revoked")));
