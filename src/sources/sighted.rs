@@ -31,6 +31,6 @@ fn sighting(evidence: &Evidence) -> Sighting {
         address: network.address.known().copied(),
         place: (!place.is_empty()).then(|| place.into()),
         network: network.asn.known().map(|asn| Arc::from(format!("AS{} {}", asn.number, asn.organisation).trim_end())),
-        round_trip: tls.or(tcp).map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
+        round_trip: tls.or(tcp).map(|rtt| rtt.as_micros()),
     }
 }
