@@ -6,13 +6,14 @@ use super::fault::Fault;
 use super::headers::Owned;
 use super::interim::Speaker;
 use super::rate::MinRate;
-use super::upstream::{Answer, Pool, Unanswered};
+use super::upstream::{Answer, Pool};
+use super::wire::Slot;
 use crate::policy::{Origin, Permit};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -82,12 +83,14 @@ pub async fn forward(
             (RequestBody::streaming(body, Arc::clone(&progress), silence, Arc::clone(owned)), Some(progress))
         }
     };
-    let mut next = Some(passage.request(body));
+    let mut request = Some(passage.request(body));
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
     let tries: SmallVec<[&Origin; 4]> = origins;
     for (origin, attempts) in tries.into_iter().zip(1..) {
-        let Some(request) = next.take() else { break };
-        match exchange(pool, origin, request, progress.as_deref(), owned, now).await {
+        if request.is_none() {
+            break;
+        }
+        match exchange(pool, origin, &mut request, progress.as_deref(), owned, now).await {
             Ok(response) => {
                 health.succeeded(origin);
                 if let Some(progress) = &progress {
@@ -95,7 +98,7 @@ pub async fn forward(
                 }
                 return Ok(Arrived { origin: origin.clone(), response, attempts });
             }
-            Err(Unanswered { fault, unsent }) => {
+            Err(fault) => {
                 let fault = if progress.as_ref().is_some_and(|progress| progress.is_broken()) {
                     Fault::RequestBroken
                 } else {
@@ -105,9 +108,8 @@ pub async fn forward(
                     health.failed(origin, std::time::Instant::now());
                 }
                 last = Failed { origin: Some(origin.clone()), fault, attempts };
-                next = unsent.map(|unsent| *unsent);
-                if next.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
-                    next = replay.clone().map(|again| again.request(RequestBody::empty()));
+                if request.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
+                    request = replay.clone().map(|again| again.request(RequestBody::empty()));
                 }
             }
         }
@@ -115,25 +117,36 @@ pub async fn forward(
     Err(last)
 }
 
+/// After a fault the request is still there only when it may go to the next origin.
 async fn exchange(
     pool: &Pool,
     origin: &Origin,
-    request: Request<RequestBody>,
+    request: &mut Slot,
     progress: Option<&Progress>,
     owned: &Arc<Owned>,
     now: std::time::Instant,
-) -> Result<Response<ResponseBody>, Unanswered> {
+) -> Result<Response<ResponseBody>, Fault> {
     let endpoint = pool.endpoint(origin);
     let settings = &endpoint.client.settings;
     let end = settings.total_timeout.map(|total| Instant::now() + total);
     let mut alarm = pool.alarm();
-    let sent = within_silence(settings.header_timeout, end, progress, &mut alarm, endpoint.send(request, now)).await;
-    let Answer { response, lease } = sent.unwrap_or_else(|fault| Err(Unanswered { fault, unsent: None }))?;
+    let sent = {
+        let sending = pin!(endpoint.send(request, now));
+        within_silence(settings.header_timeout, end, progress, &mut alarm, sending).await
+    };
+    let Answer { response, lease } = match sent {
+        Ok(sent) => sent?,
+        Err(fault) => {
+            // Whether it left or not, its time is over.
+            *request = None;
+            return Err(fault);
+        }
+    };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Unanswered { fault: Fault::Protocol, unsent: None });
+        return Err(Fault::Protocol);
     }
     if !has_one_end(&response) {
-        return Err(Unanswered { fault: Fault::Garbage, unsent: None });
+        return Err(Fault::Garbage);
     }
     let silence = Silence::new(settings.idle_timeout, end, alarm);
     Ok(response.map(|body| ResponseBody::Upstream(UpstreamBody::new(body, silence, lease, Arc::clone(owned)))))
@@ -162,9 +175,8 @@ async fn within_silence<T>(
     end: Option<Instant>,
     progress: Option<&Progress>,
     alarm: &mut Alarm,
-    sending: impl Future<Output = T>,
+    mut sending: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Fault> {
-    let mut sending = pin!(sending);
     let mut quiet_until = Instant::now() + limit;
     poll_fn(|cx| {
         if let Poll::Ready(answer) = sending.as_mut().poll(cx) {

@@ -41,7 +41,10 @@ use hyper::body::{Body, Incoming};
 use interim::Speaker;
 use live::{Live, Registration};
 use rate::MinRate;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tunnel::{Handshake, Opened};
 use upstream::Pool;
@@ -73,7 +76,7 @@ pub struct Enforcer {
     assertions: Mutex<AssertionCache>,
 }
 
-/// A request as it arrived, but for what the evidence says of it.
+/// A request as it arrived, but for what the evidence says of it. To be boxed: it is handed on several times.
 pub struct Inbound {
     pub method: Method,
     /// Canonical path, and the query as it came.
@@ -114,7 +117,7 @@ impl Enforcer {
     pub async fn enforce(
         &self,
         decided: &Arc<Decided>,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         entry: &mut Entry,
         now: Moment,
     ) -> Response<ResponseBody> {
@@ -138,23 +141,30 @@ impl Enforcer {
         &self,
         permit: Permit,
         decided: &Arc<Decided>,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         entry: &mut Entry,
         now: Moment,
         identity: Identity,
     ) -> Response<ResponseBody> {
         if let [Origin { scheme: Scheme::Builtin, host, .. }] = &permit.origins()[..] {
-            return own(self.serve(host, decided, inbound, entry).await);
+            return own(Box::pin(self.serve(host, decided, inbound, entry)).await);
         }
         let registration = self.live.register(Arc::clone(decided), Arc::clone(&inbound.connected), inbound.as_of);
         let accept = Accept::of(&inbound.headers);
         let id = inbound.id.clone();
         self.dress(&mut inbound, decided, identity, now);
         let began = Instant::now();
-        let passed = tokio::select! {
-            biased;
-            passed = self.send(&permit, inbound, entry, began) => passed,
-            reason = registration.cut() => {
+        let passed = {
+            let mut sending = pin!(self.send(&permit, inbound, entry, began));
+            poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Ready(passed) => Poll::Ready(Ok(passed)),
+                Poll::Pending => registration.poll_cut(cx).map(Err),
+            })
+            .await
+        };
+        let passed = match passed {
+            Ok(passed) => passed,
+            Err(reason) => {
                 entry.cut(reason.code());
                 return self.cut_short(decided, accept, reason);
             }
@@ -191,8 +201,14 @@ impl Enforcer {
         }
     }
 
-    async fn send(&self, permit: &Permit, inbound: Inbound, entry: &mut Entry, now: Instant) -> Result<Passed, Failed> {
-        let Inbound { method, target, headers, body, interim, handshake, connected, .. } = inbound;
+    async fn send(
+        &self,
+        permit: &Permit,
+        inbound: Box<Inbound>,
+        entry: &mut Entry,
+        now: Instant,
+    ) -> Result<Passed, Failed> {
+        let Inbound { method, target, headers, body, interim, handshake, connected, .. } = *inbound;
         let passage = Passage { method, target: target.into(), headers, interim };
         let owned = &self.settings.owned;
         if let Some(handshake) = handshake {
@@ -281,7 +297,7 @@ impl Enforcer {
         &self,
         name: &str,
         decided: &Arc<Decided>,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         entry: &mut Entry,
     ) -> Response<Full<bytes::Bytes>> {
         let Some(service) = self.services.find(name) else {
@@ -298,7 +314,7 @@ impl Enforcer {
                 Arc::clone(&self.settings.owned),
             ),
         };
-        let Inbound { method, target, headers, id, .. } = inbound;
+        let Inbound { method, target, headers, id, .. } = *inbound;
         let call = Call { decided: Arc::clone(decided), method, target, headers, body: CallBody::new(body, open) };
         let mut response = service.answer(call).await;
         headers::response(response.headers_mut(), id);

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::forward::{Arrived, Failed, Passage, has_one_end};
 use super::headers::Owned;
 use super::live::Registration;
-use super::upstream::{Pool, Unanswered};
+use super::upstream::Pool;
 use super::websocket::{self, Closing, Ended, RelaySettings};
 use crate::audit::{End, LiveEntry};
 use crate::policy::{Origin, Permit, Reason};
@@ -57,13 +57,19 @@ pub async fn open(
     let key = prepare(&mut passage, handshake.extended_connect);
     let health = pool.shared().health();
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
-    let mut next = Some(passage.request(RequestBody::empty()));
+    let mut request = Some(passage.request(RequestBody::empty()));
     for (origin, attempts) in health.order(permit.origins(), Instant::now()).into_iter().zip(1..) {
-        let Some(request) = next.take() else { break };
+        if request.is_none() {
+            break;
+        }
         let endpoint = pool.endpoint(origin);
         let settings = &endpoint.client.settings;
-        let sent = tokio::time::timeout(settings.header_timeout, endpoint.send_alone(request)).await;
-        match sent.unwrap_or(Err(Unanswered { fault: Fault::HeaderTimeout, unsent: None })) {
+        let sent = tokio::time::timeout(settings.header_timeout, endpoint.send_alone(&mut request)).await;
+        let sent = sent.unwrap_or_else(|_| {
+            request = None;
+            Err(Fault::HeaderTimeout)
+        });
+        match sent {
             Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let origin = origin.clone();
                 if !agrees(response.headers(), &key) {
@@ -95,10 +101,9 @@ pub async fn open(
                 });
                 return Ok(Opened::Refused(Arrived { origin: origin.clone(), response, attempts }));
             }
-            Err(Unanswered { fault, unsent }) => {
+            Err(fault) => {
                 health.failed(origin, Instant::now());
                 last = Failed { origin: Some(origin.clone()), fault, attempts };
-                next = unsent.map(|unsent| *unsent);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::dial::{self, Dialled};
 use super::fault::Fault;
 use super::forward::{to_absolute_form, to_origin_form};
 use super::health::Health;
-use super::wire::Wire;
+use super::wire::{Slot, Wire};
 use crate::policy::{Origin, Scheme};
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -176,14 +176,6 @@ impl Idle {
     }
 }
 
-/// A request that did not get an answer.
-#[derive(Debug)]
-pub struct Unanswered {
-    pub fault: Fault,
-    /// The request, when it certainly never left: it may be sent again, whatever its method.
-    pub unsent: Option<Box<Request<RequestBody>>>,
-}
-
 /// An answer, and the connection it came on while that connection can serve again.
 #[derive(Debug)]
 pub struct Answer {
@@ -219,54 +211,53 @@ impl Endpoint {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends on an idle connection, or on a new one. A stale idle connection costs nothing but a try.
-    pub async fn send(self: &Arc<Self>, mut request: Request<RequestBody>, now: Instant) -> Result<Answer, Unanswered> {
+    /// Sends on an idle connection, or on a new one. A stale idle connection costs nothing but a try. After a fault the
+    /// request is still there only when it certainly never left: it may be sent again, whatever its method.
+    pub async fn send(self: &Arc<Self>, request: &mut Slot, now: Instant) -> Result<Answer, Fault> {
         if self.origin.scheme == Scheme::H2c {
             return Box::pin(self.send_multiplexed(request)).await;
         }
-        to_origin_form(&mut request);
-        announce(&mut request);
+        if let Some(request) = request {
+            to_origin_form(request);
+            announce(request);
+        }
         while let Some(mut wire) = self.checkout(now) {
             match wire.send(request).await {
                 Ok(response) => return Ok(self.answer(response, wire)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(Unanswered::lost(Fault::of(error.error()))),
-                },
+                Err(_) if request.is_some() => {}
+                Err(error) => return Err(Fault::of(&error)),
             }
         }
         // Boxed: what is rare must not make every request's future larger.
         Box::pin(self.send_anew(request)).await
     }
 
-    async fn send_anew(self: &Arc<Self>, request: Request<RequestBody>) -> Result<Answer, Unanswered> {
+    async fn send_anew(self: &Arc<Self>, request: &mut Slot) -> Result<Answer, Fault> {
         if self.multiplexed().is_some() {
             return self.send_multiplexed(request).await;
         }
-        match dial::dial(&self.origin, &self.client, dial::Offer::Any).await {
-            Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
-            Ok(Dialled::Http1(mut wire)) => match wire.send(request).await {
+        match dial::dial(&self.origin, &self.client, dial::Offer::Any).await? {
+            Dialled::Http1(mut wire) => match wire.send(request).await {
                 Ok(response) => Ok(self.answer(response, wire)),
-                Err(mut error) => {
-                    Err(Unanswered { fault: Fault::of(error.error()), unsent: error.take_message().map(Box::new) })
-                }
+                Err(error) => Err(Fault::of(&error)),
             },
-            Ok(Dialled::Http2(sender)) => {
+            Dialled::Http2(sender) => {
                 self.keep_multiplexed(&sender);
                 send_http2(sender, request).await
             }
         }
     }
 
-    /// A connection of its own for an upgrade: HTTP/1.1, never pooled.
-    pub async fn send_alone(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
-        match dial::dial(&self.origin, &self.client, dial::Offer::Http1).await {
-            Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
-            Ok(Dialled::Http1(mut wire)) => {
+    /// A connection of its own for an upgrade: HTTP/1.1, never pooled. The request goes once.
+    pub async fn send_alone(&self, request: &mut Slot) -> Result<Response<Incoming>, Fault> {
+        let dialled = dial::dial(&self.origin, &self.client, dial::Offer::Http1).await?;
+        let mut request = request.take();
+        match dialled {
+            Dialled::Http1(mut wire) => {
                 wire.detach();
-                wire.send(request).await.map_err(|error| Unanswered::lost(Fault::of(error.error())))
+                wire.send(&mut request).await.map_err(|error| Fault::of(&error))
             }
-            Ok(Dialled::Http2(_)) => Err(Unanswered::lost(Fault::Protocol)),
+            Dialled::Http2(_) => Err(Fault::Protocol),
         }
     }
 
@@ -299,29 +290,24 @@ impl Endpoint {
         *self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
     }
 
-    async fn send_multiplexed(&self, request: Request<RequestBody>) -> Result<Answer, Unanswered> {
-        let mut request = request;
+    async fn send_multiplexed(&self, request: &mut Slot) -> Result<Answer, Fault> {
         if let Some(sender) = self.multiplexed() {
             match send_http2(sender, request).await {
-                Ok(answer) => return Ok(answer),
-                Err(Unanswered { unsent: Some(unsent), .. }) => request = *unsent,
-                Err(lost) => return Err(lost),
+                Err(_) if request.is_some() => {}
+                answered => return answered,
             }
         }
-        match dial::dial(&self.origin, &self.client, dial::Offer::Any).await {
-            Ok(Dialled::Http2(sender)) => {
+        match dial::dial(&self.origin, &self.client, dial::Offer::Any).await? {
+            Dialled::Http2(sender) => {
                 self.keep_multiplexed(&sender);
                 send_http2(sender, request).await
             }
-            Ok(Dialled::Http1(_)) => Err(Unanswered::lost(Fault::Protocol)),
-            Err(fault) => Err(Unanswered { fault, unsent: Some(Box::new(request)) }),
+            Dialled::Http1(_) => {
+                // It never left, and is not to go elsewhere either: the upstream is not what it was said to be.
+                *request = None;
+                Err(Fault::Protocol)
+            }
         }
-    }
-}
-
-impl Unanswered {
-    fn lost(fault: Fault) -> Self {
-        Self { fault, unsent: None }
     }
 }
 
@@ -332,18 +318,15 @@ fn announce(request: &mut Request<RequestBody>) {
     }
 }
 
-async fn send_http2(
-    mut sender: http2::SendRequest<RequestBody>,
-    request: Request<RequestBody>,
-) -> Result<Answer, Unanswered> {
-    let (mut head, body) = request.into_parts();
+async fn send_http2(mut sender: http2::SendRequest<RequestBody>, request: &mut Slot) -> Result<Answer, Fault> {
+    let (mut head, body) = request.take().expect("a request is there until it is sent").into_parts();
     head.headers.remove(TRANSFER_ENCODING);
     to_absolute_form(&mut head, "http");
-    let request = Request::from_parts(head, body);
-    match sender.try_send_request(request).await {
+    match sender.try_send_request(Request::from_parts(head, body)).await {
         Ok(response) => Ok(Answer { response, lease: None }),
         Err(mut error) => {
-            Err(Unanswered { fault: Fault::of(error.error()), unsent: error.take_message().map(Box::new) })
+            *request = error.take_message();
+            Err(Fault::of(error.error()))
         }
     }
 }

@@ -9,7 +9,6 @@
 
 use super::body::RequestBody;
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response};
 use std::fmt;
@@ -17,6 +16,9 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use tokio::task::unconstrained;
+
+/// A request until it is sent. It is large: it lies still, and whoever may send it is told where.
+pub type Slot = Option<Request<RequestBody>>;
 
 pub struct Wire {
     sender: SendRequest<RequestBody>,
@@ -37,24 +39,25 @@ impl Wire {
         Self { sender, connection: Some(Box::pin(connection)) }
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        if !request.body().is_end_stream() {
+    /// Sends a request and waits for the head of its answer. A request that certainly never left is put back.
+    pub async fn send(&mut self, request: &mut Slot) -> hyper::Result<Response<Incoming>> {
+        if request.as_ref().is_some_and(|request| !request.body().is_end_stream()) {
             self.detach();
         }
+        let sending = self.sender.try_send_request(request.take().expect("a request is there until it is sent"));
         // Unconstrained: told to yield, it would wake nobody.
-        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
-        poll_fn(|cx| {
+        let mut answer = pin!(unconstrained(sending));
+        let answered = poll_fn(|cx| {
             proceed(&mut self.connection, cx);
             match self.connection {
                 Some(_) => answer.as_mut().poll(&mut nobody()),
                 None => answer.as_mut().poll(cx),
             }
+        });
+        answered.await.map_err(|mut error| {
+            *request = error.take_message();
+            error.into_error()
         })
-        .await
     }
 
     /// The next piece of the answer that came on this connection.

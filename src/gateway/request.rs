@@ -52,13 +52,13 @@ fn split(
     body: Incoming,
     connection: &Connection,
     extended_connect: bool,
-) -> (Arc<evidence::Request>, Client, Inbound) {
+) -> (Arc<evidence::Request>, Client, Box<Inbound>) {
     let Head { request, method, target, host, headers, client, mut extensions, .. } = head;
     let handshake = request.upgrade.and_then(|_| {
         let client = extensions.remove::<OnUpgrade>()?;
         Some(Handshake { client, extended_connect })
     });
-    let inbound = Inbound {
+    let inbound = Box::new(Inbound {
         method,
         target,
         headers,
@@ -70,6 +70,6 @@ fn split(
         handshake,
         connected: Arc::clone(&connection.connected),
         as_of: 0,
-    };
+    });
     (request, client, inbound)
 }
