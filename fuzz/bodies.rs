@@ -5,11 +5,11 @@ use rangegate::authority::{Authority, Curve, make, request};
 use rangegate::evidence::{Fact, Moment};
 use rangegate::gateway::guard::framing::Framing;
 use rangegate::gateway::proxy_protocol::{self, Proxied, Step};
-use rangegate::gateway::sanitize::{Arrival, client, path, sanitize as read_head};
+use rangegate::gateway::sanitize::{Arrival, client, host, path, sanitize as read_head};
 use rangegate::policy::source::Source;
 use rangegate::policy::{Context, Policy, diagnostic};
 use rangegate::sources::jwks::KeySet;
-use rangegate::sources::token::{IssuerSettings, TokenCache, Tokens};
+use rangegate::sources::token::{IssuerSettings, LastToken, TokenCache, Tokens};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -65,6 +65,7 @@ pub fn sanitize(data: &[u8]) {
     let forwarders = ["192.0.2.0/24".parse().expect("a network")];
     let arrival = Arrival {
         sni: (!sni.is_empty()).then_some(sni),
+        sni_is_canonical: host::Authority::is_canonical(sni),
         local: false,
         peer: "192.0.2.1".parse().expect("an address"),
         proxied: None,
@@ -127,7 +128,8 @@ pub fn token(data: &[u8]) {
     let (runtime, tokens) = tokens();
     let _context = runtime.enter();
     let cache = TokenCache::new(8);
-    let mut asking = std::pin::pin!(tokens.subject(&cache, &headers, Moment(1_800_000_000_000)));
+    let last = LastToken::default();
+    let mut asking = std::pin::pin!(tokens.subject(&cache, &last, &headers, Moment(1_800_000_000_000)));
     // Once is enough: what comes later waits for keys that never come.
     if let Poll::Ready(fact) = asking.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
         assert!(fact.known().is_none(), "nobody vouched for it");

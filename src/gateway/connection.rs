@@ -3,6 +3,7 @@
 use super::guard::GuardState;
 use super::listener::Listener;
 use super::proxy_protocol::Proxied;
+use super::sanitize::host::Authority;
 use super::sanitize::{Arrival, client};
 use super::settings::{Limits, ListenerSettings};
 use super::socket::Socket;
@@ -16,6 +17,7 @@ use crate::sources::certificate::Presented;
 use crate::sources::gather::{Connected, Recognised, Sources};
 use crate::sources::place::Located;
 use crate::sources::timing::ConnectionTiming;
+use crate::sources::token::LastToken;
 use crate::sources::transport::TcpSamples;
 use http::HeaderMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -36,6 +38,7 @@ pub struct Connection {
     peer: IpAddr,
     proxied: Option<Proxied>,
     sni: Option<Arc<str>>,
+    sni_is_canonical: bool,
     /// The client's address in header form, where the connection alone tells it.
     client_values: Option<ClientValues>,
     guard: Option<Arc<GuardState>>,
@@ -96,6 +99,7 @@ impl Connection {
                 sighted: AtomicBool::new(false),
                 socket,
                 recognised: Recognised::default(),
+                token: LastToken::default(),
             }),
             client_values: match client.via {
                 Via::Forwarder => None,
@@ -105,6 +109,7 @@ impl Connection {
             settings: Some(settings),
             peer: peer.ip(),
             proxied,
+            sni_is_canonical: sni.as_deref().is_some_and(Authority::is_canonical),
             sni,
             guard,
             began: Instant::now(),
@@ -143,6 +148,7 @@ impl Connection {
                 sighted: AtomicBool::new(false),
                 socket: Weak::new(),
                 recognised: Recognised::default(),
+                token: LastToken::default(),
             }),
             client_values: None,
             listener: None,
@@ -150,6 +156,7 @@ impl Connection {
             peer: nowhere,
             proxied: None,
             sni: None,
+            sni_is_canonical: false,
             guard: Some(guard),
             began: Instant::now(),
             served: AtomicU32::new(0),
@@ -166,6 +173,7 @@ impl Connection {
         Arrival {
             // The Unix socket leads to one resource, and was opened for its name whatever that is now.
             sni: if local { policy.host_of(API) } else { self.sni.as_deref() },
+            sni_is_canonical: self.sni_is_canonical,
             local,
             peer: self.peer,
             proxied: self.proxied.as_ref(),

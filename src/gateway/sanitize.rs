@@ -37,6 +37,8 @@ use std::sync::Arc;
 pub struct Arrival<'a> {
     /// The name the TLS connection was opened for, lower case. None: the client sent none.
     pub sni: Option<&'a str>,
+    /// Whether `sni` is spelt as `Authority::parse` would spell it: a `Host` of the same bytes need not be parsed then.
+    pub sni_is_canonical: bool,
     /// It came over the Unix socket, where `localhost` is another name for the one resource there.
     pub local: bool,
     pub peer: IpAddr,
@@ -128,7 +130,7 @@ fn read(parts: &Parts, arrival: &Arrival<'_>) -> Result<Reading, Malformed> {
     if !parts.headers.get_all(header::EXPECT).iter().all(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Malformed::HeaderInvalid);
     }
-    let mut authority = read_host(parts)?;
+    let mut authority = read_host(parts, arrival)?;
     let path = path::canonical(parts.uri.path())?;
     let target = read_target(parts, &path)?;
     let addressed = match arrival.sni {
@@ -253,13 +255,17 @@ fn read_upgrade(parts: &Parts) -> Result<Option<Upgrade>, Malformed> {
 }
 
 /// The one host that `Host`, `:authority` and an absolute target agree on.
-fn read_host(parts: &Parts) -> Result<Authority, Malformed> {
+fn read_host(parts: &Parts, arrival: &Arrival<'_>) -> Result<Authority, Malformed> {
     if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) {
         return Err(Malformed::TargetForm);
     }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let sni = arrival.sni.filter(|_| arrival.sni_is_canonical);
     let host = match hosts.next() {
-        Some(host) => Some(Authority::parse(host.to_str().map_err(|_| Malformed::HostInvalid)?)?),
+        Some(host) => Some(match sni.filter(|sni| sni.as_bytes() == host.as_bytes()) {
+            Some(sni) => Authority { host: sni.to_owned(), port: None },
+            None => Authority::parse(host.to_str().map_err(|_| Malformed::HostInvalid)?)?,
+        }),
         None => None,
     };
     if hosts.next().is_some() {
@@ -295,6 +301,7 @@ mod tests {
     fn arrival() -> Arrival<'static> {
         Arrival {
             sni: Some("payroll.corp.example"),
+            sni_is_canonical: true,
             local: false,
             peer: "192.0.2.1".parse().unwrap(),
             proxied: None,
@@ -438,7 +445,8 @@ mod tests {
         fn forwarding_is_a_fixed_point(path in "/[!-~]{0,16}", host in "[a-zA-Z0-9.:-]{1,16}") {
             let Ok(request) = HttpRequest::get(path).header("host", host).body(()) else { return Ok(()) };
             let sni = request.headers()["host"].to_str().unwrap().split(':').next().unwrap().trim_end_matches('.').to_ascii_lowercase();
-            let arrival = Arrival { sni: Some(&sni), ..arrival() };
+            let canonical = Authority::is_canonical(&sni);
+            let arrival = Arrival { sni: Some(&sni), sni_is_canonical: canonical, ..arrival() };
             let once = sanitize(String::new(), request.into_parts().0, &arrival);
             if once.request.malformed.is_none() {
                 let again = HttpRequest::get(once.target.as_str()).header("host", &once.request.host).body(()).unwrap();

@@ -68,6 +68,16 @@ pub(super) struct Share {
     pub tls_round_trip: bool,
 }
 
+/// What one request addresses: found once, for what has to be gathered and for the decision.
+#[derive(Debug)]
+pub struct Addressed<'p> {
+    policy: &'p Policy,
+    /// None: nothing, or nobody can tell.
+    guarded: Option<&'p Guarded>,
+    /// Of the routes, those that match, each once.
+    routes: SmallVec<[u32; 8]>,
+}
+
 /// What has to be gathered for one request beyond what always is.
 #[derive(Debug, Default)]
 pub struct Needs<'p> {
@@ -80,54 +90,19 @@ pub struct Needs<'p> {
 impl Policy {
     /// What becomes of a request of which `evidence` is known. Pure and total: the same evidence, the same decision.
     pub fn decide(&self, evidence: &Evidence) -> Decision {
-        if let Some(malformed) = evidence.request.malformed {
-            return self.refuse(None, Reason::Malformed(malformed));
-        }
-        let Some(guarded) = self.addressed(&evidence.request) else {
-            return self.refuse(None, Reason::NothingAddressed);
-        };
-        let mut findings: SmallVec<[Finding; 4]> =
-            SmallVec::with_capacity(self.baseline.len() + guarded.requirements.len());
-        for requirement in self.applying(guarded, &evidence.request) {
-            findings.push(requirement.find(evidence));
-        }
-        if findings.is_empty() {
-            return self.refuse(Some(&guarded.resource), Reason::NothingRequired);
-        }
+        self.address(&evidence.request).decide(evidence)
+    }
 
-        // What nobody has to require: it refuses where requirements are only watched, too.
-        let built_in = good_standing::find(evidence, guarded.resource.sensitivity);
-        let at_least = built_in.as_ref().map_or(Outcome::Forward, |finding| finding.demand);
-        if let Some(finding) = built_in {
-            findings.insert(0, finding);
-        }
-        let would = findings.iter().fold(Outcome::Forward, |heaviest, finding| heaviest.join(finding.demand));
-        let watched = if would == Outcome::Forward { Outcome::Forward } else { Outcome::Observe };
-        let outcome = match (evidence.emergency, guarded.resource.mode) {
-            (Emergency::Deny, _) => Outcome::Deny,
-            (Emergency::Observe, _) => watched,
-            (Emergency::Off, Mode::Observe) => watched.join(at_least),
-            (Emergency::Off, Mode::Enforce) => would,
-        };
-        let reason = match evidence.emergency {
-            Emergency::Deny => Reason::EmergencyDeny,
-            _ => heaviest(&findings, would).map_or(Reason::AllMet, |finding| finding.reason),
-        };
-        let resource = Some(Arc::clone(&guarded.resource));
-        Decision { policy: Arc::clone(&self.version), resource, outcome, would, reason, findings }
+    /// What `request` addresses.
+    pub fn address(&self, request: &Request) -> Addressed<'_> {
+        let guarded = request.malformed.is_none().then(|| self.addressed(request)).flatten();
+        let routes = guarded.map(|guarded| guarded.routes_of(request)).unwrap_or_default();
+        Addressed { policy: self, guarded, routes }
     }
 
     /// What the decision on `request` will read that is not gathered for every request.
     pub fn needs(&self, request: &Request) -> Needs<'_> {
-        let mut needs = Needs::default();
-        if request.malformed.is_some() {
-            return needs;
-        }
-        if let Some(guarded) = self.addressed(request) {
-            needs.add(&guarded.share);
-            guarded.routes_of(request).for_each(|route| needs.add(&route.share));
-        }
-        needs
+        self.address(request).needs()
     }
 
     /// The first 16 hex digits of the SHA-256 of the sources, whatever the order of the files.
@@ -186,7 +161,9 @@ impl Policy {
 
     /// The requirements `request` has to meet; none when it addresses nothing.
     pub fn requirements_of(&self, request: &Request) -> Vec<&Requirement> {
-        self.addressed(request).map(|guarded| self.applying(guarded, request).collect()).unwrap_or_default()
+        let Some(guarded) = self.addressed(request) else { return Vec::new() };
+        let addressed = Addressed { policy: self, guarded: Some(guarded), routes: guarded.routes_of(request) };
+        addressed.applying(guarded).collect()
     }
 
     /// The configured lists the policy was compiled with.
@@ -204,12 +181,6 @@ impl Policy {
         self.guarded.get(usize::try_from(index).ok()?)
     }
 
-    /// All scopes at once, so that a narrower one can only add.
-    fn applying<'p>(&'p self, guarded: &'p Guarded, request: &Request) -> impl Iterator<Item = &'p Requirement> {
-        let routes = guarded.routes_of(request).flat_map(|route| &route.requirements);
-        self.baseline.iter().chain(&guarded.requirements).chain(routes)
-    }
-
     fn refuse(&self, resource: Option<&Arc<Resource>>, reason: Reason) -> Decision {
         Decision {
             policy: Arc::clone(&self.version),
@@ -222,6 +193,73 @@ impl Policy {
     }
 }
 
+impl<'p> Addressed<'p> {
+    /// What becomes of the request, of which `evidence` is known: `Policy::decide`. The evidence must be of the request
+    /// that was addressed.
+    pub fn decide(&self, evidence: &Evidence) -> Decision {
+        if let Some(malformed) = evidence.request.malformed {
+            return self.policy.refuse(None, Reason::Malformed(malformed));
+        }
+        let Some(guarded) = self.guarded else {
+            return self.policy.refuse(None, Reason::NothingAddressed);
+        };
+        let mut findings: SmallVec<[Finding; 4]> =
+            SmallVec::with_capacity(self.policy.baseline.len() + guarded.requirements.len());
+        for requirement in self.applying(guarded) {
+            findings.push(requirement.find(evidence));
+        }
+        if findings.is_empty() {
+            return self.policy.refuse(Some(&guarded.resource), Reason::NothingRequired);
+        }
+
+        // What nobody has to require: it refuses where requirements are only watched, too.
+        let built_in = good_standing::find(evidence, guarded.resource.sensitivity);
+        let at_least = built_in.as_ref().map_or(Outcome::Forward, |finding| finding.demand);
+        if let Some(finding) = built_in {
+            findings.insert(0, finding);
+        }
+        let would = findings.iter().fold(Outcome::Forward, |heaviest, finding| heaviest.join(finding.demand));
+        let watched = if would == Outcome::Forward { Outcome::Forward } else { Outcome::Observe };
+        let outcome = match (evidence.emergency, guarded.resource.mode) {
+            (Emergency::Deny, _) => Outcome::Deny,
+            (Emergency::Observe, _) => watched,
+            (Emergency::Off, Mode::Observe) => watched.join(at_least),
+            (Emergency::Off, Mode::Enforce) => would,
+        };
+        let reason = match evidence.emergency {
+            Emergency::Deny => Reason::EmergencyDeny,
+            _ => heaviest(&findings, would).map_or(Reason::AllMet, |finding| finding.reason),
+        };
+        let resource = Some(Arc::clone(&guarded.resource));
+        Decision { policy: Arc::clone(&self.policy.version), resource, outcome, would, reason, findings }
+    }
+
+    /// What the decision will read that is not gathered for every request.
+    pub fn needs(&self) -> Needs<'p> {
+        let mut needs = Needs::default();
+        if let Some(guarded) = self.guarded {
+            needs.add(&guarded.share);
+            self.routes(guarded).for_each(|route| needs.add(&route.share));
+        }
+        needs
+    }
+
+    /// The role called `id`, as it is today.
+    pub fn role(&self, id: &str) -> Option<&'p Role> {
+        self.policy.role(id)
+    }
+
+    /// All scopes at once, so that a narrower one can only add.
+    fn applying(&self, guarded: &'p Guarded) -> impl Iterator<Item = &'p Requirement> {
+        let routes = self.routes(guarded).flat_map(|route| &route.requirements);
+        self.policy.baseline.iter().chain(&guarded.requirements).chain(routes)
+    }
+
+    fn routes(&self, guarded: &'p Guarded) -> impl Iterator<Item = &'p Route> {
+        self.routes.iter().filter_map(|route| guarded.routes.get(usize::try_from(*route).ok()?))
+    }
+}
+
 /// The finding that speaks for the decision: of those that demand as much as the whole, one that saw something
 /// wrong before one that saw nothing, and then the first, their order being canonical.
 fn heaviest(findings: &[Finding], would: Outcome) -> Option<&Finding> {
@@ -231,7 +269,7 @@ fn heaviest(findings: &[Finding], would: Outcome) -> Option<&Finding> {
 
 impl Guarded {
     /// Every route that matches, each once.
-    fn routes_of<'p>(&'p self, request: &Request) -> impl Iterator<Item = &'p Route> + use<'p> {
+    fn routes_of(&self, request: &Request) -> SmallVec<[u32; 8]> {
         let mut matching: SmallVec<[u32; 8]> = SmallVec::new();
         self.tree.matching(&request.path, &mut |entry| {
             if entry.covers(&request.method) {
@@ -240,7 +278,7 @@ impl Guarded {
         });
         matching.sort_unstable();
         matching.dedup();
-        matching.into_iter().filter_map(|route| self.routes.get(usize::try_from(route).ok()?))
+        matching
     }
 }
 

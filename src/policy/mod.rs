@@ -24,7 +24,7 @@ pub mod source;
 
 pub use compile::Context;
 pub use criteria::rate::{Limit, LimitKey};
-pub use decide::{Needs, Policy};
+pub use decide::{Addressed, Needs, Policy};
 pub use decision::{Decided, Decision, Finding, Permit, Remedy, Ruling, Scope, Verdict};
 pub use outcome::Outcome;
 pub use reason::Reason;

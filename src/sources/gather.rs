@@ -7,11 +7,11 @@ use super::quota::{Asker, Quotas};
 use super::recall::{Recalled, Tide, recall};
 use super::sighted;
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
-use super::token::{TokenCache, Tokens};
+use super::token::{LastToken, TokenCache, Tokens};
 use crate::evidence::{
     Certificate, Device, DeviceStatus, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via,
 };
-use crate::policy::Policy;
+use crate::policy::{Addressed, Policy};
 use crate::state::devices::Devices;
 use crate::state::emergency::EmergencySwitch;
 use crate::state::memory::Memory;
@@ -61,6 +61,7 @@ pub struct Connected {
     pub socket: Weak<TcpStream>,
     /// The device, as it was found last.
     pub recognised: Recognised,
+    pub token: LastToken,
 }
 
 /// What a connection remembers of its certificate's device: the lookup is by several digests and names.
@@ -131,23 +132,23 @@ impl Sources {
         cache: &TokenCache,
         connected: &Connected,
         asked: Asked<'_>,
-        policy: &Policy,
+        addressed: &Addressed<'_>,
         now: Moment,
     ) -> Evidence {
         let certificate = connected.certificate(now);
         let device = self.device(connected, &certificate);
         let claimed = match &connected.local {
             Some(subject) => Fact::Known(Arc::clone(subject)),
-            None => self.tokens.subject(cache, asked.headers, now).await,
+            None => self.tokens.subject(cache, &connected.token, asked.headers, now).await,
         };
         // The binding is of what was claimed, so that a stolen token shows as one.
         let binding = binding::binding(&certificate, &device, &claimed);
         let subject = binding::confirmed(claimed, &certificate);
         let Recalled { subject, identity, grants } =
-            recall(&self.memory, subject, &device, |role| policy.role(role), self.tide.reach(now));
+            recall(&self.memory, subject, &device, |role| addressed.role(role), self.tide.reach(now));
         let subject = connected.vouched(subject);
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
-        let needs = policy.needs(asked.request);
+        let needs = addressed.needs();
         if needs.tls_round_trip {
             self.await_round_trip(connected, asked.via).await;
         }

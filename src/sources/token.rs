@@ -11,12 +11,13 @@ mod cache;
 mod claims;
 mod header;
 mod issuer;
+mod last;
 
 pub use cache::TokenCache;
 pub use issuer::IssuerFault;
+pub use last::LastToken;
 
 use crate::evidence::{Fact, Fault, Moment, Subject};
-use crate::store::Digest;
 use cache::Remembered;
 use http::HeaderMap;
 use issuer::{Issuer, Refused};
@@ -110,15 +111,24 @@ impl Tokens {
 
     /// The subject fact for a request's headers at `now`. Waits only when a key is missing, at most a second.
     /// `Absent`: no bearer token was sent.
-    pub async fn subject(&self, cache: &TokenCache, headers: &HeaderMap, now: Moment) -> Fact<Arc<Subject>> {
+    pub async fn subject(
+        &self,
+        cache: &TokenCache,
+        last: &LastToken,
+        headers: &HeaderMap,
+        now: Moment,
+    ) -> Fact<Arc<Subject>> {
+        let name = match last.name(headers) {
+            Fact::Known(name) => name,
+            lack => return lack.and_then(|_| Fact::Absent),
+        };
+        if let Some(subject) = cache.get(&name, |entry| self.still_holds(entry, now)) {
+            return Fact::Known(subject);
+        }
         let token = match header::bearer(headers) {
             Fact::Known(token) => token,
             lack => return lack.and_then(|_| Fact::Absent),
         };
-        let name = Digest::of(token.as_bytes());
-        if let Some(subject) = cache.get(&name, |entry| self.still_holds(entry, now)) {
-            return Fact::Known(subject);
-        }
         let mut verified = self.verify(token, now);
         if let Err(Refused::UnknownKey(index) | Refused::NoKeys(index)) = verified
             // Boxed: the rare wait must not make every request's future larger.

@@ -4,7 +4,7 @@ use crate::issuer::{JwksServer, SigningKey, encode, hs256, unsigned};
 use crate::pki::{NOW, Wanted};
 use http::{HeaderMap, HeaderValue, header};
 use rangegate::evidence::{Fact, Fault, Moment, Subject};
-use rangegate::sources::token::{Assurance, IssuerSettings, TokenCache, Tokens};
+use rangegate::sources::token::{Assurance, IssuerSettings, LastToken, TokenCache, Tokens};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +49,7 @@ pub fn with(mut value: Value, name: &str, new: Value) -> Value {
 pub struct Gate {
     pub tokens: Arc<Tokens>,
     pub cache: TokenCache,
+    pub last: LastToken,
     task: JoinHandle<()>,
 }
 
@@ -56,7 +57,7 @@ impl Gate {
     pub fn start(settings: Vec<IssuerSettings>) -> Self {
         let tokens = Tokens::new(settings).expect("good settings");
         let task = tokio::spawn(Arc::clone(&tokens).run(std::future::pending()));
-        Self { tokens, cache: TokenCache::default(), task }
+        Self { tokens, cache: TokenCache::default(), last: LastToken::default(), task }
     }
 
     pub async fn ask(&self, token: &str) -> Fact<Arc<Subject>> {
@@ -66,7 +67,7 @@ impl Gate {
     pub async fn ask_at(&self, token: &str, now: Moment) -> Fact<Arc<Subject>> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).expect("a field"));
-        self.tokens.subject(&self.cache, &headers, now).await
+        self.tokens.subject(&self.cache, &self.last, &headers, now).await
     }
 
     pub async fn fault(&self, token: &str) -> Option<Fault> {
@@ -103,12 +104,12 @@ async fn no_token_is_absent_and_asks_nobody() {
     let key = SigningKey::es256("k");
     let server = JwksServer::serving([&key]).await;
     let tokens = Tokens::new(vec![settings(server.url())]).expect("good settings");
-    let fact = tokens.subject(&TokenCache::default(), &HeaderMap::new(), NOW).await;
+    let fact = tokens.subject(&TokenCache::default(), &LastToken::default(), &HeaderMap::new(), NOW).await;
     assert_eq!(fact, Fact::Absent);
     let mut headers = HeaderMap::new();
     headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer a.b.c"));
     headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer a.b.c"));
-    let fact = tokens.subject(&TokenCache::default(), &headers, NOW).await;
+    let fact = tokens.subject(&TokenCache::default(), &LastToken::default(), &headers, NOW).await;
     assert_eq!(fact, Fact::Invalid(Fault::TokenRepeated));
     assert_eq!(server.requests(), 0);
 }
@@ -116,8 +117,8 @@ async fn no_token_is_absent_and_asks_nobody() {
 #[test]
 fn asking_costs_every_request_little_room() {
     let tokens = Tokens::new(vec![settings("http://127.0.0.1:1/".into())]).expect("good settings");
-    let (cache, headers) = (TokenCache::default(), HeaderMap::new());
-    let future = tokens.subject(&cache, &headers, NOW);
+    let (cache, last, headers) = (TokenCache::default(), LastToken::default(), HeaderMap::new());
+    let future = tokens.subject(&cache, &last, &headers, NOW);
     assert!(size_of_val(&future) <= 256, "{} bytes in every request's future", size_of_val(&future));
 }
 

@@ -26,6 +26,11 @@ impl Authority {
         read(raw).ok_or(Malformed::HostInvalid)
     }
 
+    /// Whether `name` is a host without a port, spelt as `parse` spells it.
+    pub fn is_canonical(name: &str) -> bool {
+        Self::parse(name).is_ok_and(|parsed| parsed.port.is_none() && parsed.host == name)
+    }
+
     /// Whether the host is an address: TLS sends no server name for those.
     pub fn is_address(&self) -> bool {
         self.host.starts_with('[') || self.host.parse::<Ipv4Addr>().is_ok()
