@@ -127,7 +127,7 @@ impl Enforcer {
             }
             Ruling::Decoy(permit) => self.pass(permit, decided, inbound, entry, now, Identity::Withheld).await,
             Ruling::RequireGrant | Ruling::StepUp | Ruling::Deny => {
-                let Inbound { headers, body, .. } = inbound;
+                let Inbound { headers, body, .. } = *inbound;
                 let request = &decided.evidence.request;
                 if request.protocol == Protocol::Http2 {
                     rest::swallow(body).await;
