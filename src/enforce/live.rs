@@ -335,6 +335,7 @@ mod tests {
     use crate::sources::lists::Lists;
     use crate::sources::place::{Located, Networks};
     use crate::sources::timing::ConnectionTiming;
+    use crate::sources::token::LastToken;
     use crate::sources::transport::TcpSamples;
     use crate::state::timings::{Timings, TimingsSettings};
     use std::collections::BTreeSet;
@@ -363,6 +364,7 @@ mod tests {
                 sighted: AtomicBool::new(false),
                 socket: Weak::new(),
                 recognised: Recognised::default(),
+                token: LastToken::default(),
             };
             Self { live: Arc::default(), connected: Arc::new(connected) }
         }

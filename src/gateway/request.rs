@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     /// The size of the future that a walk is.
-    fn size<'a, F>(_: impl Fn(&'a Worker, &'a Connection, Request<Incoming>) -> F) -> usize {
+    fn size<'a, F>(_: impl Fn(&'a Worker, &'a Connection, Request<Incoming>, u64) -> F) -> usize {
         size_of::<F>()
     }
 
