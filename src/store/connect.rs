@@ -50,6 +50,7 @@ pub(super) fn pool(options: AnyConnectOptions, dialect: Dialect, settings: &Stor
         .acquire_timeout(settings.timeout)
         .idle_timeout(Duration::from_secs(600))
         .after_connect(move |connection, _| Box::pin(prepare(connection, dialect, millis)))
+        .after_release(|connection, _| Box::pin(is_at_rest(connection)))
         .connect_lazy_with(options.disable_statement_logging())
 }
 
@@ -80,6 +81,15 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect, millis: u128)
         connection.execute(sqlx::AssertSqlSafe(order)).await?;
     }
     Ok(())
+}
+
+/// Whether a connection may be used again. SQLite itself takes back a transaction that met a full disk; the driver's own
+/// attempt then fails, and it would count that transaction as open for ever.
+async fn is_at_rest(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        connection.ping().await?; // behind the rollback that is under way
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// Brings the schema forward, and refuses what a newer version left.
