@@ -5,10 +5,9 @@
 
 use crate::evidence::Moment;
 use crate::store::Digest;
+pub use crate::store::invitation::{Invitation, InvitationState};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::Arc;
 
 /// Digits and capitals without I, L, O and U (Crockford's base 32): five bits each.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -132,41 +131,6 @@ fn check(data: &[u8]) -> u8 {
         sum * 2 % 33
     });
     (33 - product) % 32
-}
-
-/// An invitation as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Invitation {
-    pub id: Arc<str>,
-    /// `Code::digest`, lower-case hex.
-    pub code_sha256: Arc<str>,
-    /// Whose device it will be, as `Subject::user`.
-    pub user: Arc<str>,
-    pub class: Arc<str>,
-    /// The device that enrols again under its old id. None: it is a new one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<Arc<str>>,
-    pub made: Moment,
-    pub by: Arc<str>,
-    /// The first moment at which it no longer counts.
-    pub expires: Moment,
-    pub state: InvitationState,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
-pub enum InvitationState {
-    #[default]
-    Open,
-    Used {
-        at: Moment,
-        device: Arc<str>,
-    },
-    Withdrawn {
-        at: Moment,
-        by: Arc<str>,
-    },
 }
 
 /// Why an invitation does not count. To whoever sent the code all four are the same answer, so that a code that was

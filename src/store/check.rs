@@ -5,7 +5,7 @@ use super::document::{Document, Handle, Kind, handles_of, space};
 use super::dump::{Counts, Item};
 use super::durable::{Reach, Store};
 use super::fault::StoreFault;
-use super::invitation::InvitationRecord;
+use super::invitation::Invitation;
 use super::read::{self, in_time};
 use crate::access::grant::GrantRecord;
 use crate::evidence::Identity;
@@ -93,7 +93,7 @@ impl Look {
         let due = match document.kind {
             Kind::Identity => read_as(document, |record: &Identity| (Arc::clone(&record.user), handles_of(record))),
             Kind::Device => read_as(document, |record: &DeviceRecord| (Arc::clone(&record.id), record.handles())),
-            Kind::Invitation => read_as(document, |record: &InvitationRecord| (Arc::clone(&record.id), Vec::new())),
+            Kind::Invitation => read_as(document, |record: &Invitation| (Arc::clone(&record.id), Vec::new())),
             Kind::Grant => read_as(document, |record: &GrantRecord| (Arc::clone(&record.id), Vec::new())),
             Kind::Delivery | Kind::Revocation => {
                 read_as(document, |_: &IgnoredAny| (Arc::clone(&document.id), Vec::new()))

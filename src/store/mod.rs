@@ -29,6 +29,6 @@ pub use document::{Change, CommitFault, Document, Expect, Handle, Kind, Revision
 pub use dump::Counts;
 pub use durable::{News, Store};
 pub use fault::{OpenFault, StoreFault};
-pub use invitation::InvitationRecord;
+pub use invitation::{Invitation, InvitationState};
 pub use settings::{Database, PostgresSettings, StoreSettings};
 pub use sighting::{Seen, Sighting};

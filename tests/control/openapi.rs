@@ -104,6 +104,7 @@ async fn every_operation_answers_as_described() {
     }
     heard.owner(&world, "POST", "/v1/live/{id}/cut", "/v1/live/01J/cut", json!({ "reason": "a test" })).await;
     validate(&world, &heard);
+    world.is_whole().await;
 }
 
 async fn grants(world: &World, heard: &mut Heard) {

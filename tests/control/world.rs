@@ -8,7 +8,7 @@ use http::{Method, Request};
 use rangegate::authority::{Authority, AuthoritySettings, Passphrase, create_key_file, make};
 use rangegate::gateway::clock;
 use rangegate::gateway::settings::LocalSettings;
-use rangegate::store::{Database, StoreSettings};
+use rangegate::store::{Database, Kind, Store, StoreSettings};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -103,6 +103,17 @@ impl World {
     pub async fn people(&self) {
         let (status, told) = self.owner("POST", "/v1/identities", Sent::Text("text/csv", PEOPLE)).await;
         assert_eq!((status, &told["added"]), (200, &json!(4)), "{told}");
+    }
+
+    /// Whether everything in the store is what `rangegate store check` takes it for.
+    pub async fn is_whole(&self) {
+        let database = Database::Sqlite(self.gate.path("store.db"));
+        let store = Store::open(&StoreSettings::of(database)).await.expect("the store");
+        let checked = store.check().await.expect("an answer");
+        assert!(checked.faults.is_empty(), "{:#?}", checked.faults);
+        for kind in [Kind::Identity, Kind::Device, Kind::Invitation, Kind::Grant] {
+            assert!(checked.kinds.contains_key(&kind), "there was no {} to look at", kind.word());
+        }
     }
 
     pub fn socket(&self) -> PathBuf {
