@@ -21,7 +21,7 @@ pub struct Listener {
 
 impl Listener {
     pub fn load(settings: ListenerSettings) -> Result<Self, TlsFault> {
-        let Tls { config, trust } = Tls::load(&settings)?;
+        let Tls { config, trust } = Tls::load(&settings, None)?;
         Ok(Self {
             name: settings.name.as_str().into(),
             settings: ArcSwap::from_pointee(settings),
@@ -30,10 +30,19 @@ impl Listener {
         })
     }
 
-    /// Reads certificates, authorities and revocation lists again. On a fault the old ones stay.
-    pub fn reload(&self) -> Result<(), TlsFault> {
-        self.put_in_force(Tls::load(&self.settings.load())?);
-        Ok(())
+    /// Reads certificates, authorities and revocation lists again; true when clients are trusted otherwise than before.
+    /// On a fault the old ones stay.
+    pub fn reload(&self) -> Result<bool, TlsFault> {
+        let before = self.trust.load_full();
+        let tls = self.renewed(&self.settings.load())?;
+        let differs = before.map(|trust| trust.generation()) != tls.trust.as_ref().map(|trust| trust.generation());
+        self.put_in_force(tls);
+        Ok(differs)
+    }
+
+    /// The TLS that these settings ask for.
+    pub fn renewed(&self, settings: &ListenerSettings) -> Result<Tls, TlsFault> {
+        Tls::load(settings, self.trust.load().as_ref())
     }
 
     /// From now on connections are received as these settings say, with the TLS that was made of them.

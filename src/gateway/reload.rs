@@ -88,18 +88,20 @@ fn configuration(current: &Current, file: &ConfigurationFile, seen: &mut Seen) -
 
 /// One look at everything. `forced`: read it all again even if nothing seems different.
 fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
-    let mut changed = false;
+    let (mut changed, mut urgent) = (false, false);
     let news = seen.look();
     if forced || news.policies {
         changed |= reload_policies(shared);
     }
     if forced || news.registry {
-        changed |= devices(shared);
+        urgent |= devices(shared);
     }
     for (index, listener) in shared.listeners.iter().enumerate() {
         if forced || news.listeners.contains(&index) {
             let outcome = listener.reload();
-            changed |= tell(shared, "certificates", &listener.name, outcome.map_err(|fault| fault.to_string()));
+            let trust_differs = outcome.as_ref().is_ok_and(|differs| *differs);
+            tell(shared, "certificates", &listener.name, outcome.map(drop).map_err(|fault| fault.to_string()));
+            urgent |= trust_differs;
         }
     }
     if forced || news.assertion {
@@ -111,10 +113,10 @@ fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
         networks(shared);
         changed = true;
     }
-    changed |= emergency(shared);
+    urgent |= emergency(shared);
     shared.sources.quotas.sweep();
-    if changed {
-        shared.changed();
+    if changed || urgent {
+        shared.changed(urgent);
     }
 }
 

@@ -9,7 +9,7 @@ use super::local::Local;
 use super::operations;
 use super::reload::{self, ConfigurationFile, Seen};
 use super::settings::Settings;
-use super::shared::{Current, Shared, StartFault};
+use super::shared::{Changes, Current, Shared, StartFault};
 use super::vigil;
 use crate::control::webhook::Rounds;
 use crate::sources::token::Tokens;
@@ -199,7 +199,7 @@ fn remember(current: &Current) {
     let shared = current.load_full();
     let Some(store) = shared.store.clone() else { return };
     let changes = shared.changes.clone();
-    shared.sources.memory.on_change(move |_| changes.send_modify(|changes| *changes += 1));
+    shared.sources.memory.on_change(move |_| changes.send_modify(|changes| changes.count(true)));
     tokio::spawn(memory::follow(store.clone(), Arc::clone(&shared.sources.memory), clock::now));
     tokio::spawn(notify(store.news(), Arc::clone(current)));
     let current = Arc::clone(current);
@@ -246,7 +246,7 @@ async fn keep_keys(current: Current, mut cutting: Signal) {
 }
 
 /// Resolves when a new configuration has other issuers than these.
-async fn others(current: &Current, tokens: &Arc<Tokens>, changes: &mut watch::Receiver<u64>) {
+async fn others(current: &Current, tokens: &Arc<Tokens>, changes: &mut watch::Receiver<Changes>) {
     while Arc::ptr_eq(tokens, &current.load().sources.tokens) {
         // The sender lives as long as the gateway does.
         let _ = changes.changed().await;

@@ -68,8 +68,23 @@ pub struct Shared {
     /// None: nothing is kept in a database.
     pub store: Option<Store>,
     pub drain: Drain,
-    /// Counts changes of anything that decisions rest on; every core decides its open exchanges again.
-    pub changes: watch::Sender<u64>,
+    /// Every core decides its open exchanges again when this moves.
+    pub changes: watch::Sender<Changes>,
+}
+
+/// How often anything changed that decisions rest on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes {
+    all: u64,
+    /// Of these, how often it was something that takes access away as such, for which no request may have precedence.
+    pub urgent: u64,
+}
+
+impl Changes {
+    pub fn count(&mut self, urgent: bool) {
+        self.all += 1;
+        self.urgent += u64::from(urgent);
+    }
 }
 
 /// Why the gateway does not start.
@@ -166,7 +181,7 @@ impl Shared {
             upstreams: Arc::new(Upstreams::load(&settings.upstream, &settings.upstream_exceptions)?),
             store,
             drain: Drain::new(),
-            changes: watch::Sender::new(0),
+            changes: watch::Sender::default(),
         })
     }
 
@@ -198,8 +213,8 @@ impl Shared {
     }
 
     /// Something that decisions rest on is different now.
-    pub fn changed(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
+    pub fn changed(&self, urgent: bool) {
+        self.changes.send_modify(|changes| changes.count(urgent));
     }
 }
 

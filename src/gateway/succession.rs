@@ -123,7 +123,7 @@ impl Successor {
         }
         let shared = Arc::new(shared);
         current.store(Arc::clone(&shared));
-        shared.changed();
+        shared.changed(false);
     }
 }
 
@@ -131,7 +131,7 @@ impl Successor {
 fn renewed(listener: &Listener, settings: &Settings) -> Result<Option<(ListenerSettings, Tls)>, StartFault> {
     let new = settings.listeners.iter().find(|settings| *settings.name == *listener.name);
     let Some(new) = new.filter(|new| **new != **listener.settings.load()) else { return Ok(None) };
-    let tls = Tls::load(new).map_err(|fault| StartFault::Tls { name: new.name.clone(), fault })?;
+    let tls = listener.renewed(new).map_err(|fault| StartFault::Tls { name: new.name.clone(), fault })?;
     Ok(Some((new.clone(), tls)))
 }
 

@@ -42,14 +42,18 @@ pub enum TlsFault {
 }
 
 impl Tls {
-    pub fn load(settings: &ListenerSettings) -> Result<Self, TlsFault> {
+    /// `trusted` so far, which stays if its files still say the same.
+    pub fn load(settings: &ListenerSettings, trusted: Option<&Arc<Trust>>) -> Result<Self, TlsFault> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let names = Names::load(&settings.certificates, &provider)?;
         let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let (builder, trust) = match settings.client_certificates {
             ClientCertificates::Off => (builder.with_no_client_auth(), None),
             asked => {
-                let trust = Arc::new(Trust::load(&settings.trust)?);
+                let trust = match trusted {
+                    Some(trusted) => trusted.reload(&settings.trust)?,
+                    None => Arc::new(Trust::load(&settings.trust)?),
+                };
                 let demand = match asked {
                     ClientCertificates::Required => Demand::Required,
                     _ => Demand::Requested,

@@ -6,12 +6,14 @@
 use super::clock;
 use super::core::Core;
 use super::drain::{Phase, Signal, reached};
+use super::shared::Changes;
 use super::worker::Worker;
 use crate::enforce::live::{Judgement, Question, Slice, Which, next_end};
 use crate::evidence::Moment;
 use crate::policy::{Decided, Outcome};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How often new measurements are looked for. Wall clocks may jump: no wait for an end is longer either.
 const TICK: Duration = Duration::from_secs(1);
@@ -20,11 +22,25 @@ const TICK: Duration = Duration::from_secs(1);
 const ROUND: u32 = 10;
 
 /// How many exchanges are decided before others have their turn: a fraction of a millisecond.
-const SLICE: usize = 64;
+const SLICE: usize = 32;
+
+/// How long requests have the core to themselves between two slices, where nothing hurries.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Whether requests go before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// Access was taken away: no request may wait longer than for one slice, and no cut for more than the slices.
+    Now,
+    AtEase,
+}
+
+type Changed = watch::Receiver<Changes>;
 
 /// Watches over what is open until everything is to be cut.
 pub async fn keep(core: &Core, mut cutting: Signal) {
     let mut changes = core.shared().changes.subscribe();
+    let mut urgent = changes.borrow_and_update().urgent;
     let live = Arc::clone(&core.worker().live);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -35,17 +51,19 @@ pub async fn keep(core: &Core, mut cutting: Signal) {
             () = reached(&mut cutting, Phase::Cutting) => return,
             Ok(()) = changes.changed() => {
                 core.catch_up();
-                core.worker().redecide().await;
+                let before = std::mem::replace(&mut urgent, changes.borrow().urgent);
+                let haste = if urgent == before { Haste::AtEase } else { Haste::Now };
+                core.worker().redecide(haste, &changes).await;
                 core.dismiss().await;
             }
             () = live.sooner() => {
-                core.worker().sweep(Which::Behind).await;
+                core.worker().sweep(Which::Behind, Haste::Now, &changes).await;
             }
-            () = tokio::time::sleep(end) => core.worker().expire().await,
+            () = tokio::time::sleep(end) => core.worker().expire(&changes).await,
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 let round = ticks.is_multiple_of(ROUND);
-                core.worker().tend(round).await;
+                core.worker().tend(round, &changes).await;
                 if round {
                     core.dismiss().await;
                 }
@@ -60,17 +78,17 @@ fn until(end: Moment, now: Moment) -> Duration {
 
 impl Worker {
     /// Decides again everything open on this core: something that decisions rest on is different.
-    async fn redecide(&self) {
+    async fn redecide(&self, haste: Haste, changes: &Changed) {
         self.live.stir();
-        let Slice { looked, cut, .. } = self.sweep(Which::Behind).await;
+        let Slice { looked, cut, .. } = self.sweep(Which::Behind, haste, changes).await;
         tracing::info!(looked, cut, "open exchanges decided again");
     }
 
     /// Decides again what relied on something that has ended.
-    async fn expire(&self) {
+    async fn expire(&self, changes: &Changed) {
         let now = clock::now();
         if self.live.earliest() <= now {
-            let Slice { cut, .. } = self.sweep(Which::Ended(now)).await;
+            let Slice { cut, .. } = self.sweep(Which::Ended(now), Haste::Now, changes).await;
             if cut > 0 {
                 tracing::info!(cut, "open exchanges cut: what they relied on has ended");
             }
@@ -78,20 +96,21 @@ impl Worker {
     }
 
     /// Takes up what was measured since; every now and then looks at everything.
-    async fn tend(&self, round: bool) {
+    async fn tend(&self, round: bool, changes: &Changed) {
         let now = clock::now();
         self.live.each(|decided, connected| self.shared.sources.learn(&decided.evidence, connected, now));
         if round {
             self.live.stir();
-            self.sweep(Which::Behind).await;
+            self.sweep(Which::Behind, Haste::AtEase, changes).await;
         } else {
-            self.sweep(Which::Timed).await;
+            self.sweep(Which::Timed, Haste::AtEase, changes).await;
         }
         let policy = self.shared.policies.current();
         self.enforcer.pool.retain(|origin| policy.sends_to(origin), Instant::now());
     }
 
-    async fn sweep(&self, which: Which) -> Slice {
+    /// At ease it leaves the rest to the next sweep as soon as there is news: all are behind then, and it may hurry.
+    async fn sweep(&self, which: Which, haste: Haste, changes: &Changed) -> Slice {
         let mut all = Slice::default();
         loop {
             let now = clock::now();
@@ -101,7 +120,13 @@ impl Worker {
             if !slice.more {
                 return all;
             }
-            tokio::task::yield_now().await;
+            match haste {
+                Haste::Now => tokio::task::yield_now().await,
+                Haste::AtEase => tokio::time::sleep(PAUSE).await,
+            }
+            if haste == Haste::AtEase && changes.has_changed().unwrap_or_default() {
+                return all;
+            }
         }
     }
 

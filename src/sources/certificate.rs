@@ -87,6 +87,8 @@ const REMEMBERED: usize = 4096;
 /// another, and if that fails the last good one stays.
 pub struct Trust {
     generation: u64,
+    settings: TrustSettings,
+    content: Digest,
     webpki: Arc<dyn ClientCertVerifier>,
     origins: origins::Origins,
     /// No list at all, and that is not to be ignored: then the verifier would check nothing.
@@ -104,12 +106,21 @@ impl Trust {
         let loaded = load::load(settings)?;
         Ok(Self {
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            settings: settings.clone(),
+            content: loaded.content,
             webpki: loaded.verifier,
             origins: loaded.origins,
             unlisted: settings.crls.is_empty() && settings.crl_missing == CrlPolicy::Deny,
             next_update: loaded.next_update.filter(|_| settings.crl_expired == CrlPolicy::Deny),
             judged: Mutex::new(Recent::new(REMEMBERED)),
         })
+    }
+
+    /// Reads them again. The same trust when nothing in them changed, with all that it has verified.
+    pub fn reload(self: &Arc<Self>, settings: &TrustSettings) -> Result<Arc<Self>, TrustFault> {
+        let read = Self::load(settings)?;
+        let same = read.content == self.content && read.settings == self.settings;
+        Ok(if same { Arc::clone(self) } else { Arc::new(read) })
     }
 
     /// Differs between any two trusts of this process.

@@ -3,6 +3,7 @@
 use super::origins::Origins;
 use super::{CrlPolicy, TrustSettings, facts};
 use crate::evidence::Moment;
+use crate::store::Digest;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -53,6 +54,8 @@ pub(super) struct Loaded {
     pub(super) origins: Origins,
     /// The earliest next update of all lists.
     pub(super) next_update: Option<Moment>,
+    /// Of all authorities and lists, as they were read.
+    pub(super) content: Digest,
 }
 
 pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
@@ -91,13 +94,32 @@ pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
     let next_update = lists.iter().map(|list| list.next_update).min();
     match build(&roots, settings, lists.iter().map(|list| list.der.clone())) {
         Ok(verifier) => match Origins::new(&own, &external) {
-            Ok(origins) => Ok(Loaded { verifier, origins, next_update }),
+            Ok(origins) => Ok(Loaded { verifier, origins, next_update, content: content(&roots, &external, &lists) }),
             Err(whole) => {
                 Err(TrustFault { files: vec![fault(Path::new(""), whole, "check the external authorities")] })
             }
         },
         Err(whole) => Err(TrustFault { files: culprits(&roots, settings, &lists, &whole) }),
     }
+}
+
+/// Two with the same content, loaded under the same settings, judge alike.
+fn content(roots: &RootCertStore, external: &[(Arc<str>, Arc<RootCertStore>)], lists: &[List]) -> Digest {
+    let mut all = Vec::new();
+    let mut part = |bytes: &[u8]| {
+        all.extend_from_slice(&bytes.len().to_be_bytes());
+        all.extend_from_slice(bytes);
+    };
+    for roots in std::iter::once(roots).chain(external.iter().map(|(_, theirs)| &**theirs)) {
+        part(b"authorities");
+        for root in &roots.roots {
+            part(&root.subject);
+            part(&root.subject_public_key_info);
+            part(root.name_constraints.as_deref().unwrap_or_default());
+        }
+    }
+    lists.iter().for_each(|list| part(&list.der));
+    Digest::of(&all)
 }
 
 fn authorities(paths: &[PathBuf], faults: &mut Vec<FileFault>) -> RootCertStore {
