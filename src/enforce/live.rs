@@ -281,8 +281,7 @@ impl Entries {
 /// When the first thing ends, after `now`, that a permission with this evidence may rely on.
 pub fn next_end(evidence: &Evidence, now: Moment) -> Moment {
     let token = evidence.subject.known().map(|subject| subject.expires);
-    // It is good to the end of its last second (RFC 5280 section 4.1.2.5).
-    let certificate = evidence.certificate.known().map(|certificate| certificate.not_after.plus_millis(1000));
+    let certificate = evidence.certificate.known().map(|certificate| certificate.end());
     let grants = evidence.grants.known().into_iter().flat_map(|grants| grants.iter().map(|grant| grant.expires));
     token.into_iter().chain(certificate).chain(grants).filter(|end| *end > now).min().unwrap_or(NEVER)
 }

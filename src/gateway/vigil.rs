@@ -30,7 +30,7 @@ pub async fn keep(core: &Core, mut cutting: Signal) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks: u32 = 0;
     loop {
-        let end = until(live.earliest(), clock::now());
+        let end = until(live.earliest().min(core.next_dismissal()), clock::now());
         tokio::select! {
             () = reached(&mut cutting, Phase::Cutting) => return,
             Ok(()) = changes.changed() => {
@@ -41,7 +41,10 @@ pub async fn keep(core: &Core, mut cutting: Signal) {
             () = live.sooner() => {
                 core.worker().sweep(Which::Behind).await;
             }
-            () = tokio::time::sleep(end) => core.worker().expire().await,
+            () = tokio::time::sleep(end) => {
+                core.worker().expire().await;
+                core.dismiss_ended().await;
+            }
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 let round = ticks.is_multiple_of(ROUND);
