@@ -33,7 +33,7 @@ pub struct WebhookSettings {
     pub authority: Option<PathBuf>,
     /// Whether the server's name may lead to a private address.
     pub private: bool,
-    /// A file with the secret both sides share: at least `signature::LEAST_SECRET` bytes.
+    /// A file with the secret both sides share, closed to others: at least `signature::LEAST_SECRET` bytes.
     pub secret: PathBuf,
     /// Events by name; `grant-*` are all that begin so, `*` is all.
     pub events: Vec<String>,
@@ -168,12 +168,13 @@ impl Hook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::private_file;
 
     #[test]
     fn events_are_chosen_by_name_or_by_their_beginning() {
         let dir = tempfile::tempdir().expect("a directory");
         let secret = dir.path().join("secret");
-        std::fs::write(&secret, "s".repeat(32)).expect("written");
+        private_file::create(&secret, "s".repeat(32).as_bytes(), private_file::SECRET).expect("written");
         let hook = |events: &[&str]| {
             Hook::load(&WebhookSettings {
                 name: "chat".to_owned(),

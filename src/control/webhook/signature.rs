@@ -4,6 +4,7 @@
 
 use crate::evidence::Moment;
 use crate::store::digest::hex;
+use crate::store::private_file::{Closed, read_closed};
 use aws_lc_rs::hmac;
 use std::path::Path;
 
@@ -31,11 +32,10 @@ pub enum Unsigned {
 }
 
 /// # Errors
-/// The file cannot be read, or holds too little.
+/// The file cannot be read, is open to others, or holds too little.
 pub fn key(path: &Path) -> Result<hmac::Key, String> {
     let shown = path.display();
-    let bytes = std::fs::read(path)
-        .map_err(|why| format!("the secret `{shown}`: {}", crate::store::policy_files::in_words(&why)))?;
+    let bytes = read_closed(path, Closed::Group).map_err(|why| format!("the secret `{shown}`: {why}"))?;
     let secret = bytes.trim_ascii();
     match secret.len() {
         LEAST_SECRET..=MOST_SECRET => Ok(hmac::Key::new(hmac::HMAC_SHA256, secret)),
@@ -90,6 +90,7 @@ fn parts(signature: &str) -> Option<(i64, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::private_file::{PUBLIC, SECRET, replace};
 
     const NOW: Moment = Moment(1_800_000_000_999);
 
@@ -135,9 +136,12 @@ mod tests {
         let path = dir.path().join("secret");
         for (text, good) in [("s".repeat(32) + "\n", true), ("s".repeat(31) + "\n\n", false), ("s".repeat(5000), false)]
         {
-            std::fs::write(&path, &text).expect("written");
+            replace(&path, text.as_bytes(), SECRET).expect("written");
             assert_eq!(key(&path).is_ok(), good, "{}", text.len());
         }
+        replace(&path, "s".repeat(32).as_bytes(), PUBLIC).expect("written");
+        let told = key(&path).expect_err("anybody may read it");
+        assert!(told.contains("secret`: others may read it (mode 0644): `chmod 0600 /"), "{told}");
         assert!(key(&dir.path().join("none")).unwrap_err().contains("no such file"));
     }
 }
