@@ -145,6 +145,7 @@ impl Administrator {
     /// What has to be done because time passes. To be called every few seconds; decisions do not wait for it.
     pub async fn tend(&self) {
         self.expire_grants().await;
+        self.forget_calls().await;
         if let Err(fault) = self.publish_list(false).await {
             tracing::warn!(%fault, "the revocation list is not published");
         }

@@ -5,7 +5,7 @@
 use rangegate::access::{Action, Actor, GrantState, Refusal};
 use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
 use rangegate::control::grants::NewGrant;
-use rangegate::control::webhook::Webhooks;
+use rangegate::control::webhook::{Before, Format, WebhookSettings, Webhooks};
 use rangegate::control::{Administrator, Fault, Who};
 use rangegate::evidence::{Fact, Moment, Subject};
 use rangegate::policy::Context;
@@ -15,6 +15,7 @@ use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
 use rangegate::store::{Store, StoreSettings};
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -61,6 +62,10 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(|_| Vec::new()).await
+    }
+
+    async fn with(webhooks: impl FnOnce(&Path) -> Vec<WebhookSettings>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let here = directory.path();
         std::fs::create_dir(here.join("policies")).expect("a directory");
@@ -87,7 +92,7 @@ impl Stage {
             cores: Arc::default(),
             issuing: None,
             clock,
-            webhooks: Arc::new(Webhooks::load(&[]).expect("none")),
+            webhooks: Arc::new(Webhooks::load(&webhooks(here)).expect("webhooks")),
         };
         Self { administrator, _directory: directory }
     }
@@ -246,4 +251,42 @@ async fn what_nobody_answered_in_time_cannot_be_approved() {
     let approved = stage.approve(&just).await.expect("approved");
     assert_eq!(approved, GrantState::Active { since, until: since.plus_millis(HOUR) });
     assert!(stage.holds("bob"));
+}
+
+/// A call is remembered for longer than anybody believes it, and no longer.
+#[tokio::test]
+async fn a_call_is_remembered_until_nobody_believes_it_any_more() {
+    let stage = Stage::with(|at| {
+        vec![WebhookSettings {
+            name: "chat".to_owned(),
+            url: "http://127.0.0.1:9/".to_owned(),
+            authority: None,
+            private: false,
+            secret: crate::pki::file(at, "chat.secret", crate::webhooks::SECRET),
+            events: Vec::new(),
+            format: Format::Chat,
+            acts: true,
+            retry_after: Duration::from_secs(15),
+        }]
+    })
+    .await;
+    let administrator = &stage.administrator;
+    let hook = administrator.webhooks.named("chat").expect("the hook");
+    // As far ahead as a signature may be.
+    let signature = crate::webhooks::signed(NOW.millis() / 1000 + 300, "{}");
+    let signed = hook.verify(Some(&signature), b"{}", clock()).expect("believed");
+    assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never));
+    assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Unanswered));
+    administrator.answered(hook, &signed, "done".to_owned()).await;
+    at(10 * MINUTE);
+    assert!(hook.verify(Some(&signature), b"{}", clock()).is_ok(), "still believed");
+    for after in [10 * MINUTE, 15 * MINUTE] {
+        at(after);
+        administrator.tend().await;
+        assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Answered("done".to_owned())));
+    }
+    at(15 * MINUTE + 1);
+    assert!(hook.verify(Some(&signature), b"{}", clock()).is_err());
+    administrator.tend().await;
+    assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never), "nobody believes it any more");
 }

@@ -3,10 +3,12 @@
 //! A notification is written in the transaction that makes it true and removed when its target has taken it, so that
 //! neither a crash nor a target that is away for hours loses one. It may arrive twice: its id is the same each time.
 
+mod call;
 mod deliver;
 mod notice;
 mod signature;
 
+pub use call::{Before, Signed};
 pub use deliver::Rounds;
 pub use signature::{SIGNATURE, Unsigned};
 
@@ -68,6 +70,8 @@ pub struct Hook {
     retry_after: Duration,
     /// Notifications its target has not taken, as last counted.
     waiting: AtomicUsize,
+    /// Calls that are remembered, as last counted.
+    calls: AtomicUsize,
 }
 
 /// A notification on its way, as the store keeps it.
@@ -146,6 +150,7 @@ impl Hook {
             format: settings.format,
             retry_after: settings.retry_after,
             waiting: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
         })
     }
 
@@ -160,8 +165,9 @@ impl Hook {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn verify(&self, signature: Option<&str>, body: &[u8], now: Moment) -> Result<(), Unsigned> {
-        signature::verify(&self.key, signature, body, now)
+    pub fn verify(&self, signature: Option<&str>, body: &[u8], now: Moment) -> Result<Signed, Unsigned> {
+        let (seconds, tag) = signature::verify(&self.key, signature, body, now)?;
+        Ok(Signed::new(&self.name, Moment(seconds.saturating_mul(1000)), &tag))
     }
 }
 
