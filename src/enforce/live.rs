@@ -282,7 +282,8 @@ impl Entries {
 pub fn next_end(evidence: &Evidence, now: Moment) -> Moment {
     let token = evidence.subject.known().map(|subject| subject.expires);
     let certificate = evidence.certificate.known().map(|certificate| certificate.end());
-    let grants = evidence.grants.known().into_iter().flat_map(|grants| grants.iter().map(|grant| grant.expires));
+    let held = evidence.grants.known().into_iter().flat_map(|grants| grants.iter()).filter(|grant| grant.is_held(now));
+    let grants = held.map(|grant| grant.expires);
     token.into_iter().chain(certificate).chain(grants).filter(|end| *end > now).min().unwrap_or(NEVER)
 }
 
@@ -374,7 +375,7 @@ mod tests {
             request.id = id.to_owned();
             let mut evidence = Evidence::absent(request);
             if let Some(end) = end {
-                evidence.grants = Fact::Known(Arc::new([Grant { role: "lead".into(), expires: end }]));
+                evidence.grants = Fact::Known(Arc::new([Grant::held("lead".into(), end)]));
             }
             let decision = Decision {
                 policy: "v".into(),

@@ -135,7 +135,7 @@ impl Stage {
         let policy = policies.current();
         let subject = Fact::Known(Arc::new(subject));
         let recalled = recall(memory, subject, &Fact::Absent, |role| policy.role(role), tide.reach(clock()));
-        recalled.grants.known().is_some_and(|grants| !grants.is_empty())
+        recalled.grants.known().is_some_and(|grants| grants.iter().any(|grant| grant.is_held(clock())))
     }
 
     async fn state(&self, id: &str) -> GrantState {
