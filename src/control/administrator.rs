@@ -155,8 +155,7 @@ impl Administrator {
     pub async fn did(&self, who: &Who, about: About, reason: Option<String>) {
         let done = self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None);
         let notices = self.webhooks.notices(&done);
-        self.audit.admin(done);
-        self.audit.written().await;
+        self.record(done).await;
         match notices {
             Ok(notices) if notices.is_empty() => {}
             Ok(notices) => {
@@ -166,6 +165,16 @@ impl Administrator {
             }
             Err(fault) => tracing::error!(%fault, "nobody is notified of what was done"),
         }
+    }
+
+    /// As `did`, and tells nobody.
+    pub async fn note(&self, who: &Who, about: About, reason: Option<String>) {
+        self.record(self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None)).await;
+    }
+
+    async fn record(&self, done: Admin) {
+        self.audit.admin(done);
+        self.audit.written().await;
     }
 
     /// Records that something was not done, and gives back why.

@@ -5,7 +5,7 @@
 use rangegate::access::{Action, Actor, GrantState, Refusal};
 use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
 use rangegate::control::grants::NewGrant;
-use rangegate::control::webhook::{Before, Format, WebhookSettings, Webhooks};
+use rangegate::control::webhook::{Before, Delivery, Format, Rounds, WebhookSettings, Webhooks};
 use rangegate::control::{Administrator, Fault, Who};
 use rangegate::evidence::{Fact, Moment, Subject};
 use rangegate::policy::Context;
@@ -13,7 +13,7 @@ use rangegate::sources::recall::{Tide, recall};
 use rangegate::state::devices::Devices;
 use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
-use rangegate::store::{Store, StoreSettings};
+use rangegate::store::{Kind, Store, StoreSettings};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ fn at(millis: i64) {
 }
 
 struct Stage {
-    administrator: Administrator,
+    administrator: Arc<Administrator>,
     _directory: TempDir,
 }
 
@@ -94,7 +94,7 @@ impl Stage {
             clock,
             webhooks: Arc::new(Webhooks::load(&webhooks(here)).expect("webhooks")),
         };
-        Self { administrator, _directory: directory }
+        Self { administrator: Arc::new(administrator), _directory: directory }
     }
 
     async fn asked(&self, user: &str) -> Arc<str> {
@@ -119,7 +119,7 @@ impl Stage {
 
     /// As a request would find it.
     fn holds(&self, user: &str) -> bool {
-        let Administrator { memory, tide, policies, .. } = &self.administrator;
+        let Administrator { memory, tide, policies, .. } = &*self.administrator;
         let subject = Subject {
             issuer: "i".into(),
             id: user.into(),
@@ -253,23 +253,48 @@ async fn what_nobody_answered_in_time_cannot_be_approved() {
     assert!(stage.holds("bob"));
 }
 
+/// A webhook whose target is not there.
+fn nowhere(at: &Path, name: &str) -> WebhookSettings {
+    WebhookSettings {
+        name: name.to_owned(),
+        url: "http://127.0.0.1:1/".to_owned(),
+        authority: None,
+        private: false,
+        secret: crate::pki::file(at, "chat.secret", crate::webhooks::SECRET),
+        events: vec!["*".to_owned()],
+        format: Format::Chat,
+        acts: false,
+        retry_after: Duration::from_secs(15),
+    }
+}
+
+/// Two targets that are away for days are told of what the other missed, and not of that for ever.
+#[tokio::test]
+async fn what_nobody_took_for_a_day_is_given_up_and_told_of_once() {
+    let stage = Stage::with(|at| vec![nowhere(at, "one"), nowhere(at, "other")]).await;
+    stage.asked("ann").await;
+    let rounds = Arc::<Rounds>::default();
+    for (day, waiting) in [(0, vec!["grant-ask"; 2]), (1, vec!["delivery-give-up"; 4]), (2, Vec::new())] {
+        at(day * 25 * HOUR);
+        let begun = std::time::Instant::now();
+        loop {
+            stage.administrator.deliver_due(&rounds).await;
+            tokio::task::yield_now().await;
+            let left = stage.administrator.page::<Delivery>(Kind::Delivery, "", 100).await.expect("an answer");
+            let events: Vec<_> = left.iter().map(|delivery| &*delivery.value.event).collect();
+            let tried = left.iter().all(|delivery| delivery.value.attempts > 0);
+            if events == waiting && tried {
+                break;
+            }
+            assert!(begun.elapsed() < crate::gateway::PATIENCE, "day {day}: {events:?}");
+        }
+    }
+}
+
 /// A call is remembered for longer than anybody believes it, and no longer.
 #[tokio::test]
 async fn a_call_is_remembered_until_nobody_believes_it_any_more() {
-    let stage = Stage::with(|at| {
-        vec![WebhookSettings {
-            name: "chat".to_owned(),
-            url: "http://127.0.0.1:9/".to_owned(),
-            authority: None,
-            private: false,
-            secret: crate::pki::file(at, "chat.secret", crate::webhooks::SECRET),
-            events: Vec::new(),
-            format: Format::Chat,
-            acts: true,
-            retry_after: Duration::from_secs(15),
-        }]
-    })
-    .await;
+    let stage = Stage::with(|at| vec![WebhookSettings { acts: true, ..nowhere(at, "chat") }]).await;
     let administrator = &stage.administrator;
     let hook = administrator.webhooks.named("chat").expect("the hook");
     // As far ahead as a signature may be.
