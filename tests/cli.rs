@@ -199,7 +199,7 @@ fn check_finds_every_fault_of_every_file() {
     let output = run(&["check", "--config", &config]);
     assert_eq!(code(&output), 2);
     for part in
-        ["the private key cannot be read", "warning: the geography database cannot be read", "unknown key `asn`"]
+        ["the private key cannot be used", "warning: the geography database cannot be read", "unknown key `asn`"]
     {
         assert!(stdout(&output).contains(part), "{part} is missing in\n{}", stdout(&output));
     }

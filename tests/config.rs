@@ -276,6 +276,7 @@ fn files_that_are_missing_or_damaged_are_named_where_they_are_written() {
     let path = dir.path().join("rangegate.toml");
     fs::write(&path, with("[geo]\nplaces = ['city.mmdb']")).expect("written");
     fs::write(dir.path().join("server.key"), "-----BEGIN PRIVATE KEY-----\nhunter2\n").expect("written");
+    close(&dir.path().join("server.key"), 0o600);
     fs::write(dir.path().join("ca.pem"), "no certificate").expect("written");
     let report = Config::load(&path).expect_err("files are missing");
     let found = lines(&report).replace(&format!("{}/", dir.path().display()), "");
@@ -295,7 +296,6 @@ rangegate.toml:18:11: warning: the geography database cannot be read (`city.mmdb
 
 #[test]
 fn a_complete_directory_loads_without_a_word() {
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
     let key = rcgen::KeyPair::generate().expect("a key");
     let certificate = rcgen::CertificateParams::new(vec!["gate.example".to_owned()])
@@ -311,14 +311,72 @@ fn a_complete_directory_loads_without_a_word() {
     ] {
         fs::write(dir.path().join(name), text).expect("written");
     }
-    let load = |mode| {
-        fs::set_permissions(dir.path().join("server.key"), fs::Permissions::from_mode(mode)).expect("set");
-        Config::load(&dir.path().join("rangegate.toml")).unwrap_or_else(|report| panic!("{}", report.render(false)))
+    // Its group may read it: the gateway runs as nobody in particular.
+    for mode in [0o600, 0o640] {
+        close(&dir.path().join("server.key"), mode);
+        let config = Config::load(&dir.path().join("rangegate.toml"));
+        let config = config.unwrap_or_else(|report| panic!("{}", report.render(false)));
+        assert!(config.warnings.diagnostics.is_empty(), "{}", config.warnings.render(false));
+        assert_eq!(config.settings.listeners[0].certificates[0].chain, dir.path().join("server.pem"));
+    }
+}
+
+/// Every file of a configuration that holds a secret, one rule for all.
+#[test]
+fn secrets_that_anybody_may_read_are_refused_where_they_are_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["gate.example".to_owned()])
+        .and_then(|params| params.self_signed(&key))
+        .expect("a certificate");
+    let secrets = [
+        ("server.key", "private key"),
+        ("assertion.key", "assertion key"),
+        ("upstream.key", "key for upstreams"),
+        ("password", "store's password file"),
+        ("ca.key", "authority's key"),
+        ("passphrase", "authority's passphrase"),
+        ("chat.secret", "webhook's secret"),
+    ];
+    for (name, _) in secrets {
+        fs::write(dir.path().join(name), key.serialize_pem()).expect("written");
+    }
+    for name in ["server.pem", "ca.pem", "ca.crl", "devices.toml"] {
+        let text = if name.ends_with(".pem") { certificate.pem() } else { String::new() };
+        fs::write(dir.path().join(name), text).expect("written");
+    }
+    let sections = "[store]\nurl = 'postgres://gate@db.example/gate'\npassword-file = 'password'\n\
+        [assertion]\nkey = 'assertion.key'\n\
+        [upstream]\nclient-certificate = { chain = 'server.pem', key = 'upstream.key' }\n\
+        [authority]\ncertificate = 'ca.pem'\nkey = 'ca.key'\npassphrase = 'passphrase'\nrevocation-list = 'own.crl'\n\
+        [[webhook]]\nname = 'chat'\nurl = 'https://chat.example/'\nsecret = 'chat.secret'\nevents = ['*']\n";
+    fs::write(dir.path().join("rangegate.toml"), with(sections)).expect("written");
+    let told = |mode| {
+        secrets.iter().for_each(|(name, _)| close(&dir.path().join(name), mode));
+        match Config::load(&dir.path().join("rangegate.toml")) {
+            Ok(config) => lines(&config.warnings),
+            Err(report) => lines(&report),
+        }
     };
-    let config = load(0o600);
-    assert!(config.warnings.diagnostics.is_empty(), "{}", config.warnings.render(false));
-    assert_eq!(config.settings.listeners[0].certificates[0].chain, dir.path().join("server.pem"));
-    assert!(lines(&load(0o644).warnings).contains("everybody may read the private key"));
+    assert_eq!(told(0o600), "");
+    let group = told(0o640);
+    assert_eq!(group.lines().count(), 1, "what was made here is its owner's alone: {group}");
+    assert!(group.contains("the authority's key cannot be used"), "{group}");
+    let anybody = told(0o644);
+    for (name, what) in secrets {
+        let path = dir.path().join(name);
+        let expected = format!(
+            "the {what} cannot be used (`{path}`: others may read it (mode 0644): `chmod 0600 {path}` closes it",
+            path = path.display()
+        );
+        assert!(anybody.lines().any(|line| line.contains(&expected)), "{expected}\nis missing in\n{anybody}");
+    }
+    assert_eq!(anybody.lines().count(), secrets.len(), "{anybody}");
+}
+
+fn close(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
 }
 
 #[test]

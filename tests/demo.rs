@@ -121,7 +121,7 @@ fn a_policy_that_tells_another_story_is_found_out() {
         "the story says deny 403 (in-country: country-outside); it was forward 200 (no requirement: all-met)",
         "the story says forward 200 (no requirement: all-met); it was forward 403 (no requirement: not-an-approver)",
         "the story says forward 200 (no requirement: all-met); it was require-grant 403 (approver: grant-missing)",
-        "there was no grant that could end",
+        "the story says require-grant 403 (approver: grant-expired); it was require-grant 403 (approver: grant-missing)",
         "the story says observe 200 (good-standing: watched); it was deny 403 (good-standing: watched)",
     ] {
         assert!(said.contains(told), "`{told}` in {said}");

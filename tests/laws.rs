@@ -51,6 +51,17 @@ proptest! {
     }
 
     #[test]
+    fn grants_that_are_over_change_no_outcome(world in world(), evidence in evidence()) {
+        let held = evidence.grants.as_ref().map(|grants| {
+            grants.iter().filter(|grant| grant.over.is_none()).cloned().collect::<Arc<[Grant]>>()
+        });
+        let policy = world.compile();
+        let without = decide(&policy, &Evidence { grants: held, ..evidence.clone() });
+        let with = decide(&policy, &evidence);
+        prop_assert_eq!((with.outcome, with.would), (without.outcome, without.would));
+    }
+
+    #[test]
     fn law_2_a_narrower_scope_only_tightens(world in world(), evidence in evidence()) {
         let mut wide = world.clone();
         wide.routes.clear();
@@ -648,9 +659,11 @@ fn timing() -> impl Strategy<Value = Timing> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    let grants =
-        prop::collection::vec((word(&["g", "h"]), prop::sample::select(vec![AT, AT + 1])), 0..3).prop_map(|grants| {
-            grants.into_iter().map(|(role, expires)| Grant { role, expires: Moment(expires) }).collect::<Arc<[Grant]>>()
+    let over = prop::sample::select(vec![None, Some(Over::Expired), Some(Over::Ended)]);
+    let grants = prop::collection::vec((word(&["g", "h"]), prop::sample::select(vec![AT, AT + 1]), over), 0..3)
+        .prop_map(|grants| {
+            let grant = |(role, expires, over)| Grant { role, expires: Moment(expires), over };
+            grants.into_iter().map(grant).collect::<Arc<[Grant]>>()
         });
     let quota = prop_oneof![Just(Quota::Within), Just(Quota::Exceeded { retry_after_ms: 500 })];
     let asked = (

@@ -1,7 +1,8 @@
 //! Just-in-time access: who may ask for a role, who may approve, and what is held at a moment. Pure.
 //!
 //! A grant is one record (`grant.rs`). `ask` makes it; `step` is everything that people do to it later; `expire` is
-//! what time does to it; `held` says what counts right now. Each takes the role *as it is today*: a role that was
+//! what time does to it; `held` says what counts right now, `held_lately`
+//! also what has just ended. Each takes the role *as it is today*: a role that was
 //! removed opens nothing, a narrower one narrows what is already held.
 //!
 //! # Time
@@ -23,6 +24,6 @@ pub mod step;
 pub use actor::Actor;
 pub use ask::{Answer, Asking, ask};
 pub use grant::{Approval, GrantRecord, GrantState};
-pub use held::{held, standing};
+pub use held::{held, held_lately, standing};
 pub use refusal::Refusal;
 pub use step::{Action, Parties, expire, step};

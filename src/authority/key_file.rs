@@ -3,7 +3,7 @@
 use super::der::{OCTET_STRING, Reader, SEQUENCE, element, sequence};
 use super::pbes2::{self, Random};
 use super::pem;
-use super::private_file::{self, SECRET};
+use crate::store::private_file::{self, Closed, SECRET};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::fmt;
@@ -32,14 +32,13 @@ impl Passphrase {
         Ok(Self(text.as_bytes().to_vec()))
     }
 
-    /// The first line of a file that not everybody may read: a systemd credential, say. Its group may, for that is
-    /// how access lists of credentials show.
+    /// The first line of a file that only its owner and group may read: a systemd credential, say.
     ///
     /// # Errors
     /// As a sentence about the file.
     pub fn read(path: &Path) -> Result<Self, String> {
         let at = |why: String| format!("the passphrase file `{}`: {why}", path.display());
-        let contents = private_file::read_closed(path, 0o007).map_err(at)?;
+        let contents = private_file::read_closed(path, Closed::Group).map_err(at)?;
         let text = std::str::from_utf8(&contents).map_err(|_| at("it is no text".to_owned()))?;
         Self::new(text.lines().next().unwrap_or_default()).map_err(at)
     }
@@ -95,7 +94,7 @@ pub fn create(path: &Path, key: &KeyPair, passphrase: &Passphrase) -> io::Result
 /// # Errors
 /// It is open to others, no such file, or the passphrase does not open it.
 pub fn read(path: &Path, passphrase: &Passphrase) -> Result<KeyPair, KeyFileFault> {
-    let text = private_file::read_closed(path, 0o077).map_err(KeyFileFault::File)?;
+    let text = private_file::read_closed(path, Closed::Owner).map_err(KeyFileFault::File)?;
     open(&text, passphrase)
 }
 
@@ -152,7 +151,7 @@ mod tests {
         private_file::create(&path, b"correct horse\r\nsecond line\n", 0o640).expect("written");
         assert_eq!(Passphrase::read(&path).expect("read").bytes(), b"correct horse");
         private_file::replace(&path, b"correct horse", 0o644).expect("written");
-        assert!(Passphrase::read(&path).expect_err("open").contains("0640"));
+        assert!(Passphrase::read(&path).expect_err("open").contains("(mode 0644)"));
         private_file::replace(&path, b"\n", 0o600).expect("written");
         assert!(Passphrase::read(&path).expect_err("empty").contains("at least 8"));
     }

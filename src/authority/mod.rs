@@ -20,7 +20,6 @@ mod make;
 mod pbes2;
 pub mod pem;
 pub mod pkcs12;
-pub mod private_file;
 pub mod request;
 pub mod revocation;
 mod roca;

@@ -3,9 +3,9 @@
 //! The gateway itself does not wait for a list: a revoked device is refused by its status, at once.
 
 use super::issue::date;
-use super::private_file::{self, PUBLIC};
 use super::{Authority, IssueFault, pem};
 use crate::evidence::Moment;
+use crate::store::private_file::{self, PUBLIC};
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber};
 use rustls::pki_types::CertificateRevocationListDer;
 use serde::{Deserialize, Serialize};

@@ -2,13 +2,13 @@
 
 use super::secret::Secret;
 use super::{ConfigArg, Exit, Terminal};
-use crate::authority::private_file::{self, PUBLIC};
 use crate::authority::revocation::read_published;
 use crate::authority::{Authority, AuthoritySettings, Curve, PASSPHRASE_VARIABLE, Passphrase, create_key_file, make};
 use crate::config::Config;
 use crate::evidence::Moment;
 use crate::gateway::clock;
 use crate::store::policy_files::in_words;
+use crate::store::private_file::{self, PUBLIC};
 use clap::{Args, Subcommand, ValueEnum};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

@@ -3,9 +3,9 @@
 use super::enrolment::{Enrolment, Proof};
 use super::secret::Secret;
 use super::{Exit, Terminal};
-use crate::authority::private_file::{self, PUBLIC, SECRET};
 use crate::authority::{Code, pem, pkcs12};
 use crate::store::policy_files::in_words;
+use crate::store::private_file::{self, Closed, PUBLIC, SECRET};
 use clap::Args;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData as _};
 use rustls::pki_types::CertificateDer;
@@ -167,7 +167,7 @@ fn try_renew(args: &RenewArgs, terminal: &mut Terminal) -> Result<(), Failed> {
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, String> {
-    let text = private_file::read_closed(path, 0o077)?;
+    let text = private_file::read_closed(path, Closed::Owner)?;
     let key = std::str::from_utf8(&text).ok().and_then(|text| KeyPair::from_pem(text).ok());
     key.ok_or_else(|| "it holds no private key in PEM".to_owned())
 }

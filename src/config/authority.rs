@@ -6,6 +6,7 @@ use crate::authority::AuthoritySettings;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::{Table, Value};
 use crate::sources::certificate::ExternalAuthority;
+use crate::store::private_file::Closed;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -35,8 +36,9 @@ pub fn authorities(root: &mut Table<'_>, files: &mut Files) -> Authorities {
 fn built_in(table: &mut Table<'_>, files: &mut Files) -> Option<AuthoritySettings> {
     let certificate = table.required("certificate", |v| files.path(v, Kind::Certificates("authority's certificate")));
     // Encrypted, so no parser of keys can look into it: `serve` opens it.
-    let key = table.required("key", |v| files.path(v, Kind::Needed("authority's key")));
-    let passphrase = table.optional("passphrase", |v| files.path(v, Kind::Needed("authority's passphrase")));
+    let key = table.required("key", |v| files.path(v, Kind::Secret("authority's key", Closed::Owner)));
+    let passphrase =
+        table.optional("passphrase", |v| files.path(v, Kind::Secret("authority's passphrase", Closed::Group)));
     let revocation_list = table.required("revocation-list", |v| files.path(v, Kind::Writable("revocation list")));
     let lifetime = table.or("certificate-lifetime", DAY * 7, |v| within(v, HOUR, DAY * 90, "1h to 90d"));
     let list_lifetime = table.or("list-lifetime", DAY * 7, |v| within(v, HOUR, DAY * 30, "1h to 30d"));

@@ -2,6 +2,7 @@
 
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::Value;
+use crate::store::private_file::{Closed, read_closed};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs::{self, File};
@@ -12,8 +13,10 @@ use std::path::{Path, PathBuf};
 pub enum Kind {
     /// PEM with at least one certificate; an error without.
     Certificates(&'static str),
-    /// PEM with a private key; an error without, a warning when everybody may read it.
+    /// PEM with a private key, closed to others.
     Key(&'static str),
+    /// A secret of another form, closed to others.
+    Secret(&'static str, Closed),
     /// Must be readable.
     Needed(&'static str),
     /// What it would tell stays unknown until it is there: a warning.
@@ -67,15 +70,16 @@ fn check(path: &Path, place: &Place, kind: Kind) -> Option<Diagnostic> {
                 Err(why) => error(format!("the {what} is damaged"), format!("`{}`: {why}", path.display())),
             },
         },
-        Kind::Key(what) => match fs::read(path) {
-            Err(why) => error(unreadable(what), reason(path, &why)),
+        Kind::Key(what) => match read_closed(path, Closed::Group) {
+            Err(why) => error(unusable(what), format!("`{}`: {why}", path.display())),
             // The parser's own words are left out: nothing of a key file is ever printed.
             Ok(pem) if PrivateKeyDer::from_pem_slice(&pem).is_err() => {
                 error(format!("the {what} is no PEM private key"), format!("`{}` holds no private key", path.display()))
             }
-            Ok(_) if open_to_others(path) => {
-                warning(format!("everybody may read the {what}"), format!("`chmod o= {}` closes it", path.display()))
-            }
+            Ok(_) => None,
+        },
+        Kind::Secret(what, closed) => match read_closed(path, closed) {
+            Err(why) => error(unusable(what), format!("`{}`: {why}", path.display())),
             Ok(_) => None,
         },
         Kind::Needed(what) => match openable(path) {
@@ -116,17 +120,10 @@ fn unreadable(what: &str) -> String {
     format!("the {what} cannot be read")
 }
 
+fn unusable(what: &str) -> String {
+    format!("the {what} cannot be used")
+}
+
 fn reason(path: &Path, why: &std::io::Error) -> String {
     format!("`{}`: {}", path.display(), crate::store::policy_files::in_words(why))
-}
-
-#[cfg(unix)]
-fn open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
-}
-
-#[cfg(not(unix))]
-fn open_to_others(_: &Path) -> bool {
-    false
 }

@@ -3,6 +3,7 @@
 use super::files::{Files, Kind};
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::source::{Table, Value};
+use crate::store::private_file::Closed;
 use crate::store::{Database, PostgresSettings, StoreSettings};
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ pub fn store(root: &mut Table<'_>, files: &mut Files) -> Option<Option<StoreSett
             None
         }
     });
-    let password_file = table.optional("password-file", |v| files.path(v, Kind::Needed("store's password file")));
+    let password_file =
+        table.optional("password-file", |v| files.path(v, Kind::Secret("store's password file", Closed::Group)));
     let authority = table.optional("authority", |v| files.path(v, Kind::Certificates("store's authority")));
     let mut settings = StoreSettings::of(match (path, url) {
         (Some(path), _) => Database::Sqlite(path),

@@ -6,6 +6,7 @@ use crate::control::webhook::{Format, WebhookSettings};
 use crate::policy::diagnostic::Place;
 use crate::policy::source::{Table, Value};
 use crate::sources::endpoint::Endpoint;
+use crate::store::private_file::Closed;
 use std::time::Duration;
 
 const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("chat", Format::Chat)];
@@ -30,7 +31,7 @@ fn webhook(mut table: Table<'_>, files: &mut Files) -> Option<(WebhookSettings, 
         }
     });
     let authority = table.optional("ca", |v| files.path(v, Kind::Certificates("webhook's authority")));
-    let secret = table.required("secret", |v| files.path(v, Kind::Needed("webhook's secret")));
+    let secret = table.required("secret", |v| files.path(v, Kind::Secret("webhook's secret", Closed::Group)));
     let events = table.required("events", |v| v.nonempty(event));
     let format = table.or("format", Format::default(), |v| v.one_of(FORMATS));
     let acts = table.or("acts", false, Value::boolean);

@@ -145,6 +145,7 @@ impl Administrator {
     /// What has to be done because time passes. To be called every few seconds; decisions do not wait for it.
     pub async fn tend(&self) {
         self.expire_grants().await;
+        self.forget_calls().await;
         if let Err(fault) = self.publish_list(false).await {
             tracing::warn!(%fault, "the revocation list is not published");
         }
@@ -154,8 +155,7 @@ impl Administrator {
     pub async fn did(&self, who: &Who, about: About, reason: Option<String>) {
         let done = self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None);
         let notices = self.webhooks.notices(&done);
-        self.audit.admin(done);
-        self.audit.written().await;
+        self.record(done).await;
         match notices {
             Ok(notices) if notices.is_empty() => {}
             Ok(notices) => {
@@ -165,6 +165,16 @@ impl Administrator {
             }
             Err(fault) => tracing::error!(%fault, "nobody is notified of what was done"),
         }
+    }
+
+    /// As `did`, and tells nobody.
+    pub async fn note(&self, who: &Who, about: About, reason: Option<String>) {
+        self.record(self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None)).await;
+    }
+
+    async fn record(&self, done: Admin) {
+        self.audit.admin(done);
+        self.audit.written().await;
     }
 
     /// Records that something was not done, and gives back why.

@@ -113,43 +113,28 @@ impl Administrator {
         issuing.guesses.attempt(address, (self.clock)()).map_err(Fault::Guesses)?;
         let fresh = new_id("d")?;
         let mut about = About { action: "device-enrol", target: "invitation".to_owned() };
-        let read = Code::read(code).map_err(|_| Fault::Invitation);
+        let read = Code::read(code).map_err(|fault| Fault::Invitation(fault.code()));
         let code = read.map_err(|fault| self.failed(who, about.clone(), fault))?;
         let id = id_of_code(&code);
         about.target = format!("invitation {id}");
         let key =
             request::read(request).map_err(|fault| self.failed(who, about.clone(), Fault::Issue(fault.into())))?;
-        let refused = std::sync::Mutex::new(None);
         let enrolled = self
-            .act(who, about.clone(), async |now| {
+            .act(who, about, async |now| {
                 let known = self.read::<Invitation>(Kind::Invitation, &id).await?;
                 let redeemed = known.as_ref().ok_or(RedeemFault::Unknown).and_then(|known| {
                     let device = known.value.device.as_ref().unwrap_or(&fresh);
                     Ok((known.version, known.value.redeem(&code, device, now)?, Arc::clone(device)))
                 });
-                let (version, invitation, device) = redeemed.map_err(|fault| {
-                    *refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(fault);
-                    Fault::Invitation
-                })?;
+                let (version, invitation, device) = redeemed.map_err(|fault| Fault::Invitation(fault.code()))?;
                 let holder = self.holder_of(&key).await?;
                 admit(&device, holder.as_ref()).map_err(|fault| self.alarm(who, Some(&invitation.user), fault, now))?;
                 let issued = issuing.authority.issue(&key, &device, now).map_err(Fault::Issue)?;
                 self.enrolled(version, invitation, device, issued, now).await
             })
-            .await;
-        match enrolled {
-            Ok(enrolled) => {
-                issuing.guesses.succeeded(address, (self.clock)());
-                Ok(enrolled)
-            }
-            Err(fault) => {
-                if let Some(why) = *refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
-                    // The sender is told one thing for all of these; the log has the difference.
-                    tracing::info!(invitation = &*id, why = why.code(), "an invitation did not count");
-                }
-                Err(fault)
-            }
-        }
+            .await?;
+        issuing.guesses.succeeded(address, (self.clock)());
+        Ok(enrolled)
     }
 
     /// A device's next certificate, for the same key or a new one.

@@ -31,9 +31,9 @@ pub enum Fault {
     /// Without a record nothing is changed.
     #[error("the audit log cannot be written")]
     Unrecorded,
-    /// Whatever is wrong with an invitation, this is all that is told.
+    /// Whatever is wrong with an invitation, one thing is told; what it was is for the record alone.
     #[error("{}", crate::authority::invitation::RedeemFault::TOLD)]
-    Invitation,
+    Invitation(&'static str),
     #[error("too many codes were tried")]
     Guesses(Duration),
     #[error(transparent)]
@@ -60,7 +60,7 @@ impl Fault {
             Self::Busy => "busy",
             Self::Away(_) => "store-away",
             Self::Unrecorded => "audit-unavailable",
-            Self::Invitation => "invitation",
+            Self::Invitation(code) => code,
             Self::Guesses(_) => "too-many-guesses",
             Self::Issue(fault) => fault.code(),
             Self::Admit(fault) => fault.code(),

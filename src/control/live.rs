@@ -120,7 +120,8 @@ fn told(decided: &Decided, connected: &Connected) -> Open {
             .grants
             .known()
             .into_iter()
-            .flat_map(|grants| grants.iter().map(|grant| Arc::clone(&grant.role)))
+            .flat_map(|grants| grants.iter().filter(|grant| grant.over.is_none()))
+            .map(|grant| Arc::clone(&grant.role))
             .collect(),
     }
 }

@@ -6,6 +6,7 @@ use super::plain::Plain;
 use super::upstream::UpstreamSettings;
 use super::wire::Wire;
 use crate::policy::{Origin, Scheme};
+use crate::store::private_file::{Closed, read_closed};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::RootCertStore;
@@ -37,6 +38,8 @@ impl std::fmt::Debug for Client {
 pub enum ClientFault {
     #[error("cannot read `{}`: {cause}", path.display())]
     Pem { path: PathBuf, cause: rustls::pki_types::pem::Error },
+    #[error("the key for upstreams `{}`: {why}", path.display())]
+    Key { path: PathBuf, why: String },
     #[error("no certificate in `{}`", .0.display())]
     Empty(PathBuf),
     #[error("the client certificate in `{}` does not fit its key: {cause}", path.display())]
@@ -68,7 +71,9 @@ impl Client {
             None => builder.with_no_client_auth(),
             Some((chain_path, key_path)) => {
                 let chain = certificates(chain_path)?;
-                let key = PrivateKeyDer::from_pem_file(key_path)
+                let key = read_closed(key_path, Closed::Group)
+                    .map_err(|why| ClientFault::Key { path: key_path.clone(), why })?;
+                let key = PrivateKeyDer::from_pem_slice(&key)
                     .map_err(|cause| ClientFault::Pem { path: key_path.clone(), cause })?;
                 builder
                     .with_client_auth_cert(chain, key)

@@ -281,9 +281,9 @@ impl Entries {
 /// When the first thing ends, after `now`, that a permission with this evidence may rely on.
 pub fn next_end(evidence: &Evidence, now: Moment) -> Moment {
     let token = evidence.subject.known().map(|subject| subject.expires);
-    // It is good to the end of its last second (RFC 5280 section 4.1.2.5).
-    let certificate = evidence.certificate.known().map(|certificate| certificate.not_after.plus_millis(1000));
-    let grants = evidence.grants.known().into_iter().flat_map(|grants| grants.iter().map(|grant| grant.expires));
+    let certificate = evidence.certificate.known().map(|certificate| certificate.end());
+    let held = evidence.grants.known().into_iter().flat_map(|grants| grants.iter()).filter(|grant| grant.is_held(now));
+    let grants = held.map(|grant| grant.expires);
     token.into_iter().chain(certificate).chain(grants).filter(|end| *end > now).min().unwrap_or(NEVER)
 }
 
@@ -375,7 +375,7 @@ mod tests {
             request.id = id.to_owned();
             let mut evidence = Evidence::absent(request);
             if let Some(end) = end {
-                evidence.grants = Fact::Known(Arc::new([Grant { role: "lead".into(), expires: end }]));
+                evidence.grants = Fact::Known(Arc::new([Grant::held("lead".into(), end)]));
             }
             let decision = Decision {
                 policy: "v".into(),

@@ -25,6 +25,14 @@ pub struct Certificate {
     pub class: Option<Arc<str>>,
 }
 
+impl Certificate {
+    /// The first moment at which it is not valid any more: it is good to the end of its last second (RFC 5280 section
+    /// 4.1.2.5).
+    pub const fn end(&self) -> Moment {
+        self.not_after.plus_millis(1000)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceStatus {

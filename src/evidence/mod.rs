@@ -16,7 +16,7 @@ pub mod timing;
 
 pub use device::{Binding, Certificate, Device, DeviceStatus};
 pub use fact::{Fact, Fault};
-pub use grant::{Grant, Posture};
+pub use grant::{Grant, Over, Posture};
 pub use identity::{Employment, Home, Identity, IdentityStatus, Proofing};
 pub use network::{Asn, Network, Place, Via};
 pub use quota::{Quota, QuotaName};

@@ -5,6 +5,7 @@
 
 use super::settings::{ClientCertificates, ListenerSettings, ServerCertificate};
 use crate::sources::certificate::{Demand, Trust, TrustFault};
+use crate::store::private_file::{Closed, read_closed};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -27,6 +28,8 @@ pub struct Tls {
 pub enum TlsFault {
     #[error("cannot read `{}`: {cause}", path.display())]
     Pem { path: PathBuf, cause: rustls::pki_types::pem::Error },
+    #[error("the private key `{}`: {why}", path.display())]
+    Key { path: PathBuf, why: String },
     #[error("no certificate in `{}`", .0.display())]
     Empty(PathBuf),
     #[error("the certificate in `{}` does not fit its key: {cause}", path.display())]
@@ -103,7 +106,9 @@ impl Names {
         if found.is_empty() {
             return Err(TlsFault::Nameless(path.clone()));
         }
-        let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(|cause| pem(&certificate.key, cause))?;
+        let key = read_closed(&certificate.key, Closed::Group)
+            .map_err(|why| TlsFault::Key { path: certificate.key.clone(), why })?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|cause| pem(&certificate.key, cause))?;
         let certified = CertifiedKey::from_der(chain, key, provider)
             .map_err(|cause| TlsFault::Pair { path: path.clone(), cause })?;
         let certified = Arc::new(certified);

@@ -27,15 +27,7 @@ const SLICE: usize = 32;
 /// How long requests have the core to themselves between two slices, where nothing hurries.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Whether requests go before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Haste {
-    /// Access was taken away: no request may wait longer than for one slice, and no cut for more than the slices.
-    Now,
-    AtEase,
-}
-
-type Changed = watch::Receiver<Changes>;
+type News = watch::Receiver<Changes>;
 
 /// Watches over what is open until everything is to be cut.
 pub async fn keep(core: &Core, mut cutting: Signal) {
@@ -46,20 +38,23 @@ pub async fn keep(core: &Core, mut cutting: Signal) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks: u32 = 0;
     loop {
-        let end = until(live.earliest(), clock::now());
+        let end = until(live.earliest().min(core.next_dismissal()), clock::now());
         tokio::select! {
             () = reached(&mut cutting, Phase::Cutting) => return,
             Ok(()) = changes.changed() => {
-                core.catch_up();
                 let before = std::mem::replace(&mut urgent, changes.borrow().urgent);
-                let haste = if urgent == before { Haste::AtEase } else { Haste::Now };
-                core.worker().redecide(haste, &changes).await;
+                core.catch_up();
+                let news = (urgent == before).then_some(&changes);
+                core.worker().redecide(news).await;
                 core.dismiss().await;
             }
             () = live.sooner() => {
-                core.worker().sweep(Which::Behind, Haste::Now, &changes).await;
+                core.worker().sweep(Which::Behind).await;
             }
-            () = tokio::time::sleep(end) => core.worker().expire(&changes).await,
+            () = tokio::time::sleep(end) => {
+                core.worker().expire().await;
+                core.dismiss_ended().await;
+            }
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 let round = ticks.is_multiple_of(ROUND);
@@ -77,18 +72,22 @@ fn until(end: Moment, now: Moment) -> Duration {
 }
 
 impl Worker {
-    /// Decides again everything open on this core: something that decisions rest on is different.
-    async fn redecide(&self, haste: Haste, changes: &Changed) {
+    /// Decides again everything open on this core: something that decisions rest on is different. At ease until there
+    /// is `news`; at once where access was taken away, and it is none.
+    async fn redecide(&self, news: Option<&News>) {
         self.live.stir();
-        let Slice { looked, cut, .. } = self.sweep(Which::Behind, haste, changes).await;
+        let Slice { looked, cut, .. } = match news {
+            Some(news) => self.sweep_at_ease(Which::Behind, news).await,
+            None => self.sweep(Which::Behind).await,
+        };
         tracing::info!(looked, cut, "open exchanges decided again");
     }
 
     /// Decides again what relied on something that has ended.
-    async fn expire(&self, changes: &Changed) {
+    async fn expire(&self) {
         let now = clock::now();
         if self.live.earliest() <= now {
-            let Slice { cut, .. } = self.sweep(Which::Ended(now), Haste::Now, changes).await;
+            let Slice { cut, .. } = self.sweep(Which::Ended(now)).await;
             if cut > 0 {
                 tracing::info!(cut, "open exchanges cut: what they relied on has ended");
             }
@@ -96,38 +95,46 @@ impl Worker {
     }
 
     /// Takes up what was measured since; every now and then looks at everything.
-    async fn tend(&self, round: bool, changes: &Changed) {
+    async fn tend(&self, round: bool, news: &News) {
         let now = clock::now();
         self.live.each(|decided, connected| self.shared.sources.learn(&decided.evidence, connected, now));
         if round {
             self.live.stir();
-            self.sweep(Which::Behind, Haste::AtEase, changes).await;
+            self.sweep_at_ease(Which::Behind, news).await;
         } else {
-            self.sweep(Which::Timed, Haste::AtEase, changes).await;
+            self.sweep_at_ease(Which::Timed, news).await;
         }
         let policy = self.shared.policies.current();
         self.enforcer.pool.retain(|origin| policy.sends_to(origin), Instant::now());
     }
 
-    /// At ease it leaves the rest to the next sweep as soon as there is news: all are behind then, and it may hurry.
-    async fn sweep(&self, which: Which, haste: Haste, changes: &Changed) -> Slice {
+    /// No request waits for longer than a slice.
+    async fn sweep(&self, which: Which) -> Slice {
         let mut all = Slice::default();
-        loop {
-            let now = clock::now();
-            let slice = self.live.slice(which, SLICE, |question| self.judge(&question, which, now));
-            all.looked += slice.looked;
-            all.cut += slice.cut;
-            if !slice.more {
-                return all;
-            }
-            match haste {
-                Haste::Now => tokio::task::yield_now().await,
-                Haste::AtEase => tokio::time::sleep(PAUSE).await,
-            }
-            if haste == Haste::AtEase && changes.has_changed().unwrap_or_default() {
-                return all;
-            }
+        while self.slice(which, &mut all) {
+            tokio::task::yield_now().await;
         }
+        all
+    }
+
+    /// Requests hardly feel it. The rest is left to the next sweep as soon as there is news: all are behind then, and
+    /// it may hurry. What ends meanwhile ends in time.
+    async fn sweep_at_ease(&self, which: Which, news: &News) -> Slice {
+        let mut all = Slice::default();
+        while self.slice(which, &mut all) && !news.has_changed().unwrap_or_default() {
+            tokio::time::sleep(PAUSE).await;
+            self.expire().await;
+        }
+        all
+    }
+
+    /// True: there are more.
+    fn slice(&self, which: Which, all: &mut Slice) -> bool {
+        let now = clock::now();
+        let slice = self.live.slice(which, SLICE, |question| self.judge(&question, which, now));
+        all.looked += slice.looked;
+        all.cut += slice.cut;
+        slice.more
     }
 
     fn judge(&self, question: &Question<'_>, which: Which, now: Moment) -> Judgement {

@@ -81,7 +81,7 @@ impl Given {
         facts::timing(&mut table, &mut evidence.timing);
         let expires = evidence.at.plus_millis(HOUR_MS);
         if let Some(roles) = table.optional("grants", |value| value.list(Value::name)) {
-            let held = roles.into_iter().map(|role| Grant { role: role.into(), expires });
+            let held = roles.into_iter().map(|role| Grant::held(role.into(), expires));
             evidence.grants = Fact::Known(held.collect());
         }
         if let Some(attested) = table.optional("posture-attested", Value::boolean) {

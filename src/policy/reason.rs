@@ -239,6 +239,8 @@ reasons! {
     GrantMissing = "grant-missing",
     /// The grant was held and has run out.
     GrantExpired = "grant-expired",
+    /// The grant was held and somebody ended it before its time.
+    GrantEnded = "grant-ended",
     /// No source of grants answers for this user.
     GrantsAbsent = "grants-absent",
     /// The device's posture is attested.

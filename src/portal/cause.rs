@@ -6,8 +6,8 @@
 //! revocation lists, audit) is 503. A place or a round trip that cannot be told is answered like one that is
 //! wrong: a client can bring that about, and would otherwise see which sources it has blinded.
 
-use crate::evidence::{Fault, Malformed};
-use crate::policy::{Decision, Finding, Outcome, Reason, Remedy, Verdict};
+use crate::evidence::{Fault, Malformed, Moment};
+use crate::policy::{Decision, Finding, Outcome, Reason, Remedy, Seen, Verdict};
 use http::StatusCode;
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub enum Cause {
     Certificate,
     /// The device may not be used here, or not by this person.
     Device,
-    /// A grant is needed; one of the roles each time it is asked for.
-    Grant { roles: Vec<Arc<str>> },
+    /// A grant is needed; one of the roles each time it is asked for. `until`: when the only one was held last.
+    Grant { roles: Vec<Arc<str>>, until: Option<Moment> },
     /// Too many requests.
     TooMany { retry_after_seconds: u64 },
     /// Not from this place or over this connection.
@@ -77,7 +77,7 @@ impl Cause {
     pub fn of(decision: &Decision) -> Self {
         match decision.outcome {
             Outcome::StepUp => step_up(decision),
-            Outcome::RequireGrant => Self::Grant { roles: roles(decision) },
+            Outcome::RequireGrant => Self::Grant { roles: roles(decision), until: held_until(decision) },
             // A decoy that cannot be served must look like any refusal, and so must a permit that leads nowhere.
             Outcome::Forward | Outcome::Observe | Outcome::Decoy | Outcome::Deny => match of_reason(decision.reason) {
                 Self::TooMany { .. } => Self::TooMany { retry_after_seconds: wait(decision) },
@@ -192,6 +192,17 @@ fn roles(decision: &Decision) -> Vec<Arc<str>> {
     roles
 }
 
+/// When it ended what the decision asks for, where that is one thing.
+fn held_until(decision: &Decision) -> Option<Moment> {
+    let mut asked = unmet(decision).filter(|finding| matches!(finding.remedy, Remedy::Grant { .. }));
+    match (asked.next()?, asked.next()) {
+        (Finding { reason: Reason::GrantExpired | Reason::GrantEnded, seen: Seen::Moment(end), .. }, None) => {
+            Some(*end)
+        }
+        _ => None,
+    }
+}
+
 /// The longest wait that is asked for, in whole seconds, at least one.
 fn wait(decision: &Decision) -> u64 {
     let waits = decision.remedies().filter_map(|remedy| match remedy {
@@ -302,6 +313,7 @@ fn of_reason(reason: Reason) -> Cause {
         | Reason::GrantHeld
         | Reason::GrantMissing
         | Reason::GrantExpired
+        | Reason::GrantEnded
         | Reason::GrantsAbsent => Cause::Refused,
     }
 }

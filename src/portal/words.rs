@@ -1,7 +1,7 @@
 //! What each cause is called, what happened and what to do next: one voice for pages, problem details and gRPC.
 
 use super::cause::{Breakage, Cause, Token};
-use crate::evidence::Malformed;
+use crate::evidence::{Malformed, Moment};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -57,12 +57,17 @@ impl Words {
                 "This service cannot be opened with the device you are using.",
                 "Use the device that was set up for you and for this service.",
             ),
-            Cause::Grant { roles } => Self {
+            Cause::Grant { roles, until } => Self {
                 title: "You need permission for this",
-                said: match &roles[..] {
-                    [] => "This step needs a permission that you do not hold at the moment.".into(),
-                    [role] => format!("This step needs the role “{role}”, which you do not hold at the moment.").into(),
-                    roles => {
+                said: match (&roles[..], until.and_then(moment)) {
+                    ([], _) => "This step needs a permission that you do not hold at the moment.".into(),
+                    ([role], Some(until)) => {
+                        format!("This step needs the role “{role}”, which you held until {until}.").into()
+                    }
+                    ([role], None) => {
+                        format!("This step needs the role “{role}”, which you do not hold at the moment.").into()
+                    }
+                    (roles, _) => {
                         format!("This step needs the roles {}, which you do not all hold at the moment.", list(roles))
                             .into()
                     }
@@ -159,6 +164,12 @@ fn of_breakage(breakage: Breakage) -> Words {
         ),
     };
     Words { title, said: said.into(), next: next.into() }
+}
+
+/// `2027-01-15 08:00:00 UTC`.
+fn moment(moment: Moment) -> Option<String> {
+    let timestamp = jiff::Timestamp::from_millisecond(moment.millis()).ok()?;
+    Some(timestamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// What can be asked for, and how: by command, or by the API.

@@ -1,6 +1,6 @@
 //! What the organisation remembers of whoever asks: their record, their groups, what they were granted.
 
-use crate::access::held;
+use crate::access::{held, held_lately};
 use crate::evidence::{Device, DeviceStatus, Fact, Grant, Identity, IdentityStatus, Moment, Subject};
 use crate::policy::Role;
 use crate::state::memory::Memory;
@@ -40,10 +40,12 @@ impl Tide {
     }
 }
 
+#[derive(Debug)]
 pub struct Recalled {
     /// In the groups that the record names, where it names any.
     pub subject: Fact<Arc<Subject>>,
     pub identity: Fact<Arc<Identity>>,
+    /// What is held, and what was until lately.
     pub grants: Fact<Arc<[Grant]>>,
 }
 
@@ -70,7 +72,9 @@ pub fn recall<'p>(
         _ if memory.age(now) == Fact::Absent => Fact::Absent,
         known => {
             let user = known.known().map_or(&claimed.user, |identity| &identity.user);
-            Fact::Known(held_by(memory, user, |_| true, role, here, now))
+            let records = memory.grants(user);
+            let device = here.map(|device| &*device.id);
+            Fact::Known(held_lately(records.iter().map(Arc::as_ref), role, device, now))
         }
     };
     let subject = match &identity {
@@ -110,31 +114,18 @@ fn without_login<'p>(
         Fact::Absent => Arc::clone(owner),
         _ => return Fact::Absent,
     };
-    let held = held_by(memory, &user, |broken| broken, role, Some(device), now);
+    let records = memory.grants(&user);
+    let broken = records.iter().map(Arc::as_ref).filter(|record| record.break_glass);
+    // Only what counts: where nobody is signed in, that nothing does stays unknown.
+    let held = held(broken, role, Some(&device.id), now);
     if held.is_empty() { Fact::Absent } else { Fact::Known(held) }
-}
-
-/// What of `user`'s grants counts here; `which` is asked whether it was had by breaking the glass.
-fn held_by<'p>(
-    memory: &Memory,
-    user: &str,
-    which: impl Fn(bool) -> bool,
-    role: impl Fn(&str) -> Option<&'p Role>,
-    device: Option<&Device>,
-    now: Moment,
-) -> Arc<[Grant]> {
-    let records = memory.grants(user);
-    if records.is_empty() {
-        return Arc::default();
-    }
-    let records = records.iter().map(Arc::as_ref).filter(|record| which(record.break_glass));
-    held(records, role, device.map(|device| &*device.id), now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::access::{Approval, GrantRecord, GrantState};
+    use crate::evidence::Over;
     use crate::policy::source::Source;
     use crate::policy::{Context, Policy, given};
     use crate::state::devices::Devices;
@@ -214,7 +205,8 @@ mod tests {
     }
 
     fn roles(recalled: &Recalled) -> Option<Vec<String>> {
-        let mut roles: Vec<String> = recalled.grants.known()?.iter().map(|grant| grant.role.to_string()).collect();
+        let held = recalled.grants.known()?.iter().filter(|grant| grant.over.is_none());
+        let mut roles: Vec<String> = held.map(|grant| grant.role.to_string()).collect();
         roles.sort();
         Some(roles)
     }
@@ -248,7 +240,10 @@ mod tests {
         assert_eq!(roles(&ask("eve", &own, NOW)), Some(Vec::new()), "whoever is suspended holds nothing");
         assert_eq!(roles(&ask("bob", &own, NOW)), Some(Vec::new()));
         assert_eq!(ask("bob", &own, NOW).subject, login("bob"), "without a record the token's groups count");
-        assert_eq!(roles(&ask("ann", &own, NOW.plus_millis(60_000))), Some(Vec::new()));
+        let ended = ask("ann", &own, NOW.plus_millis(60_000));
+        assert_eq!(roles(&ended), Some(Vec::new()));
+        let over = |grant: &Grant| (grant.over, grant.expires) == (Some(Over::Expired), NOW.plus_millis(60_000));
+        assert!(ended.grants.known().is_some_and(|grants| grants.len() == 2 && grants.iter().all(over)), "{ended:?}");
     }
 
     #[test]
@@ -265,6 +260,9 @@ mod tests {
         assert_eq!(ask(laptop("d", "ann", DeviceStatus::Suspended)), None);
         assert_eq!(ask(laptop("w", "wim", DeviceStatus::Active)), None, "nothing else would refuse the watched here");
         assert_eq!(ask(Fact::Absent), None);
+        let (device, later) = (laptop("d", "ann", DeviceStatus::Active), NOW.plus_millis(60_000));
+        let ended = recall(&memory, Fact::Absent, &device, |role| policy.role(role), later);
+        assert_eq!(ended.grants, Fact::Absent, "that nothing is held stays unknown");
     }
 
     #[test]

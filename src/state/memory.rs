@@ -200,7 +200,7 @@ impl Memory {
                     Ok(())
                 }
                 // Read from the store by whoever needs them.
-                (Kind::Invitation | Kind::Delivery | Kind::Revocation, _) => Ok(()),
+                (Kind::Invitation | Kind::Delivery | Kind::Call | Kind::Revocation, _) => Ok(()),
             };
             if let Err(why) = outcome {
                 tell(&StoreFault::Unreadable { kind: *kind, id: Arc::clone(id), why });
@@ -264,7 +264,7 @@ impl Building {
             Kind::Identity => self.people.put_identity(id, body),
             Kind::Device => self.devices.put(id, body),
             Kind::Grant => self.people.put_grant(id, body),
-            Kind::Invitation | Kind::Delivery | Kind::Revocation => Ok(()),
+            Kind::Invitation | Kind::Delivery | Kind::Call | Kind::Revocation => Ok(()),
         };
         if let Err(why) = outcome
             && self.faults.len() < FAULTS

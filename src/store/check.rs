@@ -95,7 +95,7 @@ impl Look {
             Kind::Device => read_as(document, |record: &DeviceRecord| (Arc::clone(&record.id), record.handles())),
             Kind::Invitation => read_as(document, |record: &Invitation| (Arc::clone(&record.id), Vec::new())),
             Kind::Grant => read_as(document, |record: &GrantRecord| (Arc::clone(&record.id), Vec::new())),
-            Kind::Delivery | Kind::Revocation => {
+            Kind::Delivery | Kind::Call | Kind::Revocation => {
                 read_as(document, |_: &IgnoredAny| (Arc::clone(&document.id), Vec::new()))
             }
         };

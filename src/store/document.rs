@@ -15,13 +15,15 @@ pub enum Kind {
     Grant,
     /// A notification on its way to a webhook.
     Delivery,
+    /// A signed call that was made through a webhook, so that it counts once.
+    Call,
     /// A certificate of the built-in authority that was revoked before its time.
     Revocation,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Identity, Self::Device, Self::Invitation, Self::Grant, Self::Delivery, Self::Revocation];
+    pub const ALL: [Self; 7] =
+        [Self::Identity, Self::Device, Self::Invitation, Self::Grant, Self::Delivery, Self::Call, Self::Revocation];
 
     pub const fn word(self) -> &'static str {
         match self {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Invitation => "invitation",
             Self::Grant => "grant",
             Self::Delivery => "delivery",
+            Self::Call => "call",
             Self::Revocation => "revocation",
         }
     }

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod invitation;
 mod listen;
 pub mod policy_files;
+pub mod private_file;
 mod read;
 pub mod registry;
 pub mod settings;

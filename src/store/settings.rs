@@ -2,6 +2,7 @@
 
 use super::fault::OpenFault;
 use super::policy_files::in_words;
+use super::private_file::{Closed, read_closed};
 use sqlx::any::AnyConnectOptions;
 use std::fmt;
 use std::fs::OpenOptions;
@@ -31,7 +32,7 @@ pub enum Database {
 pub struct PostgresSettings {
     /// `postgres://user@host:port/database`, without a password.
     pub url: String,
-    /// Holds the password and nothing else; a line end after it does not count.
+    /// Closed to others. Holds the password and nothing else; a line end after it does not count.
     pub password_file: Option<PathBuf>,
     /// PEM certificates that may vouch for the server, beside the public ones.
     pub authority: Option<PathBuf>,
@@ -142,7 +143,8 @@ impl PostgresSettings {
 
 fn password(path: &Path) -> Result<String, OpenFault> {
     let fault = |why: String| OpenFault::PasswordFile { path: path.to_owned(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| fault(in_words(&error)))?;
+    let bytes = read_closed(path, Closed::Group).map_err(fault)?;
+    let text = String::from_utf8(bytes).map_err(|_| fault("it is no text".to_owned()))?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
@@ -167,6 +169,7 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::private_file::{self, PUBLIC, SECRET};
 
     fn postgres(url: &str) -> PostgresSettings {
         PostgresSettings { url: url.to_owned(), password_file: None, authority: None }
@@ -204,11 +207,14 @@ mod tests {
         let file = dir.path().join("password");
         let with = PostgresSettings { password_file: Some(file.clone()), ..postgres("postgres://gate@db/gate") };
         assert!(with.connect_options().expect_err("missing").to_string().contains("no such file"));
-        std::fs::write(&file, "\n").expect("written");
+        private_file::create(&file, b"\n", SECRET).expect("written");
         assert!(with.connect_options().expect_err("empty").to_string().contains("it is empty"));
         std::fs::write(&file, "a/b@c:d%é\r\n").expect("written");
         let url = with.connect_options().expect("good").database_url;
         assert_eq!(url.password(), Some("a%2Fb%40c%3Ad%25%C3%A9"));
         assert!(!format!("{with:?} {}", Database::Postgres(with.clone())).contains("a/b"));
+        private_file::replace(&file, b"hunter2", PUBLIC).expect("written");
+        let told = with.connect_options().expect_err("anybody may read it").to_string();
+        assert!(told.contains("others may read it (mode 0644): `chmod 0600 /") && !told.contains("hunter2"), "{told}");
     }
 }

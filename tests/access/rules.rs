@@ -2,9 +2,10 @@
 
 use rangegate::access::grant::Phase;
 use rangegate::access::{
-    Action, Actor, Answer, Asking, GrantRecord, GrantState, Parties, Refusal, ask, expire, held, standing, step,
+    Action, Actor, Answer, Asking, GrantRecord, GrantState, Parties, Refusal, ask, expire, held, held_lately, standing,
+    step,
 };
-use rangegate::evidence::{Device, DeviceStatus, Employment, Identity, IdentityStatus, Moment};
+use rangegate::evidence::{Device, DeviceStatus, Employment, Grant, Identity, IdentityStatus, Moment, Over};
 use rangegate::policy::source::Source;
 use rangegate::policy::{Context, Policy, Role, given};
 use std::sync::{Arc, LazyLock};
@@ -326,6 +327,46 @@ fn a_grant_ends_to_the_millisecond() {
     let expired = expire(&active, after(HOUR)).unwrap();
     assert_eq!(expired.state, GrantState::Expired { since: NOW, at: end });
     assert_eq!(expired.phase(NOW), Phase::Over);
+}
+
+#[test]
+fn what_ended_within_the_last_hour_is_told_and_counts_for_nothing() {
+    let role = plain();
+    let active = approved(&role, &asked(&role), &[&lee()], NOW).unwrap();
+    let end = after(30 * MINUTE);
+    let lately = |records: &[&GrantRecord], role: &Role, device: Option<&str>, now| -> Vec<Grant> {
+        held_lately(records.iter().copied(), |id| (id == "role").then_some(role), device, now).to_vec()
+    };
+    let over = |over, expires| vec![Grant { role: "role".into(), expires, over: Some(over) }];
+    assert_eq!(lately(&[&active], &role, None, NOW), [Grant::held("role".into(), end)]);
+    // Before anybody has written it down, and after.
+    let expired = expire(&active, end).unwrap();
+    for record in [&active, &expired] {
+        for now in [end, after(90 * MINUTE - 1)] {
+            assert_eq!(lately(&[record], &role, None, now), over(Over::Expired, end));
+            assert!(held([record], |_| Some(&role), None, now).is_empty());
+        }
+        assert_eq!(lately(&[record], &role, None, after(90 * MINUTE)), []);
+    }
+    let why = Action::End { why: "done".into() };
+    let ended = act(&role, &active, &ann(), why, after(MINUTE)).unwrap();
+    assert_eq!(lately(&[&ended], &role, None, after(2 * MINUTE)), over(Over::Ended, after(MINUTE)));
+    // By today's role it ended sooner.
+    let shorter = compiled("longest = '10m'\ndefault = '5m'\napprovers = { group = 'leads' }");
+    assert_eq!(lately(&[&active], &shorter, None, after(10 * MINUTE)), over(Over::Expired, after(10 * MINUTE)));
+    // Of one role the last; and nothing where another counts.
+    assert_eq!(lately(&[&ended, &expired], &role, None, end), over(Over::Expired, end));
+    assert_eq!(lately(&[&expired, &ended], &role, None, end), over(Over::Expired, end));
+    let again = GrantRecord { state: GrantState::Active { since: end, until: after(HOUR) }, ..active.clone() };
+    for records in [[&expired, &again], [&again, &expired]] {
+        assert_eq!(lately(&records, &role, None, after(40 * MINUTE)), [Grant::held("role".into(), after(HOUR))]);
+    }
+    // What was never held is not told of, nor what another device's grant was, nor a role that is gone.
+    assert_eq!(lately(&[&asked(&role)], &role, None, after(HOUR)), []);
+    let elsewhere = GrantRecord { break_glass: true, device: Some("d".into()), ..expired.clone() };
+    assert_eq!(lately(&[&elsewhere], &role, Some("e"), end), []);
+    assert_eq!(lately(&[&elsewhere], &role, Some("d"), end), over(Over::Expired, end));
+    assert!(held_lately([&expired], |_| None, None, end).is_empty());
 }
 
 // ---- clocks ----

@@ -78,7 +78,7 @@ fn a_passphrase_may_come_from_a_closed_file() {
     };
     close(0o644);
     let (exit, told) = run(&bench, "authority init", &[]);
-    assert!(exit == Some(2) && told.contains("`chmod 0640` closes it"), "{told}");
+    assert!(exit == Some(2) && told.contains("others may read it (mode 0644)"), "{told}");
     let (exit, told) = run(&bench, "authority init --passphrase-file nowhere", &[]);
     assert!(exit == Some(2) && told.contains("`nowhere`"), "{told}");
     close(0o400);

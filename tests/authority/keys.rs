@@ -2,9 +2,8 @@
 
 use crate::openssl::{Bench, DAY, P256};
 use crate::pki::NOW;
-use rangegate::authority::{
-    Authority, AuthoritySettings, Curve, LoadFault, Passphrase, create_key_file, make, private_file,
-};
+use rangegate::authority::{Authority, AuthoritySettings, Curve, LoadFault, Passphrase, create_key_file, make};
+use rangegate::store::private_file;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
@@ -69,7 +68,7 @@ fn an_authority_made_by_openssl_is_read_and_everything_unfit_is_refused_in_words
     close(0o640);
     assert_eq!(
         fault(&bench, &passphrase),
-        "the authority's key `/ca.key`: others may read it (mode 0640): `chmod 0600` closes it"
+        "the authority's key `/ca.key`: others may read it (mode 0640): `chmod 0600 /ca.key` closes it"
     );
     close(0o600);
     let good = bench.read("ca.pem");

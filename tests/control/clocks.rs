@@ -5,7 +5,7 @@
 use rangegate::access::{Action, Actor, GrantState, Refusal};
 use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
 use rangegate::control::grants::NewGrant;
-use rangegate::control::webhook::Webhooks;
+use rangegate::control::webhook::{Before, Delivery, Format, Rounds, WebhookSettings, Webhooks};
 use rangegate::control::{Administrator, Fault, Who};
 use rangegate::evidence::{Fact, Moment, Subject};
 use rangegate::policy::Context;
@@ -13,8 +13,9 @@ use rangegate::sources::recall::{Tide, recall};
 use rangegate::state::devices::Devices;
 use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
-use rangegate::store::{Store, StoreSettings};
+use rangegate::store::{Kind, Store, StoreSettings};
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -55,12 +56,16 @@ fn at(millis: i64) {
 }
 
 struct Stage {
-    administrator: Administrator,
+    administrator: Arc<Administrator>,
     _directory: TempDir,
 }
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(|_| Vec::new()).await
+    }
+
+    async fn with(webhooks: impl FnOnce(&Path) -> Vec<WebhookSettings>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let here = directory.path();
         std::fs::create_dir(here.join("policies")).expect("a directory");
@@ -87,9 +92,9 @@ impl Stage {
             cores: Arc::default(),
             issuing: None,
             clock,
-            webhooks: Arc::new(Webhooks::load(&[]).expect("none")),
+            webhooks: Arc::new(Webhooks::load(&webhooks(here)).expect("webhooks")),
         };
-        Self { administrator, _directory: directory }
+        Self { administrator: Arc::new(administrator), _directory: directory }
     }
 
     async fn asked(&self, user: &str) -> Arc<str> {
@@ -114,7 +119,7 @@ impl Stage {
 
     /// As a request would find it.
     fn holds(&self, user: &str) -> bool {
-        let Administrator { memory, tide, policies, .. } = &self.administrator;
+        let Administrator { memory, tide, policies, .. } = &*self.administrator;
         let subject = Subject {
             issuer: "i".into(),
             id: user.into(),
@@ -130,7 +135,7 @@ impl Stage {
         let policy = policies.current();
         let subject = Fact::Known(Arc::new(subject));
         let recalled = recall(memory, subject, &Fact::Absent, |role| policy.role(role), tide.reach(clock()));
-        recalled.grants.known().is_some_and(|grants| !grants.is_empty())
+        recalled.grants.known().is_some_and(|grants| grants.iter().any(|grant| grant.is_held(clock())))
     }
 
     async fn state(&self, id: &str) -> GrantState {
@@ -246,4 +251,67 @@ async fn what_nobody_answered_in_time_cannot_be_approved() {
     let approved = stage.approve(&just).await.expect("approved");
     assert_eq!(approved, GrantState::Active { since, until: since.plus_millis(HOUR) });
     assert!(stage.holds("bob"));
+}
+
+/// A webhook whose target is not there.
+fn nowhere(at: &Path, name: &str) -> WebhookSettings {
+    WebhookSettings {
+        name: name.to_owned(),
+        url: "http://127.0.0.1:1/".to_owned(),
+        authority: None,
+        private: false,
+        secret: crate::pki::file(at, "chat.secret", crate::webhooks::SECRET),
+        events: vec!["*".to_owned()],
+        format: Format::Chat,
+        acts: false,
+        retry_after: Duration::from_secs(15),
+    }
+}
+
+/// Two targets that are away for days are told of what the other missed, and not of that for ever.
+#[tokio::test]
+async fn what_nobody_took_for_a_day_is_given_up_and_told_of_once() {
+    let stage = Stage::with(|at| vec![nowhere(at, "one"), nowhere(at, "other")]).await;
+    stage.asked("ann").await;
+    let rounds = Arc::<Rounds>::default();
+    for (day, waiting) in [(0, vec!["grant-ask"; 2]), (1, vec!["delivery-give-up"; 4]), (2, Vec::new())] {
+        at(day * 25 * HOUR);
+        let begun = std::time::Instant::now();
+        loop {
+            stage.administrator.deliver_due(&rounds).await;
+            tokio::task::yield_now().await;
+            let left = stage.administrator.page::<Delivery>(Kind::Delivery, "", 100).await.expect("an answer");
+            let events: Vec<_> = left.iter().map(|delivery| &*delivery.value.event).collect();
+            let tried = left.iter().all(|delivery| delivery.value.attempts > 0);
+            if events == waiting && tried {
+                break;
+            }
+            assert!(begun.elapsed() < crate::gateway::PATIENCE, "day {day}: {events:?}");
+        }
+    }
+}
+
+/// A call is remembered for longer than anybody believes it, and no longer.
+#[tokio::test]
+async fn a_call_is_remembered_until_nobody_believes_it_any_more() {
+    let stage = Stage::with(|at| vec![WebhookSettings { acts: true, ..nowhere(at, "chat") }]).await;
+    let administrator = &stage.administrator;
+    let hook = administrator.webhooks.named("chat").expect("the hook");
+    // As far ahead as a signature may be.
+    let signature = crate::webhooks::signed(NOW.millis() / 1000 + 300, "{}");
+    let signed = hook.verify(Some(&signature), b"{}", clock()).expect("believed");
+    assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never));
+    assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Unanswered));
+    administrator.answered(hook, &signed, "done".to_owned()).await;
+    at(10 * MINUTE);
+    assert!(hook.verify(Some(&signature), b"{}", clock()).is_ok(), "still believed");
+    for after in [10 * MINUTE, 15 * MINUTE] {
+        at(after);
+        administrator.tend().await;
+        assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Answered("done".to_owned())));
+    }
+    at(15 * MINUTE + 1);
+    assert!(hook.verify(Some(&signature), b"{}", clock()).is_err());
+    administrator.tend().await;
+    assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never), "nobody believes it any more");
 }

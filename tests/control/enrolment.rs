@@ -3,6 +3,8 @@
 use crate::gateway::PKI;
 use crate::pki::file;
 use crate::world::{API, Sent, World};
+use rangegate::gateway::clock;
+use rangegate::store::{Expect, Kind, Store, StoreSettings, Write};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -92,7 +94,7 @@ async fn from_an_invitation_to_the_first_allowed_request() {
     assert_eq!(text.matches("Serial Number:").count(), 2, "{text}\n{list}");
     let lines = world.admin_lines("device-enrol", 2).await;
     assert_eq!((&lines[0]["outcome"], &lines[0]["target"]), (&json!("done"), &json!(format!("invitation {id}"))));
-    assert_eq!((&lines[1]["outcome"], &lines[1]["reason"]), (&json!("refused"), &json!("invitation")));
+    assert_eq!((&lines[1]["outcome"], &lines[1]["reason"]), (&json!("refused"), &json!("invitation-used")));
     let whole = std::fs::read_to_string(world.gate.path("audit.jsonl")).expect("a log");
     assert!(!whole.contains(&code), "the code is in no log");
 }
@@ -142,6 +144,59 @@ async fn codes_that_do_not_count_are_all_the_same() {
     let refused = |line: &Value| line["kind"] == "admin" && line["reason"] == "key-of-another-device";
     world.gate.lines_where(4, refused).await;
     assert_eq!(world.gate.lines().iter().filter(|line| line["event"] == "device-finding").count(), 1);
+}
+
+/// The whole answer to this code but for what differs between any two: the request's id and the date.
+async fn whole(world: &World, code: &str, csr: &Path) -> String {
+    let code = format!("Rangegate-Invitation: {code}");
+    let data = format!("@{}", csr.display());
+    let args = ["--include", "--header", "Content-Type: application/pkcs10", "--header", &code, "--data-binary", &data];
+    let (_, answer) = curl(world, "/v1/enrolments", &args).await;
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let problem: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"));
+    let answer = answer.replace(problem["request_id"].as_str().expect("an id"), "ID");
+    answer.split_inclusive('\n').filter(|line| !line.to_ascii_lowercase().starts_with("date:")).collect()
+}
+
+/// Lets an invitation end a moment ago, in the store, as if that long had passed.
+async fn run_out(world: &World, id: &str) {
+    let store = Store::open(&StoreSettings::sqlite(world.gate.path("store.db"))).await.expect("the store");
+    let document = store.get(Kind::Invitation, id).await.expect("an answer").expect("the invitation");
+    let mut body: Value = serde_json::from_str(&document.body).expect("JSON");
+    let now = clock::now();
+    assert!(body["expires"].as_i64().is_some_and(|expires| expires > now.millis()), "{body}");
+    body["expires"] = json!(now.millis() - 1);
+    let expect = Expect::Version(document.version);
+    let write = Write::Put { kind: Kind::Invitation, id: id.into(), expect, body: body.to_string() };
+    store.commit(vec![write], now).await.expect("written");
+}
+
+#[tokio::test]
+async fn a_code_that_has_run_out_tells_nothing_but_is_on_record_and_counts_as_a_guess() {
+    let world = World::peopled().await;
+    let (_, csr) = request(&world.gate.path(""), "device").await;
+    let (used, _) = invite(&world, "ann@corp.example").await;
+    assert_eq!(enrol(&world, &used, &csr).await.0, 201);
+    let (over, id) = invite(&world, "ann@corp.example").await;
+    run_out(&world, &id).await;
+    let unknown = rangegate::authority::Code::of(&[7; 17]).to_string();
+    let told = whole(&world, &over, &csr).await;
+    assert!(told.starts_with("HTTP/2 403") && told.contains("ID"), "{told}");
+    assert_eq!(told, whole(&world, &used, &csr).await);
+    assert_eq!(told, whole(&world, &unknown, &csr).await);
+    let lines =
+        world.gate.lines_where(3, |line| line["action"] == "device-enrol" && line["outcome"] == "refused").await;
+    let reasons: Vec<_> = lines.iter().map(|line| line["reason"].as_str().unwrap_or_default()).collect();
+    assert_eq!(reasons, ["invitation-expired", "invitation-used", "invitation-unknown"]);
+    assert_eq!(lines[0]["target"], format!("invitation {id}"));
+    // Ten wrong ones an address: three were tried.
+    for _ in 3..10 {
+        assert_eq!(enrol(&world, &over, &csr).await.0, 403);
+    }
+    let (status, told) = enrol(&world, &over, &csr).await;
+    assert_eq!(status, 429, "{told}");
+    let tries = world.gate.lines_where(12, |line| line["evidence"]["request"]["path"] == "/v1/enrolments").await;
+    assert_eq!(tries[11]["response"]["status"], 429, "and each try has its own line");
 }
 
 #[tokio::test]

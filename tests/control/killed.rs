@@ -6,12 +6,12 @@ use rangegate::gateway::clock;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const ROUNDS: u64 = 20;
@@ -42,8 +42,7 @@ fn site() -> tempfile::TempDir {
     std::fs::create_dir(at.join("policies")).expect("a directory");
     file(&at.join("policies"), "api.toml", include_str!("../../policies/api.toml"));
     file(at, "server.pem", PKI.server.chain_pem());
-    let key = file(at, "server.key", PKI.server.key_pem());
-    std::fs::set_permissions(key, PermissionsExt::from_mode(0o600)).expect("closed");
+    file(at, "server.key", PKI.server.key_pem());
     file(at, "devices.pem", PKI.devices.pem());
     file(at, "devices.crl", PKI.devices.crl(&[], clock::now()));
     file(at, "rangegate.toml", CONFIG);
@@ -136,6 +135,82 @@ impl Line {
         self.0.read_exact(&mut body)?;
         Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
+}
+
+/// What a webhook's target does with what it gets.
+#[derive(Clone, Copy)]
+enum Does {
+    Hang,
+    Refuse,
+    Take,
+}
+
+/// A webhook's target, and what it was told: device, delivery and whether it took it.
+struct Target {
+    address: SocketAddr,
+    does: Arc<Mutex<Does>>,
+    told: Arc<Mutex<Vec<(String, String, bool)>>>,
+}
+
+impl Target {
+    fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (does, told) = (Arc::new(Mutex::new(Does::Hang)), Arc::<Mutex<Vec<_>>>::default());
+        let target = Self { address, does: Arc::clone(&does), told: Arc::clone(&told) };
+        // For as long as the process: nobody waits for it.
+        std::thread::spawn(move || {
+            let mut hanging = Vec::new();
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut stream = BufReader::new(stream);
+                let Ok((device, delivery)) = notification(&mut stream) else { continue };
+                let does = *does.lock().expect("no panic");
+                told.lock().expect("no panic").push((device, delivery, matches!(does, Does::Take)));
+                let status = match does {
+                    Does::Hang => {
+                        hanging.push(stream);
+                        continue;
+                    }
+                    Does::Refuse => "503 Service Unavailable",
+                    Does::Take => "200 OK",
+                };
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let _ = stream.get_mut().write_all(answer.as_bytes());
+            }
+        });
+        target
+    }
+
+    fn does(&self, what: Does) {
+        *self.does.lock().expect("no panic") = what;
+    }
+
+    /// Waits until what it was told is so.
+    fn until(&self, what: &str, so: impl Fn(&[(String, String, bool)]) -> bool) {
+        let begun = Instant::now();
+        while !so(&self.told.lock().expect("no panic")) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+}
+
+/// What a notification is about, and its id.
+fn notification(stream: &mut BufReader<TcpStream>) -> io::Result<(String, String)> {
+    let (mut length, mut delivery, mut line) = (0, String::new(), String::new());
+    while stream.read_line(&mut line)? > 2 {
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
+            Some((name, value)) if name.eq_ignore_ascii_case("rangegate-delivery") => value.clone_into(&mut delivery),
+            _ => {}
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    let body: Value = serde_json::from_slice(&body)?;
+    assert_eq!(body["id"], delivery, "{body}");
+    Ok((body["target"].as_str().unwrap_or_default().to_owned(), delivery))
 }
 
 /// What the gateway has acknowledged of each device. None: a suspension was sent, and who knows.
@@ -266,4 +341,52 @@ fn a_disk_that_fills_up_is_told_and_takes_nothing_back() {
         Line::open(&gate.socket).expect("it serves").call("POST", "/v1/devices", &late).expect("an answer");
     assert_eq!(status, 201, "with room again it writes again: {told}");
     println!("full after {} devices: {detail}", acknowledged.len());
+}
+
+#[test]
+fn a_killed_gateway_tells_its_webhooks_once_it_runs_again() {
+    let (site, target) = (site(), Target::start());
+    let at = site.path();
+    let hook = format!(
+        "{CONFIG}\n[[webhook]]\nname = 'tickets'\nurl = 'http://{}/'\nsecret = 'tickets.secret'\n\
+         events = ['device-register']\nretry-after = '2s'\n",
+        target.address
+    );
+    file(at, "rangegate.toml", hook);
+    file(at, "tickets.secret", "0123456789abcdef0123456789abcdef");
+    let register = |gate: &Gate, id: &str, number: u64| {
+        let device = format!(r#"{{"id":"{id}","class":"kiosk","keys":["{number:064x}"]}}"#);
+        let answer = Line::open(&gate.socket).expect("it serves").call("POST", "/v1/devices", &device);
+        assert_eq!(answer.expect("an answer").0, 201);
+    };
+    // Four that hang are all that are under way at once: the fifth is committed and not begun.
+    let mut gate = Gate::start(at);
+    let hanging = ["kiosk-0", "kiosk-1", "kiosk-2", "kiosk-3"];
+    (0..).zip(hanging).for_each(|(number, id)| register(&gate, id, number));
+    target.until("four are under way", |told| told.len() == 4);
+    register(&gate, "late", 4);
+    gate.kill();
+    let late = |told: &[(String, String, bool)]| told.iter().any(|(device, ..)| device == "device late");
+    assert!(!late(&target.told.lock().expect("no panic")), "it was not begun");
+    // Refused, and killed again.
+    target.does(Does::Refuse);
+    let mut gate = Gate::start(at);
+    target.until("the fifth was tried", late);
+    gate.kill();
+    target.does(Does::Take);
+    let gate = Gate::start(at);
+    target.until("all are taken", |told| told.iter().filter(|(.., taken)| *taken).count() == 5);
+    gate.terminate();
+    let told = target.told.lock().expect("no panic");
+    let (mut deliveries, mut taken) = (BTreeMap::<_, BTreeSet<_>>::new(), Vec::new());
+    for (device, delivery, took) in &*told {
+        deliveries.entry(device).or_default().insert(delivery);
+        taken.extend(took.then_some(device));
+    }
+    taken.sort();
+    let expected: Vec<_> = hanging.iter().copied().chain(["late"]).map(|id| format!("device {id}")).collect();
+    assert_eq!(taken, expected.iter().collect::<Vec<_>>(), "each once");
+    assert!(deliveries.values().all(|ids| ids.len() == 1), "under one id: {told:?}");
+    assert_eq!(deliveries.values().flatten().collect::<BTreeSet<_>>().len(), 5, "and under no other's: {told:?}");
+    assert!(told.len() > 5, "some came more than once: {told:?}");
 }

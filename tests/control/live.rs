@@ -1,6 +1,7 @@
 //! What is open: seen by administrators over all cores, and ended by them.
 
 use crate::gateway::{PKI, cut_on_time, eventually};
+use crate::two_gateways::{chat, close_reason, socket};
 use crate::world::{Sent, World};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -81,8 +82,62 @@ async fn what_relied_on_a_grant_ends_with_it_to_the_moment() {
     assert!(answer.body_mut().frame().await.expect("a piece").is_ok());
     let end = answer.body_mut().frame().await;
     assert!(end.is_none_or(|frame| frame.is_err()), "it ends");
-    world.gate.lines_where(1, |line| line["end"].as_str().is_some_and(|end| end.starts_with("cut:grant"))).await;
+    world.gate.lines_where(1, |line| line["end"] == "cut:grant-expired").await;
     cut_on_time(&world.gate, 1, |record| record["evidence"]["grants"][0]["expires"].clone());
+}
+
+const ROOM: &str = r#"
+[[resource]]
+id = "room"
+hosts = ["room.corp.example"]
+upstream = "$chat"
+require = [{ id = "talker", that = { grant = "talker" }, otherwise = "require-grant" }]
+
+[[role]]
+id = "talker"
+opens = "room"
+longest = "1h"
+reason = "optional"
+approvers = { group = "payroll-leads" }
+"#;
+
+#[tokio::test]
+async fn what_relied_on_a_grant_says_how_it_ended_and_so_does_the_next_refusal() {
+    let chat = chat().await;
+    let world = World::with(|builder| builder.policy("room", ROOM, &[("chat", &chat)])).await;
+    world.people().await;
+    let (mut ann, mut bob) = (world.ann().await, world.bob().await);
+    for (duration, reason) in [(2, "grant-expired"), (3600, "grant-ended")] {
+        let (status, grant) = ann.post("/v1/grants", json!({ "role": "talker", "duration": duration })).await;
+        assert_eq!(status, 201, "{grant}");
+        let path = format!("/v1/grants/{}", grant["id"].as_str().expect("an id"));
+        assert_eq!(bob.post(&format!("{path}/approve"), json!({})).await.0, 200);
+        let (mut open, _client) = socket(&ann, &PKI.ann).await;
+        assert_eq!(ann.get("/v1/me").await.1["grants"].as_array().map(Vec::len), Some(1));
+        if reason == "grant-ended" {
+            assert_eq!(bob.post(&format!("{path}/end"), json!({ "note": "done" })).await.0, 200);
+        }
+        assert_eq!(close_reason(&mut open).await, reason);
+        let mut client = world.gate.dial().sni("room.corp.example").certificate(&PKI.ann).h1().await;
+        let request = http::Request::get("/").header("authorization", format!("Bearer {}", ann.token));
+        let refused = client.ask(request.body(crate::upstream::full("")).expect("a request")).await;
+        assert_eq!(refused.status, 403);
+        let told = refused.json()["detail"].as_str().expect("a detail").to_owned();
+        assert!(told.contains("the role “talker”, which you held until 20"), "{told}");
+        let lines = world.gate.lines_where(1, |line| {
+            line["kind"] == "request"
+                && line["decision"]["outcome"] == "require-grant"
+                && line["decision"]["reason"] == reason
+        });
+        let record = lines.await.remove(0);
+        let over = &record["evidence"]["grants"][0];
+        assert_eq!((&over["role"], &over["over"]), (&json!("talker"), &json!(reason.trim_start_matches("grant-"))));
+        let findings = record["decision"]["findings"].as_array().expect("findings");
+        let finding = findings.iter().find(|finding| finding["unmet"] == reason).expect("a finding");
+        let seen: jiff::Timestamp = finding["seen"].as_str().expect("a moment").parse().expect("a moment");
+        assert_eq!(over["expires"].as_i64(), Some(seen.as_millisecond()), "{record:#}");
+        assert_eq!(ann.get("/v1/me").await.1["grants"], json!([]), "it is not held");
+    }
 }
 
 #[tokio::test]

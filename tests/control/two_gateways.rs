@@ -79,7 +79,7 @@ async fn gate(settings: StoreSettings, chat: &Upstream) -> World {
 }
 
 /// Says hello, and holds WebSockets open.
-async fn chat() -> Upstream {
+pub async fn chat() -> Upstream {
     Upstream::http1(|mut request: Request<Incoming>| async move {
         let Some(key) = request.headers().get("sec-websocket-key") else { return ok("hello") };
         let accept = derive_accept_key(key.as_bytes());
@@ -114,9 +114,9 @@ async fn visit(person: &Person<'_>, host: &str, leaf: &Leaf) -> u16 {
     answer.map_or(0, |answer| answer.status().as_u16())
 }
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-async fn socket(person: &Person<'_>, leaf: &Leaf) -> (Socket, Client) {
+pub async fn socket(person: &Person<'_>, leaf: &Leaf) -> (Socket, Client) {
     let mut client = person.world.gate.dial().sni("room.corp.example").certificate(leaf).h1().await;
     let request = Request::get("/")
         .header("authorization", format!("Bearer {}", person.token))
@@ -131,7 +131,7 @@ async fn socket(person: &Person<'_>, leaf: &Leaf) -> (Socket, Client) {
 }
 
 /// Why it was closed, once it is.
-async fn close_reason(socket: &mut Socket) -> String {
+pub async fn close_reason(socket: &mut Socket) -> String {
     loop {
         let message = timeout(PATIENCE, socket.next()).await.expect("in time").expect("a close frame");
         if let Message::Close(frame) = message.expect("a message") {

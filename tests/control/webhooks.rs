@@ -6,6 +6,7 @@ use crate::world::{Sent, World};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use rangegate::control::webhook::{Format, WebhookSettings};
+use rangegate::store::{Kind, Store, StoreSettings};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a target got.
 struct Got {
@@ -70,6 +71,11 @@ fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
     }
 }
 
+/// As `hook`, for people to act by.
+fn acting(at: &std::path::Path, target: &str) -> Vec<WebhookSettings> {
+    vec![WebhookSettings { acts: true, format: Format::Chat, ..hook(at, "chat", target) }]
+}
+
 async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> + 'static) -> World {
     let world = World::with(|builder| {
         builder.settings(|settings| {
@@ -84,7 +90,7 @@ async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> + 's
 }
 
 /// As somebody else would compute it.
-fn signed(seconds: i64, body: &str) -> String {
+pub fn signed(seconds: i64, body: &str) -> String {
     let script = format!("printf '%s.%s' \"$1\" \"$2\" | openssl dgst -sha256 -hmac {SECRET} -r");
     let output = Command::new("sh").args(["-c", &script, "sh", &seconds.to_string(), body]).output().expect("openssl");
     let digest = String::from_utf8(output.stdout).expect("text");
@@ -194,6 +200,57 @@ async fn people_act_by_a_signed_call_under_the_rules_of_the_role() {
         (&done["actor"]["user"], &done["actor"]["issuer"]),
         (&json!("bob@corp.example"), &json!("webhook:chat"))
     );
+}
+
+#[tokio::test]
+async fn a_signed_call_counts_once_at_whichever_gateway_it_comes_again() {
+    let (upstream, _got) = target(|_| Some(200)).await;
+    let (one, two) = (upstream.url(), upstream.url());
+    let world = world(move |at| acting(at, &one)).await;
+    let store = world.gate.path("store.db");
+    let other = World::with(move |builder| {
+        builder.settings(move |settings| {
+            let at = settings.devices.as_ref().and_then(|path| path.parent()).expect("a directory").to_owned();
+            settings.webhooks = acting(&at, &two);
+            settings.store = Some(StoreSettings::sqlite(store));
+        })
+    })
+    .await;
+    let store = Store::open(&StoreSettings::sqlite(world.gate.path("store.db"))).await.expect("the store");
+    let grants = async || store.list(Kind::Grant, "", 10).await.expect("an answer").len();
+    let ask = |user: &str| {
+        json!({ "action": "ask", "user": user, "role": "payroll-approver", "reason": "PAY-1234" }).to_string()
+    };
+    let (now, body) = (seconds(), ask("ann@corp.example"));
+    let signature = signed(now, &body);
+    // At both at once: one of them carries it out.
+    let (here, there) = tokio::join!(post(&world, "chat", &body, &signature), post(&other, "chat", &body, &signature));
+    let first = if here.0 == 201 { here } else { there };
+    assert_eq!((first.0, grants().await), (201, 1), "{}", first.1);
+    // The request is over. Whoever overheard the call makes it again.
+    let path = format!("/v1/grants/{}/withdraw", first.1["id"].as_str().expect("an id"));
+    assert_eq!(world.ann().await.post(&path, json!({})).await.0, 200);
+    let (time, hex) = signature.split_once("v1=").expect("a signature");
+    for again in [signature.clone(), format!("{time} v1={}", hex.to_uppercase())] {
+        for gateway in [&world, &other] {
+            assert_eq!(post(gateway, "chat", &body, &again).await, first, "the same answer");
+        }
+    }
+    let changed = post(&world, "chat", &body.replace("1234", "9999"), &signature).await;
+    assert_eq!((changed.0, grants().await), (401, 1), "{}", changed.1);
+    let meant = post(&other, "chat", &body, &signed(now + 1, &body)).await;
+    assert_eq!((meant.0, grants().await), (201, 2), "{}", meant.1);
+
+    // What was refused stays so, whatever has changed since.
+    let body = ask("zoe@corp.example");
+    let refused = post(&world, "chat", &body, &signed(now, &body)).await;
+    assert_eq!(refused.0, 422, "{}", refused.1);
+    let zoe = Sent::Text("text/csv", "user,person\nzoe@corp.example,p-zoe\n");
+    assert_eq!(world.owner("POST", "/v1/identities", zoe).await.0, 200);
+    let again = post(&world, "chat", &body, &signed(now, &body)).await;
+    assert_eq!((again.0, &again.1["reason"]), (409, &json!("call-repeated")), "{}", again.1);
+    assert_eq!(post(&world, "chat", &body, &signed(now + 1, &body)).await.0, 201);
+    assert_eq!(grants().await, 3);
 }
 
 async fn call(world: &World, hook: &str, seconds: i64, body: Value) -> (u16, Value) {

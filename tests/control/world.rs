@@ -280,9 +280,6 @@ fn authority(at: &Path) -> AuthoritySettings {
         lifetime: Duration::from_secs(86_400),
         list_lifetime: Duration::from_secs(86_400),
     };
-    use std::os::unix::fs::PermissionsExt;
-    let closed = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(at.join("passphrase"), closed).expect("permissions");
     create_key_file(&settings.key, &made.key, &passphrase).expect("a key file");
     let authority = Authority::load(&settings, &passphrase).expect("an authority");
     let list = authority.revocation_list(&[], 1, now, settings.list_lifetime).expect("a list");

@@ -194,11 +194,20 @@ impl Leaf {
     }
 }
 
-/// Writes a text to a file of that name and returns its path.
+/// Writes a text to a file of that name and returns its path. What by its name is a secret nobody else may read.
 pub fn file(directory: &Path, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
     let path = directory.join(name);
     std::fs::write(&path, contents).expect("a file");
+    if [".key", ".secret", "passphrase", "password"].iter().any(|end| name.ends_with(end)) {
+        close(&path);
+    }
     path
+}
+
+/// From now on its owner alone may read it.
+pub fn close(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("closed");
 }
 
 pub fn date(moment: Moment) -> OffsetDateTime {

@@ -42,6 +42,7 @@ impl Cluster {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("opened");
         let password = directory.path().join("password");
         fs::write(&password, PASSWORD).expect("written");
+        closed(&password);
         if let Some((uid, gid)) = somebody() {
             chown(directory.path(), Some(uid), Some(gid)).expect("handed over");
             chown(&password, Some(uid), Some(gid)).expect("handed over");
@@ -254,5 +255,11 @@ fn park() {
 pub fn wrong_password(directory: &Path) -> PathBuf {
     let path = directory.join("wrong");
     fs::write(&path, "hunter2").expect("written");
+    closed(&path);
     path
+}
+
+/// A file with a password is read only where nobody else may.
+fn closed(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("closed");
 }

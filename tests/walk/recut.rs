@@ -1,14 +1,18 @@
 //! Law 10: what lives long is decided again, and cut with a reason when it would no longer be let through.
 
 use crate::client::{BOTH, Client, Http, request};
-use crate::gateway::{Harness, PATIENCE, PKI, everybody, open_to_all};
+use crate::gateway::{Harness, PATIENCE, PKI, everybody, fingerprint, open_to_all};
+use crate::pki::{Leaf, Wanted};
 use crate::upstream::{Body, Upstream, channel, data};
 use crate::websockets::{Socket, chat, open, receive};
 use futures_util::SinkExt;
 use http::{Method, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use rangegate::evidence::Moment;
+use rangegate::gateway::clock;
 use rangegate::sources::lists::ListSettings;
+use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -44,6 +48,11 @@ struct Stage {
 
 impl Stage {
     async fn new(token: impl FnOnce(&Harness) -> String) -> Self {
+        Self::on(&PKI.ann, token).await
+    }
+
+    /// On `ann-laptop`, which has this certificate.
+    async fn on(laptop: &Leaf, token: impl FnOnce(&Harness) -> String) -> Self {
         let writers = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&writers);
         let app = Upstream::http1(move |_| {
@@ -57,14 +66,19 @@ impl Stage {
         .await;
         let chat = chat().await;
         let gate = Harness::builder().policy("all", POLICY, &[("app", &app), ("chat", &chat)]).start().await;
+        if !std::ptr::eq(laptop, &PKI.ann) {
+            let mut devices = everybody("active");
+            devices[0].certificate = fingerprint(laptop);
+            gate.set_devices(&devices).await;
+        }
         let authorization = format!("Bearer {}", token(&gate));
         let fields = [("authorization", authorization.as_str())];
         let mut stage = Self { gate, sockets: Vec::new(), streams: Vec::new(), writers, chat, app };
         for version in BOTH {
-            let mut client = stage.gate.dial().sni("room.corp.example").certificate(&PKI.ann).http(version).await;
+            let mut client = stage.gate.dial().sni("room.corp.example").certificate(laptop).http(version).await;
             let (socket, _) = open(&mut client, version, "/", &fields).await;
             stage.sockets.push((version, socket, client));
-            let mut client = stage.gate.dial().certificate(&PKI.ann).http(version).await;
+            let mut client = stage.gate.dial().certificate(laptop).http(version).await;
             let response = client.send(request(Method::GET, "/", &fields)).await.expect("an answer");
             let mut body = response.into_body();
             let first = body.frame().await.expect("more").expect("whole").into_data().expect("data");
@@ -103,7 +117,9 @@ impl Stage {
             let end = timeout(PATIENCE, body.frame()).await.expect("in time");
             assert!(end.is_some_and(|end| end.is_err()), "{version:?}: a cut answer must not look whole");
         }
-        let records = self.gate.audit_records(4).await;
+        let cut =
+            |line: &Value| line["kind"] == "request" && line["end"].as_str().is_some_and(|end| end.starts_with("cut:"));
+        let records = self.gate.lines_where(4, cut).await;
         assert_eq!(records.len(), 4);
         for record in &records {
             assert_eq!(record["end"], format!("cut:{reason}"), "{record:#}");
@@ -173,6 +189,36 @@ async fn what_relied_on_a_token_ends_with_it() {
     let stage = Stage::new(|gate| gate.bound_token_until("ann@corp.example", &PKI.ann, Duration::from_secs(3))).await;
     let (gate, _app) = stage.loses_everything("token-expired").await;
     crate::gateway::cut_on_time(&gate, 4, |record| record["evidence"]["subject"]["expires"].clone());
+}
+
+#[tokio::test]
+async fn what_relied_on_a_certificate_ends_with_it_and_so_do_idle_connections() {
+    let soon = clock::now().plus_millis(4_000);
+    let laptop = PKI.devices.issue(&Wanted { not_after: soon, ..Wanted::client("ann", 71).around(soon) });
+    // It names whole seconds, and is good to the end of the last.
+    let end = Moment(soon.millis() / 1000 * 1000 + 1000);
+    let stage = Stage::on(&laptop, |gate| gate.bound_token("ann@corp.example", &laptop)).await;
+    let mut idle = Vec::new();
+    for version in BOTH {
+        let mut client = stage.gate.dial().certificate(&laptop).http(version).await;
+        // Nobody has signed in on it.
+        assert_eq!(client.get("/").await.status, 401);
+        idle.push(client);
+    }
+    let mut other = stage.gate.dial().certificate(&PKI.bob).h1().await;
+    let told = other.get("/").await.status;
+    assert!(clock::now() < end && idle.iter().all(|client| !client.is_closed()));
+    let closed = async {
+        crate::gateway::eventually("idle connections are closed", || idle.iter().all(Client::is_closed)).await;
+        clock::now()
+    };
+    let ((gate, _app), closed) = tokio::join!(stage.loses_everything("certificate-expired"), closed);
+    crate::gateway::cut_on_time(&gate, 4, |record| {
+        let last_second = record["evidence"]["certificate"]["not_after"].as_i64().expect("a moment");
+        (last_second + 1000).into()
+    });
+    assert!((0..500).contains(&(closed.millis() - end.millis())), "{closed:?} and {end:?}");
+    assert_eq!(other.get("/").await.status, told, "whose certificate goes on");
 }
 
 /// A connection with nothing open on it ends with its device's standing, too; nobody else's does.

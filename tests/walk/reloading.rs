@@ -6,6 +6,7 @@ use crate::pki::{Wanted, file};
 use crate::upstream::{Upstream, ok};
 use http::Method;
 use rangegate::gateway::clock;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -100,11 +101,17 @@ async fn everything_is_reloaded_and_not_a_request_fails() {
     gate.set_policy("app", &other, &[("app", &app)]).await;
     load.goes_on().await;
 
-    // A policy with a fault, a registry with a fault, a certificate without its key: refused, and nothing changes.
+    // A policy with a fault, a registry with a fault, a certificate without its key, a key that anybody may read:
+    // refused, and nothing changes.
     gate.set_faulty("policies/app.toml", "[[resource]]\nid = \"app\"\nhosts = \"oops\n").await;
     load.goes_on().await;
     gate.set_faulty("devices.toml", "[[device]]\nid = 7\n").await;
     gate.set_faulty("server.key", &PKI.server.key_pem()).await;
+    let opened = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(gate.path("server.key"), opened).expect("opened");
+    gate.set_faulty("server.key", &renewed.key_pem()).await;
+    let open = "others may read it (mode 0644): `chmod 0600 ";
+    gate.lines_where(1, |line| line["reason"].as_str().is_some_and(|told| told.contains(open))).await;
     load.goes_on().await;
     let (_, metrics) = gate.operations("/metrics").await;
     for kind in ["policies", "devices", "certificates"] {

@@ -6,8 +6,8 @@ use crate::audit::record::{Connection, Tls};
 use crate::evidence::timing::{Nearness, TcpTiming, TlsSource, TlsTiming};
 use crate::evidence::{
     Asn, Binding, Certificate, Device, DeviceStatus, Emergency, Employment, Evidence, Fact, Fault, Grant, Home,
-    Identity, IdentityStatus, Malformed, Moment, Network, Place, Posture, Proofing, Protocol, Quota, Request, Subject,
-    Timing, Upgrade, Via,
+    Identity, IdentityStatus, Malformed, Moment, Network, Over, Place, Posture, Proofing, Protocol, Quota, Request,
+    Subject, Timing, Upgrade, Via,
 };
 use crate::latency::{Coordinates, Kilometres, Rtt};
 use crate::policy::{
@@ -298,7 +298,8 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     let emergency = select(vec![Emergency::Off, Emergency::Observe, Emergency::Deny]);
     let quota =
         prop_oneof![Just(Quota::Within), any::<u64>().prop_map(|retry_after_ms| Quota::Exceeded { retry_after_ms })];
-    let grant = (text(), moment()).prop_map(|(role, expires)| Grant { role, expires });
+    let over = select(vec![None, Some(Over::Expired), Some(Over::Ended)]);
+    let grant = (text(), moment(), over).prop_map(|(role, expires, over)| Grant { role, expires, over });
     let grants = prop::collection::vec(grant, 0..3).prop_map(Arc::<[Grant]>::from);
     let posture = any::<bool>().prop_map(|attested| Posture { attested });
     // Boxed: unoptimised, the whole would be too large for a test's stack.

@@ -93,7 +93,7 @@ pub async fn play(world: &mut World, scene: &Scene) -> Result<Played, Box<dyn Er
     played.hear(world, scene, heard)?;
     match (scene.errand, ended) {
         (Errand::WhenEnded, None) => played.flaw = Some("there was no grant that could end".to_owned()),
-        (_, Some(ago)) if played.reason == Reason::GrantMissing => {
+        (_, Some(ago)) if played.reason == Reason::GrantExpired => {
             played.told = format!("The grant had ended {ago} ms before she asked");
         }
         _ => {}

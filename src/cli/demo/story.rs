@@ -219,7 +219,7 @@ pub const STORY: &[Act] = &[
             Scene {
                 who: "Ann, the moment it ends",
                 errand: Errand::WhenEnded,
-                expected: expected(Outcome::RequireGrant, 403, "approver", "grant-missing"),
+                expected: expected(Outcome::RequireGrant, 403, "approver", "grant-expired"),
                 ..ANN_APPROVES
             },
             Scene {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[derive(Clone, Debug)]
@@ -12,6 +12,15 @@ pub struct Answer {
     status: StatusCode,
     body: Bytes,
     kind: &'static str,
+    version: Option<u64>,
+    location: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Kept {
+    status: u16,
+    body: String,
     version: Option<u64>,
     location: Option<String>,
 }
@@ -40,6 +49,20 @@ impl Answer {
     #[must_use]
     pub fn version(self, version: u64) -> Self {
         Self { version: Some(version), ..self }
+    }
+
+    /// An answer in JSON as text, to be given again.
+    pub fn keep(&self) -> String {
+        let (status, version, location) = (self.status.as_u16(), self.version, self.location.clone());
+        let kept = Kept { status, body: String::from_utf8_lossy(&self.body).into_owned(), version, location };
+        serde_json::to_string(&kept).expect("plain values always serialize")
+    }
+
+    /// What was kept. None: it is no such text.
+    pub fn again(kept: &str) -> Option<Self> {
+        let Kept { status, body, version, location } = serde_json::from_str(kept).ok()?;
+        let status = StatusCode::from_u16(status).ok()?;
+        Some(Self { status, body: body.into(), version, location, ..Self::ok(&Value::Null) })
     }
 
     pub fn response(self) -> Response<Full<Bytes>> {

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use crate::access::{Action, Actor};
 use crate::audit::AdminActor;
 use crate::control::grants::NewGrant;
-use crate::control::webhook::SIGNATURE;
+use crate::control::webhook::{Before, SIGNATURE};
 use crate::control::{Administrator, Who};
 use crate::evidence::Fact;
 use http::{HeaderName, StatusCode};
@@ -48,12 +48,34 @@ pub async fn call(administrator: &Administrator, asking: &mut Asking) -> Result<
     // One answer whether there is no such hook, it may not act, or the signature is bad: nothing to learn by trying.
     let Some(hook) = administrator.webhooks.named(&name).filter(|hook| hook.acts) else { return Err(unsigned()) };
     let signature = asking.header(&HeaderName::from_static(SIGNATURE));
-    if let Err(why) = hook.verify(signature, &body, asking.at()) {
+    let signed = hook.verify(signature, &body, asking.at()).map_err(|why| {
         tracing::warn!(webhook = name, %why, "a call was not believed");
-        return Err(unsigned());
-    }
+        unsigned()
+    })?;
     let chosen: Chosen = asking.json().await?;
-    let (actor, who) = person(administrator, asking, &name, &chosen)?;
+    match administrator.called(hook, &signed).await? {
+        Before::Never => {
+            let answer = carry_out(administrator, asking, &name, chosen).await?;
+            administrator.answered(hook, &signed, answer.keep()).await;
+            Ok(answer)
+        }
+        before => {
+            tracing::warn!(webhook = name, "a call came again, and nothing was done");
+            match before {
+                Before::Answered(kept) => Answer::again(&kept).ok_or_else(repeated),
+                _ => Err(repeated()),
+            }
+        }
+    }
+}
+
+async fn carry_out(
+    administrator: &Administrator,
+    asking: &Asking,
+    hook: &str,
+    chosen: Chosen,
+) -> Result<Answer, Problem> {
+    let (actor, who) = person(administrator, asking, hook, &chosen)?;
     if chosen.action == Choice::Ask {
         let new = NewGrant {
             role: chosen.role.ok_or_else(|| missing("role"))?,
@@ -97,6 +119,11 @@ fn person(
 fn unsigned() -> Problem {
     let detail = "the call is not signed by anybody who may act here";
     Problem::new(StatusCode::UNAUTHORIZED, "unsigned", "Not signed", detail)
+}
+
+fn repeated() -> Problem {
+    let detail = "this very call was made before: to try again, sign it anew";
+    Problem::conflict(detail).with("reason", "call-repeated")
 }
 
 fn missing(what: &str) -> Problem {

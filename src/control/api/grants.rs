@@ -38,12 +38,14 @@ pub fn me(administrator: &Administrator, asking: &Asking) -> Result<Answer, Prob
     asking.only(&[])?;
     let actor = actor(administrator, asking)?;
     let evidence = asking.evidence();
+    let grants = evidence.grants.known().into_iter().flat_map(|grants| grants.iter());
+    let held: Vec<_> = grants.filter(|grant| grant.over.is_none()).collect();
     Ok(Answer::ok(&json!({
         "user": actor.user,
         "person": actor.person,
         "groups": actor.groups,
         "device": evidence.device.known().map(|device| &device.id),
-        "grants": evidence.grants.known().map_or(Value::Array(Vec::new()), |grants| show::plain(&grants)),
+        "grants": show::plain(&held),
     })))
 }
 

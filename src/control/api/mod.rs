@@ -58,9 +58,9 @@ impl Api {
         let Some(administrator) = &self.administrator else {
             return Err(Problem::away("this gateway keeps nothing: its configuration has no `[store]`"));
         };
-        // Importing again changes nothing, and is too long to be kept.
+        // Importing again changes nothing, and is too long to be kept; calls are remembered by their signatures.
         let key = match operation {
-            Operation::ImportIdentities => None,
+            Operation::ImportIdentities | Operation::Call => None,
             _ if asking.method == Method::POST => idempotency::key(&asking)?.map(str::to_owned),
             _ => None,
         };

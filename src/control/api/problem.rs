@@ -142,7 +142,7 @@ impl From<Fault> for Problem {
             Fault::Unfit { code, why } => Self::unfit(why).with("reason", code),
             Fault::Taken { .. } => Self::conflict(told),
             Fault::Busy | Fault::Away(_) | Fault::Unrecorded | Fault::NoAuthority => Self::away(told),
-            Fault::Invitation => Self::forbidden(told).with("reason", "invitation"),
+            Fault::Invitation(_) => Self::forbidden(told).with("reason", "invitation"),
             Fault::Guesses(wait) => {
                 let title = "A short pause, please";
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", title, told);

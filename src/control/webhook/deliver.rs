@@ -24,6 +24,8 @@ const AT_ONCE: usize = 4;
 const PAUSES: [u32; 6] = [1, 2, 4, 8, 20, 40];
 /// After this nobody waits for it any more, milliseconds.
 const GIVE_UP: u64 = 24 * 3600 * 1000;
+/// What that is called.
+const GIVE_UP_EVENT: &str = "delivery-give-up";
 /// Read at once.
 const PAGE: u32 = 500;
 
@@ -145,7 +147,12 @@ impl Administrator {
             address: None,
             reason: reason.into(),
         });
-        self.did(&Who::gateway(), About::new("delivery-give-up", Kind::Delivery, id), Some(why.to_owned())).await;
+        let about = About::new(GIVE_UP_EVENT, Kind::Delivery, id);
+        // Of that one is told once: where several targets are away, each would be told of all others without an end.
+        match &*delivery.event == GIVE_UP_EVENT {
+            true => self.note(&Who::gateway(), about, Some(why.to_owned())).await,
+            false => self.did(&Who::gateway(), about, Some(why.to_owned())).await,
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 //! A notification is written in the transaction that makes it true and removed when its target has taken it, so that
 //! neither a crash nor a target that is away for hours loses one. It may arrive twice: its id is the same each time.
 
+mod call;
 mod deliver;
 mod notice;
 mod signature;
 
+pub use call::{Before, Signed};
 pub use deliver::Rounds;
 pub use signature::{SIGNATURE, Unsigned};
 
@@ -33,7 +35,7 @@ pub struct WebhookSettings {
     pub authority: Option<PathBuf>,
     /// Whether the server's name may lead to a private address.
     pub private: bool,
-    /// A file with the secret both sides share: at least `signature::LEAST_SECRET` bytes.
+    /// A file with the secret both sides share, closed to others: at least `signature::LEAST_SECRET` bytes.
     pub secret: PathBuf,
     /// Events by name; `grant-*` are all that begin so, `*` is all.
     pub events: Vec<String>,
@@ -68,6 +70,8 @@ pub struct Hook {
     retry_after: Duration,
     /// Notifications its target has not taken, as last counted.
     waiting: AtomicUsize,
+    /// Calls that are remembered, as last counted.
+    calls: AtomicUsize,
 }
 
 /// A notification on its way, as the store keeps it.
@@ -146,6 +150,7 @@ impl Hook {
             format: settings.format,
             retry_after: settings.retry_after,
             waiting: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
         })
     }
 
@@ -160,20 +165,22 @@ impl Hook {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn verify(&self, signature: Option<&str>, body: &[u8], now: Moment) -> Result<(), Unsigned> {
-        signature::verify(&self.key, signature, body, now)
+    pub fn verify(&self, signature: Option<&str>, body: &[u8], now: Moment) -> Result<Signed, Unsigned> {
+        let (seconds, tag) = signature::verify(&self.key, signature, body, now)?;
+        Ok(Signed::new(&self.name, Moment(seconds.saturating_mul(1000)), &tag))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::private_file;
 
     #[test]
     fn events_are_chosen_by_name_or_by_their_beginning() {
         let dir = tempfile::tempdir().expect("a directory");
         let secret = dir.path().join("secret");
-        std::fs::write(&secret, "s".repeat(32)).expect("written");
+        private_file::create(&secret, "s".repeat(32).as_bytes(), private_file::SECRET).expect("written");
         let hook = |events: &[&str]| {
             Hook::load(&WebhookSettings {
                 name: "chat".to_owned(),

@@ -1,9 +1,11 @@
 //! How a call is signed: `t=<seconds>,v1=<hex>`, HMAC-SHA256 (RFC 2104) over `<seconds>.<body>`.
 //!
-//! The time is under the signature, so that a call that was overheard is worth nothing a few minutes later.
+//! The time is under the signature, so that a call that was overheard is worth nothing a few minutes later; until
+//! then `call.rs` remembers it.
 
 use crate::evidence::Moment;
 use crate::store::digest::hex;
+use crate::store::private_file::{Closed, read_closed};
 use aws_lc_rs::hmac;
 use std::path::Path;
 
@@ -17,7 +19,7 @@ pub const LEAST_SECRET: usize = 32;
 const MOST_SECRET: usize = 4096;
 
 /// How far the caller's clock may be from ours, seconds.
-const TOLERANCE: u64 = 300;
+pub const TOLERANCE: u64 = 300;
 
 /// Why a call is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,11 +33,10 @@ pub enum Unsigned {
 }
 
 /// # Errors
-/// The file cannot be read, or holds too little.
+/// The file cannot be read, is open to others, or holds too little.
 pub fn key(path: &Path) -> Result<hmac::Key, String> {
     let shown = path.display();
-    let bytes = std::fs::read(path)
-        .map_err(|why| format!("the secret `{shown}`: {}", crate::store::policy_files::in_words(&why)))?;
+    let bytes = read_closed(path, Closed::Group).map_err(|why| format!("the secret `{shown}`: {why}"))?;
     let secret = bytes.trim_ascii();
     match secret.len() {
         LEAST_SECRET..=MOST_SECRET => Ok(hmac::Key::new(hmac::HMAC_SHA256, secret)),
@@ -52,16 +53,18 @@ pub fn sign(key: &hmac::Key, body: &[u8], now: Moment) -> String {
     format!("t={seconds},v1={}", hex(tag(key, seconds, body).as_ref()))
 }
 
+/// When it was signed, seconds, and the digest, which is the same however it was written.
+///
 /// # Errors
 /// Why it is not believed.
-pub fn verify(key: &hmac::Key, signature: Option<&str>, body: &[u8], now: Moment) -> Result<(), Unsigned> {
+pub fn verify(key: &hmac::Key, signature: Option<&str>, body: &[u8], now: Moment) -> Result<(i64, Vec<u8>), Unsigned> {
     let (seconds, digest) = signature.and_then(parts).ok_or(Unsigned::Missing)?;
     let message = [format!("{seconds}.").as_bytes(), body].concat();
     hmac::verify(key, &message, &digest).map_err(|_| Unsigned::Forged)?;
     if now.millis().div_euclid(1000).abs_diff(seconds) > TOLERANCE {
         return Err(Unsigned::Stale);
     }
-    Ok(())
+    Ok((seconds, digest))
 }
 
 fn tag(key: &hmac::Key, seconds: i64, body: &[u8]) -> hmac::Tag {
@@ -90,6 +93,7 @@ fn parts(signature: &str) -> Option<(i64, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::private_file::{PUBLIC, SECRET, replace};
 
     const NOW: Moment = Moment(1_800_000_000_999);
 
@@ -101,7 +105,7 @@ mod tests {
     fn what_was_signed_holds_for_a_while_and_nothing_else_does() {
         let key = secret("k");
         let signed = sign(&key, b"{}", NOW);
-        let verified = |signature: &str, body: &[u8], now| verify(&key, Some(signature), body, now);
+        let verified = |signature: &str, body: &[u8], now| verify(&key, Some(signature), body, now).map(drop);
         assert_eq!(verified(&signed, b"{}", NOW), Ok(()));
         assert_eq!(verified(&signed, b"{}", NOW.plus_millis(300_000)), Ok(()));
         assert_eq!(verified(&signed, b"{}", NOW.plus_millis(-300_000)), Ok(()));
@@ -110,6 +114,9 @@ mod tests {
         assert_eq!(verified(&sign(&secret("other"), b"{}", NOW), b"{}", NOW), Err(Unsigned::Forged));
         let moved = signed.replace("t=1800000000", "t=1800000001");
         assert_eq!(verified(&moved, b"{}", NOW), Err(Unsigned::Forged));
+        let loud = signed.split_once("v1=").map(|(time, hex)| format!(" {time} v1={} ", hex.to_uppercase()));
+        let tag = |signature: &str| verify(&key, Some(signature), b"{}", NOW);
+        assert_eq!(tag(&loud.expect("a signature")), tag(&signed), "written otherwise it is the same call");
     }
 
     #[test]
@@ -135,9 +142,12 @@ mod tests {
         let path = dir.path().join("secret");
         for (text, good) in [("s".repeat(32) + "\n", true), ("s".repeat(31) + "\n\n", false), ("s".repeat(5000), false)]
         {
-            std::fs::write(&path, &text).expect("written");
+            replace(&path, text.as_bytes(), SECRET).expect("written");
             assert_eq!(key(&path).is_ok(), good, "{}", text.len());
         }
+        replace(&path, "s".repeat(32).as_bytes(), PUBLIC).expect("written");
+        let told = key(&path).expect_err("anybody may read it");
+        assert!(told.contains("secret`: others may read it (mode 0644): `chmod 0600 /"), "{told}");
         assert!(key(&dir.path().join("none")).unwrap_err().contains("no such file"));
     }
 }

@@ -1,5 +1,6 @@
 //! The keys that sign assertions: read or made, named and published.
 
+use crate::store::private_file::{Closed, read_closed};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, Signature};
 use base64::Engine as _;
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// Why there is no signer.
 #[derive(Debug, thiserror::Error)]
 pub enum AssertionError {
-    #[error("cannot read the assertion key `{}`: {why}", path.display())]
-    Unreadable { path: PathBuf, why: std::io::Error },
+    #[error("the assertion key `{}`: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
     #[error(
         "`{}` holds no PKCS#8 private key in PEM\n  help: make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`",
         path.display()
@@ -36,7 +37,8 @@ pub(super) struct SigningKey {
 
 impl SigningKey {
     pub fn read(path: &Path) -> Result<Self, AssertionError> {
-        let text = std::fs::read(path).map_err(|why| AssertionError::Unreadable { path: path.into(), why })?;
+        let text =
+            read_closed(path, Closed::Group).map_err(|why| AssertionError::Unreadable { path: path.into(), why })?;
         let der = PrivatePkcs8KeyDer::from_pem_slice(&text)
             .map_err(|_: pem::Error| AssertionError::NotPkcs8 { path: path.into() })?;
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der())

@@ -1,6 +1,7 @@
 use super::*;
 use crate::evidence::{Certificate, Device, DeviceStatus, Fact, Fault, Protocol, Request, Subject};
 use crate::policy::{Mode, Origin, Outcome, Reason, Resource, Scheme, Sensitivity};
+use crate::store::private_file::{self, PUBLIC, SECRET};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
@@ -263,7 +264,7 @@ fn a_reload_keeps_the_old_key_published_and_the_made_key_in_use() {
     let key = |name: &str| {
         let path = directory.path().join(name);
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        std::fs::write(&path, pair.serialize_pem()).unwrap();
+        private_file::create(&path, pair.serialize_pem().as_bytes(), SECRET).unwrap();
         path
     };
     let mut cache = AssertionCache::new(8);
@@ -304,12 +305,16 @@ fn a_bad_key_file_is_named_with_what_helps() {
     let directory = tempfile::tempdir().unwrap();
     let fault = |content: &str| {
         let path = directory.path().join("key.pem");
-        std::fs::write(&path, content).unwrap();
+        private_file::replace(&path, content.as_bytes(), SECRET).unwrap();
         Signer::load(&settings(Some(path))).unwrap_err().to_string()
     };
     assert!(fault("").contains("key.pem` holds no PKCS#8 private key in PEM\n  help: "));
     let wrong = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
     assert!(fault(&wrong).contains("key.pem` is not an ECDSA P-256 key\n  help: "));
     let missing = Signer::load(&settings(Some(directory.path().join("none.pem")))).unwrap_err().to_string();
-    assert!(missing.starts_with("cannot read the assertion key `"), "{missing}");
+    assert!(missing.starts_with("the assertion key `"), "{missing}");
+    let open = directory.path().join("open.pem");
+    private_file::create(&open, b"", PUBLIC).unwrap();
+    let open = Signer::load(&settings(Some(open))).unwrap_err().to_string();
+    assert!(open.contains("open.pem`: others may read it (mode 0644): `chmod 0600 "), "{open}");
 }

@@ -1,7 +1,7 @@
 //! `grant`: a named, expiring privilege is held at this moment.
 
 use super::Names;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Grant as Held, Over};
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
 use crate::policy::decision::Remedy;
@@ -48,12 +48,15 @@ impl Grant {
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {
         Judgement::of(&evidence.grants, Reason::GrantsAbsent, |grants| {
-            let held = || grants.iter().filter(|grant| grant.role == self.role);
-            match held().map(|grant| grant.expires).max() {
-                Some(expires) if expires > evidence.at => {
-                    Judgement::met(Reason::GrantHeld, Seen::Text(Arc::clone(&self.role)))
+            let of_role = || grants.iter().filter(|grant| grant.role == self.role);
+            if of_role().any(|grant| grant.is_held(evidence.at)) {
+                return Judgement::met(Reason::GrantHeld, Seen::Text(Arc::clone(&self.role)));
+            }
+            match of_role().max_by_key(|grant| grant.expires) {
+                Some(Held { over: Some(Over::Ended), expires, .. }) => {
+                    Judgement::unmet(Reason::GrantEnded, Seen::Moment(*expires))
                 }
-                Some(expires) => Judgement::unmet(Reason::GrantExpired, Seen::Moment(expires)),
+                Some(Held { expires, .. }) => Judgement::unmet(Reason::GrantExpired, Seen::Moment(*expires)),
                 None => Judgement::unmet(Reason::GrantMissing, Seen::Nothing),
             }
         })
@@ -81,15 +84,36 @@ mod tests {
         assert_eq!(faults("{ grant = '' }"), "`grant` is empty\n");
     }
 
+    fn held(expires: i64, over: Option<Over>) -> Held {
+        Held { role: "approver".into(), expires: Moment(expires), over }
+    }
+
+    fn judged(grants: &[Held]) -> Judgement {
+        let mut evidence = given::nothing();
+        (evidence.at, evidence.grants) = (Moment(1000), Fact::Known(grants.into()));
+        Grant { role: "approver".into() }.judge(&evidence)
+    }
+
     #[test]
     fn a_grant_ends_when_it_expires() {
-        let mut evidence = given::nothing();
-        let grant = Grant { role: "approver".into() };
-        for (expires, reason) in [(1001, Reason::GrantHeld), (1000, Reason::GrantExpired)] {
-            evidence.at = Moment(1000);
-            let held = crate::evidence::Grant { role: "approver".into(), expires: Moment(expires) };
-            evidence.grants = Fact::Known([held].into());
-            assert_eq!(grant.judge(&evidence).reason, reason);
+        assert_eq!(judged(&[held(1001, None)]).reason, Reason::GrantHeld);
+        assert_eq!(judged(&[held(1000, None)]).reason, Reason::GrantExpired);
+    }
+
+    #[test]
+    fn what_is_over_grants_nothing_and_says_when_it_ended() {
+        for (over, reason) in [(Over::Expired, Reason::GrantExpired), (Over::Ended, Reason::GrantEnded)] {
+            // However far in the future the clock of whoever ended it was.
+            for end in [900, 1000, 1001, i64::MAX] {
+                let judgement = judged(&[held(end, Some(over))]);
+                assert_eq!((judgement.verdict, judgement.reason), (Unmet, reason));
+                assert_eq!(judgement.seen, Seen::Moment(Moment(end)));
+                let other = Held { role: "other".into(), ..held(i64::MAX, None) };
+                assert_eq!(judged(&[held(end, Some(over)), other]).verdict, Unmet, "another role's");
+                assert_eq!(judged(&[held(end, Some(over)), held(1001, None)]).reason, Reason::GrantHeld);
+            }
         }
+        let judgement = judged(&[held(900, Some(Over::Expired)), held(950, Some(Over::Ended))]);
+        assert_eq!((judgement.reason, judgement.seen), (Reason::GrantEnded, Seen::Moment(Moment(950))), "the last");
     }
 }
