@@ -19,6 +19,8 @@ mod alerts;
 mod clocks;
 #[path = "control/commands.rs"]
 mod commands;
+#[path = "control/devices.rs"]
+mod devices;
 #[path = "control/enrolment.rs"]
 mod enrolment;
 #[path = "control/grants.rs"]
