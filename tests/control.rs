@@ -33,6 +33,8 @@ mod killed;
 mod live;
 #[path = "control/openapi.rs"]
 mod openapi;
+#[path = "control/remote.rs"]
+mod remote;
 #[path = "control/socket.rs"]
 mod socket;
 #[path = "control/standstill.rs"]
