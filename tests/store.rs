@@ -1,5 +1,7 @@
 //! The store and what the gateway remembers of it, on both databases: races, crashes, absences and damage.
 
+#[path = "support/pki.rs"]
+mod pki;
 #[path = "support/postgres.rs"]
 mod postgres;
 
@@ -13,6 +15,8 @@ mod documents;
 mod faults;
 #[path = "store/following.rs"]
 mod following;
+#[path = "store/tls.rs"]
+mod tls;
 
 use rangegate::evidence::{Identity, IdentityStatus, Moment};
 use rangegate::store::{Database, Document, Expect, Handle, Kind, Store, StoreSettings, Write};
@@ -66,6 +70,10 @@ impl Place {
                 assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             }
         }
+    }
+
+    fn is_a_file(&self) -> bool {
+        matches!(self.settings.database, Database::Sqlite(_))
     }
 
     async fn open(&self) -> Store {

@@ -171,9 +171,11 @@ fn exit_of(fault: &BackupFault) -> Exit {
 /// The same for a store that cannot be opened, whatever for.
 pub(super) const fn exit_of_open(fault: &OpenFault) -> Exit {
     match fault {
-        OpenFault::Url(_) | OpenFault::PasswordFile { .. } | OpenFault::Newer { .. } | OpenFault::Foreign { .. } => {
-            Exit::Usage
-        }
+        OpenFault::Url(_)
+        | OpenFault::PasswordFile { .. }
+        | OpenFault::Authority { .. }
+        | OpenFault::Newer { .. }
+        | OpenFault::Foreign { .. } => Exit::Usage,
         OpenFault::File { .. } | OpenFault::ReadOnly { .. } | OpenFault::Database { .. } => Exit::CannotRun,
     }
 }
