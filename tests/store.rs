@@ -7,6 +7,8 @@ mod postgres;
 
 #[path = "store/backups.rs"]
 mod backups;
+#[path = "store/checks.rs"]
+mod checks;
 #[path = "store/crashes.rs"]
 mod crashes;
 #[path = "store/documents.rs"]
