@@ -19,6 +19,8 @@ mod alerts;
 mod clocks;
 #[path = "control/commands.rs"]
 mod commands;
+#[path = "control/devices.rs"]
+mod devices;
 #[path = "control/enrolment.rs"]
 mod enrolment;
 #[path = "control/grants.rs"]
@@ -31,6 +33,8 @@ mod killed;
 mod live;
 #[path = "control/openapi.rs"]
 mod openapi;
+#[path = "control/remote.rs"]
+mod remote;
 #[path = "control/socket.rs"]
 mod socket;
 #[path = "control/standstill.rs"]

@@ -1,10 +1,14 @@
 //! The store and what the gateway remembers of it, on both databases: races, crashes, absences and damage.
 
+#[path = "support/pki.rs"]
+mod pki;
 #[path = "support/postgres.rs"]
 mod postgres;
 
 #[path = "store/backups.rs"]
 mod backups;
+#[path = "store/checks.rs"]
+mod checks;
 #[path = "store/crashes.rs"]
 mod crashes;
 #[path = "store/documents.rs"]
@@ -13,6 +17,8 @@ mod documents;
 mod faults;
 #[path = "store/following.rs"]
 mod following;
+#[path = "store/tls.rs"]
+mod tls;
 
 use rangegate::evidence::{Identity, IdentityStatus, Moment};
 use rangegate::store::{Database, Document, Expect, Handle, Kind, Store, StoreSettings, Write};
@@ -66,6 +72,10 @@ impl Place {
                 assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             }
         }
+    }
+
+    fn is_a_file(&self) -> bool {
+        matches!(self.settings.database, Database::Sqlite(_))
     }
 
     async fn open(&self) -> Store {

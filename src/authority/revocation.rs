@@ -8,39 +8,13 @@ use crate::evidence::Moment;
 use crate::store::private_file::{self, PUBLIC};
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber};
 use rustls::pki_types::CertificateRevocationListDer;
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList as Parsed;
 
-/// One certificate that ended before its time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Revoked {
-    /// Lower-case hex.
-    pub serial: Arc<str>,
-    pub at: Moment,
-    /// When it would have ended: it stays listed until then, and for one list longer.
-    pub expires: Moment,
-    pub why: Why,
-}
-
-/// The reason as the list has it (section 5.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Why {
-    #[default]
-    Unspecified,
-    /// The device is lost or its key may be known.
-    KeyCompromise,
-    /// The device belongs to somebody else or to nobody now.
-    CessationOfOperation,
-    /// A renewal took its place.
-    Superseded,
-}
+pub use crate::store::revocation::{Revoked, Why};
 
 /// A signed list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 /// What administrators do to devices.
 #[derive(Debug, Subcommand)]
 pub enum Administer {
-    /// Every device of the store
+    /// Every device of the store, then those of the registry file
     List {
+        /// Whose, by whichever of their names
         #[arg(long)]
         owner: Option<String>,
         #[arg(long)]
@@ -151,6 +152,7 @@ pub fn administer(command: &Administer, terminal: &mut Terminal) -> Exit {
                 column("ASSET", "asset-tag"),
                 column("LAST SEEN", "seen.last.at"),
                 column("FROM", "seen.last.place"),
+                column("KEPT IN", "source"),
             ];
             reach.list(terminal, &format!("/v1/devices{asked}"), &columns)
         }

@@ -108,8 +108,10 @@ fn line(open: &Value) -> Value {
     let round_trip = open.get("round-trip-ms").and_then(Value::as_f64).map(|ms| format!("{ms:.1} ms"));
     let method = if open.get("upgrade") == Some(&Value::Bool(true)) { "WebSocket" } else { said("method") };
     let what = format!("{}: {method} {}", text("resource").unwrap_or("-"), shortened(said("path")));
+    // By whichever of their names: it is the account that counts.
+    let user = text("user").map(|user| text("alias").map_or(user.to_owned(), |alias| format!("{user} as {alias}")));
     json!({
-        "user": text("user"), "device": text("device"), "since": since, "from": from, "round-trip": round_trip,
+        "user": user, "device": text("device"), "since": since, "from": from, "round-trip": round_trip,
         "what": what, "why": why(open), "id": text("id"),
     })
 }
@@ -171,6 +173,13 @@ mod tests {
         assert_eq!((&line["from"], &line["round-trip"]), (&json!("192.0.2.7 DE"), &json!("12.3 ms")));
         assert_eq!(line["what"], "payroll: WebSocket /runs/7");
         assert_eq!(line["why"], "laptop, no-relay; by payroll-approver");
+    }
+
+    #[test]
+    fn an_account_is_named_by_its_own_name_first() {
+        let open = |alias: Value| json!({ "user": "ann@corp.example", "alias": alias, "path": "/" });
+        assert_eq!(line(&open(Value::Null))["user"], "ann@corp.example");
+        assert_eq!(line(&open(json!("ann.lee@corp.example")))["user"], "ann@corp.example as ann.lee@corp.example");
     }
 
     #[test]

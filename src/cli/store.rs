@@ -65,7 +65,7 @@ struct RestoreArgs {
 const CHECK: &str = "\
 Exits with 0 when all is well and with 1 when something is wrong; the gateway runs on meanwhile.";
 
-/// Look at every page, every record and every handle
+/// Look at every record, handle and sighting, and every page of a file
 #[derive(Debug, Args)]
 #[command(after_help = CHECK)]
 struct CheckArgs {
@@ -141,19 +141,26 @@ fn told(terminal: &mut Terminal, json: bool, counts: &Counts, what: &str) -> Exi
 }
 
 fn found(terminal: &mut Terminal, json: bool, checked: &Checked, settings: &StoreSettings) -> Exit {
-    let Checked { revision, counts, kinds, faults } = checked;
+    let Checked { revision, counts, kinds, faults, fault_count } = checked;
     let kinds: Vec<_> = kinds.iter().map(|(kind, count)| (kind.word(), count)).collect();
     if json {
         let kinds: serde_json::Map<_, _> =
             kinds.iter().map(|(kind, count)| ((*kind).to_owned(), json!(count))).collect();
-        terminal.line(&json!({"revision": revision, "counts": counts, "kinds": kinds, "faults": faults}).to_string());
+        let told = json!({
+            "revision": revision, "counts": counts, "kinds": kinds, "faults": faults, "fault-count": fault_count,
+        });
+        terminal.line(&told.to_string());
     } else {
         faults.iter().for_each(|fault| terminal.line(fault));
+        let more = fault_count - faults.len() as u64;
+        if more > 0 {
+            terminal.line(&format!("… and {more} more"));
+        }
         let verdict = if faults.is_empty() { "whole" } else { "NOT WHOLE" };
         let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} of kind {kind}")).collect();
         let kinds = if kinds.is_empty() { "empty".to_owned() } else { kinds.join(", ") };
-        let faults = faults.len();
-        terminal.line(&format!("{verdict}: {} at revision {revision}: {kinds}; {faults} faults", settings.database));
+        let found = format!("{verdict}: {} at revision {revision}: {kinds}; {fault_count} faults", settings.database);
+        terminal.line(&found);
     }
     if faults.is_empty() { Exit::Ok } else { Exit::No }
 }
@@ -171,9 +178,11 @@ fn exit_of(fault: &BackupFault) -> Exit {
 /// The same for a store that cannot be opened, whatever for.
 pub(super) const fn exit_of_open(fault: &OpenFault) -> Exit {
     match fault {
-        OpenFault::Url(_) | OpenFault::PasswordFile { .. } | OpenFault::Newer { .. } | OpenFault::Foreign { .. } => {
-            Exit::Usage
-        }
+        OpenFault::Url(_)
+        | OpenFault::PasswordFile { .. }
+        | OpenFault::Authority { .. }
+        | OpenFault::Newer { .. }
+        | OpenFault::Foreign { .. } => Exit::Usage,
         OpenFault::File { .. } | OpenFault::ReadOnly { .. } | OpenFault::Database { .. } => Exit::CannotRun,
     }
 }

@@ -9,6 +9,7 @@ use crate::evidence::Moment;
 use crate::sources::recall::Tide;
 use crate::state::memory::Memory;
 use crate::state::policies::Policies;
+use crate::store::document::space;
 use crate::store::{CommitFault, Document, Expect, Kind, Store, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,6 +119,8 @@ impl Administrator {
                     return Ok(result);
                 }
                 Err(CommitFault::Conflict { .. }) => self.learn().await,
+                // A submission of this name was first: now it is known, and this is the same one or another.
+                Err(CommitFault::Taken { handle, .. }) if handle.space == space::SUBMISSION => self.learn().await,
                 Err(fault) => return Err(self.failed(who, about, fault.into())),
             }
         }

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::issuing::revoke_certificates;
 use crate::authority::revocation::Why;
 use crate::evidence::{DeviceStatus, Moment};
-use crate::store::{DeviceRecord, Digest, Handle, Kind, Seen, Write};
+use crate::store::{DeviceRecord, Digest, Handle, Kind, Recognition, Seen, Write};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -64,10 +64,27 @@ impl Standing {
 }
 
 const NONE: Fault = Fault::NotFound("device of this id");
+const FILED: &str = "it stands in the device registry file (`devices` in the configuration), and is changed there: the gateway reads it again at once";
 
 impl Administrator {
     pub async fn device(&self, id: &str) -> Result<Held<DeviceRecord>, Fault> {
-        self.read(Kind::Device, id).await?.ok_or(NONE)
+        match self.read(Kind::Device, id).await? {
+            Some(held) => Ok(held),
+            None if self.filed(id).is_some() => Err(Fault::unfit("device-filed", FILED)),
+            None => Err(NONE),
+        }
+    }
+
+    /// The device of the registry file that has this id.
+    pub fn filed(&self, id: &str) -> Option<DeviceRecord> {
+        self.memory.devices().filed()?.get(id).map(of_file)
+    }
+
+    /// Up to `limit` devices of the registry file after this id that are wanted, in the order of their ids.
+    pub fn filed_after(&self, after: &str, limit: usize, wanted: impl Fn(&DeviceRecord) -> bool) -> Vec<DeviceRecord> {
+        let filed = self.memory.devices().filed();
+        let rest = filed.iter().flat_map(|filed| filed.after(after)).map(of_file);
+        rest.filter(wanted).take(limit).collect()
     }
 
     /// When and where they were first and last seen; those never seen are left out.
@@ -100,6 +117,9 @@ impl Administrator {
                 sans: new.sans.clone(),
                 history: Vec::new(),
             };
+            if self.filed(&id).is_some() {
+                return Err(Fault::Taken { what: format!("the id `{id}`"), by: "the device registry file".into() });
+            }
             if self.read::<DeviceRecord>(Kind::Device, &id).await?.is_some() {
                 return Err(Fault::Taken { what: format!("the id `{id}`"), by: Arc::clone(&id) });
             }
@@ -130,7 +150,8 @@ impl Administrator {
                 record.asset_tag.clone_from(asset_tag);
             }
             match (&patch.owner, &record.owner) {
-                (Some(new), Some(old)) if new != old => {
+                // From one name of an account to another it stays whose it was.
+                (Some(new), Some(old)) if self.account(new) != self.account(old) => {
                     let why =
                         format!("it is `{old}`'s: transfer it, so that the key `{old}` may still have stops counting");
                     return Err(Fault::unfit("device-owned", why));
@@ -210,6 +231,22 @@ fn step(
     writes.push(put(Kind::Device, &record.id, Some(known.version), &record));
     let result = Held { value: record, version: known.version + 1, changed: now };
     Step { writes, before: Some(before), after: Some(after), reason: reason.map(str::to_owned), result }
+}
+
+/// What the file says, as a record.
+fn of_file(Recognition { device, keys, certificates, sans }: &Recognition) -> DeviceRecord {
+    DeviceRecord {
+        id: Arc::clone(&device.id),
+        owner: device.owner.clone(),
+        class: Arc::clone(&device.class),
+        status: device.status,
+        asset_tag: None,
+        enrolled: None,
+        keys: keys.clone(),
+        certificates: certificates.clone(),
+        sans: sans.clone(),
+        history: Vec::new(),
+    }
 }
 
 /// Claims of the handles that are new.

@@ -53,16 +53,21 @@ impl Administrator {
         let id = id_of_code(&code);
         let invitation = self
             .act(who, About::new("invitation-make", Kind::Invitation, &id), async |now| {
+                let mut user = Arc::clone(&new.user);
                 if let Some(device) = &new.device {
                     let device = self.device(device).await?.value;
-                    if device.status == DeviceStatus::Revoked || device.owner.as_ref() != Some(&new.user) {
+                    let theirs = |owner: &Arc<str>| self.account(owner) == self.account(&new.user);
+                    let Some(owner) = device.owner.filter(theirs).filter(|_| device.status != DeviceStatus::Revoked)
+                    else {
                         return Err(Fault::unfit("invitation-device", "the device is revoked, or is not this person's"));
-                    }
+                    };
+                    // It stays bound to the name of theirs that it is bound to.
+                    user = owner;
                 }
                 let invitation = Invitation {
                     id: Arc::clone(&id),
                     code_sha256: code.digest().hex().into(),
-                    user: Arc::clone(&new.user),
+                    user,
                     class: Arc::clone(&new.class),
                     device: new.device.clone(),
                     made: now,
@@ -70,7 +75,7 @@ impl Administrator {
                     expires: now.plus_millis(i64::try_from(expires_in).unwrap_or(i64::MAX).saturating_mul(1000)),
                     state: InvitationState::Open,
                 };
-                let after = serde_json::json!({ "user": new.user, "class": new.class, "device": new.device, "expires": invitation.expires });
+                let after = serde_json::json!({ "user": invitation.user, "class": new.class, "device": new.device, "expires": invitation.expires });
                 let writes = vec![put(Kind::Invitation, &id, None, &invitation)];
                 let result = Held { value: invitation, version: 1, changed: now };
                 Ok(Step { writes, before: None, after: Some(after), reason: None, result })

@@ -5,7 +5,8 @@ use super::fault::Fault;
 use crate::access::{self, Action, Actor, Answer, GrantRecord, Parties, Refusal};
 use crate::audit::{Alert, AlertKind};
 use crate::evidence::{Device, Evidence, Fact, Identity, Moment};
-use crate::store::{Digest, Kind};
+use crate::store::document::submission_of;
+use crate::store::{Digest, Kind, Write};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -121,7 +122,9 @@ impl Administrator {
                 match access::ask(policy.role(&new.role), records, actor, asking, now)? {
                     Answer::Same(id) => Ok(Step::nothing((self.grant(&id).await?, false))),
                     Answer::New(record) => {
-                        let writes = vec![put(Kind::Grant, &record.id, None, &record)];
+                        let mut writes = vec![put(Kind::Grant, &record.id, None, &record)];
+                        let claim = |handle| Write::Claim { handle, kind: Kind::Grant, id: Arc::clone(&record.id) };
+                        writes.extend(submission_of(&record).map(claim));
                         let (after, reason) = (Some(told(&record)), Some(record.reason.to_string()));
                         let result = (Held { value: record, version: 1, changed: now }, true);
                         Ok(Step { writes, before: None, after, reason, result })

@@ -51,6 +51,14 @@ impl Administrator {
         self.read(Kind::Identity, &user).await?.ok_or(Fault::NotFound("identity of this name"))
     }
 
+    /// The own name of the account that goes by this one; the same, where no record has it.
+    pub fn account(&self, name: &Arc<str>) -> Arc<str> {
+        match self.memory.identity(name) {
+            Fact::Known(identity) => Arc::clone(&identity.user),
+            _ => Arc::clone(name),
+        }
+    }
+
     /// Makes or changes one. `check` is asked about the version there is.
     pub async fn set_identity(
         &self,

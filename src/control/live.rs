@@ -18,7 +18,10 @@ pub struct Open {
     pub id: String,
     #[serde(serialize_with = "super::moment::serialize")]
     pub since: Moment,
+    /// The account, by its own name.
     pub user: Option<Arc<str>>,
+    /// The name that was signed in by, where that is another.
+    pub alias: Option<Arc<str>>,
     pub device: Option<Arc<str>>,
     pub address: Option<IpAddr>,
     pub country: Option<Arc<str>>,
@@ -41,7 +44,10 @@ pub struct Open {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Session {
+    /// The account, by its own name.
     pub user: Option<Arc<str>>,
+    /// Other names of it that were signed in by.
+    pub aliases: Vec<Arc<str>>,
     pub device: Option<Arc<str>>,
     #[serde(serialize_with = "super::moment::serialize")]
     pub since: Moment,
@@ -68,6 +74,7 @@ impl Administrator {
             let key = (open.user.clone(), open.device.clone());
             let session = sessions.entry(key).or_insert_with(|| Session {
                 user: open.user.clone(),
+                aliases: Vec::new(),
                 device: open.device.clone(),
                 since: open.since,
                 exchanges: 0,
@@ -75,6 +82,7 @@ impl Administrator {
                 resources: Vec::new(),
             });
             session.exchanges += 1;
+            session.aliases.extend(open.alias.filter(|alias| !session.aliases.contains(alias)));
             session.addresses.extend(open.address.filter(|address| !session.addresses.contains(address)));
             session.resources.extend(open.resource.filter(|resource| !session.resources.contains(resource)));
         }
@@ -99,11 +107,14 @@ impl Administrator {
 fn told(decided: &Decided, connected: &Connected) -> Open {
     let Decided { evidence, decision } = decided;
     let request = &evidence.request;
+    let signed_in = evidence.subject.known().map(|subject| &subject.user);
+    let user = signed_in.map(|name| evidence.identity.known().map_or(name, |identity| &identity.user));
     let met = decision.findings.iter().filter(|finding| finding.verdict == Verdict::Met);
     Open {
         id: request.id.clone(),
         since: evidence.at,
-        user: evidence.subject.known().map(|subject| Arc::clone(&subject.user)),
+        user: user.cloned(),
+        alias: signed_in.filter(|name| user != Some(name)).cloned(),
         device: evidence.device.known().map(|device| Arc::clone(&device.id)),
         address: evidence.network.address.known().copied(),
         country: evidence.network.place.country.known().cloned(),

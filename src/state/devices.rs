@@ -62,9 +62,14 @@ impl Devices {
         }
     }
 
+    /// The file's devices, for listings. None: it has never been read.
+    pub fn filed(&self) -> Option<Arc<DeviceIndex>> {
+        self.index.load_full()
+    }
+
     /// How many devices are registered.
     pub fn len(&self) -> usize {
-        self.index.load().as_ref().map_or(0, |index| index.devices) + self.registered.len()
+        self.index.load().as_ref().map_or(0, |index| index.records.len()) + self.registered.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -75,7 +80,8 @@ impl Devices {
 /// Devices by handle.
 #[derive(Debug, Default)]
 pub struct DeviceIndex {
-    devices: usize,
+    /// In the order of their ids.
+    records: Vec<Recognition>,
     keys: HashMap<Digest, Holder, DigestHasher>,
     certificates: HashMap<Digest, Holder, DigestHasher>,
     sans: HashMap<Arc<str>, Holder>,
@@ -91,20 +97,32 @@ enum Holder {
 
 impl DeviceIndex {
     pub fn build(records: impl IntoIterator<Item = Recognition>) -> Self {
-        let mut index = Self::default();
-        for record in records {
-            index.devices += 1;
-            for key in record.keys {
-                claim(&mut index.keys, key, &record.device);
+        let mut index = Self { records: records.into_iter().collect(), ..Self::default() };
+        index.records.sort_by(|a, b| a.device.id.cmp(&b.device.id));
+        for record in &index.records {
+            for key in &record.keys {
+                claim(&mut index.keys, *key, &record.device);
             }
-            for certificate in record.certificates {
-                claim(&mut index.certificates, certificate, &record.device);
+            for certificate in &record.certificates {
+                claim(&mut index.certificates, *certificate, &record.device);
             }
-            for san in record.sans {
-                claim(&mut index.sans, san, &record.device);
+            for san in &record.sans {
+                claim(&mut index.sans, Arc::clone(san), &record.device);
             }
         }
         index
+    }
+
+    /// The device of this id.
+    pub fn get(&self, id: &str) -> Option<&Recognition> {
+        let place = self.records.binary_search_by(|record| (*record.device.id).cmp(id)).ok()?;
+        self.records.get(place)
+    }
+
+    /// Every device whose id comes after `after`, in the order of their ids.
+    pub fn after(&self, after: &str) -> &[Recognition] {
+        let begin = self.records.partition_point(|record| *record.device.id <= *after);
+        self.records.get(begin..).unwrap_or_default()
     }
 
     fn find(&self, certificate: &Certificate) -> Fact<Arc<Device>> {
@@ -194,6 +212,14 @@ mod tests {
         assert_eq!(found(&devices, &certificate("k", "c", &["dns:x", "uri:spiffe://corp/kiosk"])), known("kiosk"));
         assert_eq!(found(&devices, &certificate("k", "c", &["dns:x"])), Fact::Absent);
         assert_eq!(devices.len(), 3);
+        let filed = devices.filed().expect("it was read");
+        let ids = |after| filed.after(after).iter().map(|one| &*one.device.id).collect::<Vec<_>>();
+        assert_eq!(
+            (ids(""), ids("kiosk"), ids("phone")),
+            (vec!["kiosk", "laptop", "phone"], vec!["laptop", "phone"], vec![])
+        );
+        assert_eq!(filed.get("phone").map(|one| one.certificates.clone()), Some(vec![digest("c3")]));
+        assert!(filed.get("phon").is_none());
     }
 
     #[test]

@@ -224,7 +224,7 @@ async fn stream(reach: &Reach, items: mpsc::Sender<Vec<Item>>) -> Result<Revisio
     let mut snapshot = in_time(reach.timeout, reach.pool.begin_with(reach.dialect.begin_reading())).await?;
     read::unhurried(reach, &mut snapshot).await?;
     let (revision, _) = in_time(reach.timeout, read::counter(&mut snapshot)).await?;
-    read::items(reach, &mut snapshot, |batch| {
+    read::items(reach, &mut snapshot, Err, |batch| {
         let items = items.clone();
         async move { items.send(batch).await.map_err(|_| StoreFault::Closed) }
     })
@@ -275,7 +275,7 @@ async fn lines(reach: &Reach, to: &Path) -> Result<Counts, BackupFault> {
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         Ok(counts)
     });
-    let read = read::items(reach, &mut snapshot, |batch| {
+    let read = read::items(reach, &mut snapshot, Err, |batch| {
         let items = items.clone();
         async move { items.send(batch).await.map_err(|_| StoreFault::Closed) }
     });

@@ -1,18 +1,22 @@
 //! `rangegate store check`: whether a store is what it should be.
 
+use super::call::Call;
+use super::connect::Dialect;
+use super::delivery::Delivery;
 use super::device::DeviceRecord;
-use super::document::{Document, Handle, Kind, handles_of, space};
+use super::document::{Document, Handle, Kind, handles_of, space, submission_of};
 use super::dump::{Counts, Item};
 use super::durable::{Reach, Store};
 use super::fault::StoreFault;
 use super::invitation::Invitation;
 use super::read::{self, in_time};
+use super::revocation::Revoked;
 use crate::access::grant::GrantRecord;
 use crate::evidence::Identity;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use sqlx::Row;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use serde::de::DeserializeOwned;
+use sqlx::{AnyConnection, Row};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What was found.
@@ -24,6 +28,8 @@ pub struct Checked {
     pub kinds: BTreeMap<Kind, u64>,
     /// One sentence each, the first thousand.
     pub faults: Vec<String>,
+    /// How many there are.
+    pub fault_count: u64,
 }
 
 /// Faults that are told one by one.
@@ -33,10 +39,11 @@ const FAULTS: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 impl Store {
-    /// Looks at every page, record and handle, as of one moment. The gateway runs on.
+    /// Looks at every record, handle and sighting, as of one moment, and at every page of a file; a server looks after
+    /// its own. The gateway runs on.
     ///
     /// # Errors
-    /// The database gives no answer; what it answers and should not is in the result.
+    /// The database gives no answer, or cannot read its own pages; what it answers and should not is in the result.
     pub async fn check(&self) -> Result<Checked, StoreFault> {
         let reach = self.reach();
         let task = self.runtime().spawn(async move { check(&reach).await });
@@ -47,9 +54,9 @@ impl Store {
 async fn check(reach: &Reach) -> Result<Checked, StoreFault> {
     let mut snapshot = in_time(reach.timeout, reach.pool.begin_with(reach.dialect.begin_reading())).await?;
     read::unhurried(reach, &mut snapshot).await?;
-    let (revision, _) = in_time(reach.timeout, read::counter(&mut snapshot)).await?;
-    let mut look = Look { checked: Checked { revision, ..Checked::default() }, ..Look::default() };
-    if reach.dialect == super::connect::Dialect::Sqlite {
+    let mut look = Look::default();
+    look.numbers(reach, &mut snapshot).await?;
+    if reach.dialect == Dialect::Sqlite {
         let rows = in_time(PATIENCE, sqlx::query("PRAGMA integrity_check(100)").fetch_all(&mut *snapshot)).await?;
         for row in rows {
             let said: &str = row.try_get(0).map_err(|error| StoreFault::of(&error))?;
@@ -58,14 +65,22 @@ async fn check(reach: &Reach) -> Result<Checked, StoreFault> {
             }
         }
     }
-    let look = std::sync::Mutex::new(look);
-    read::items(reach, &mut snapshot, |batch| {
-        let mut look = look.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        batch.into_iter().for_each(|item| look.at(item));
+    let look = Mutex::new(look);
+    let odd = |fault: StoreFault| {
+        lock(&look).fault(fault.to_string());
+        Ok(())
+    };
+    let each = |batch: Vec<Item>| {
+        batch.into_iter().for_each(|item| lock(&look).at(item));
         std::future::ready(Ok(()))
-    })
-    .await?;
-    Ok(look.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish())
+    };
+    read::items(reach, &mut snapshot, odd, each).await?;
+    Ok(look.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+}
+
+/// Nobody else waits for it: what is handed on is handed on one after the other.
+fn lock(look: &Mutex<Look>) -> MutexGuard<'_, Look> {
+    look.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Default)]
@@ -73,6 +88,10 @@ struct Look {
     checked: Checked,
     /// Who should hold what, by what the records say.
     due: HashMap<(&'static str, Arc<str>), Holder>,
+    /// Serial numbers that devices' histories have as revoked, and whose they were.
+    ended: HashMap<Arc<str>, Arc<str>>,
+    /// Those that revocation lists are made from.
+    listed: HashSet<Arc<str>>,
 }
 
 type Holder = (Kind, Arc<str>);
@@ -88,18 +107,57 @@ impl Look {
         }
     }
 
+    /// The revision, and the log of changes that has to end with it.
+    async fn numbers(&mut self, reach: &Reach, snapshot: &mut AnyConnection) -> Result<(), StoreFault> {
+        let counter = sqlx::query("SELECT revision, reaches_back_to FROM counter WHERE one = 1");
+        let Some(row) = in_time(reach.timeout, counter.fetch_optional(&mut *snapshot)).await? else {
+            self.fault("the counter of revisions is missing: nothing can be written".to_owned());
+            return Ok(());
+        };
+        let number = |column| row.try_get::<i64, _>(column).map_err(|error| StoreFault::of(&error));
+        let (revision, reaches_back_to) = (number("revision")?, number("reaches_back_to")?);
+        self.checked.revision = u64::try_from(revision).unwrap_or_default();
+        if !(0..=revision).contains(&reaches_back_to) {
+            self.fault(format!(
+                "the log of changes begins after revision {reaches_back_to}, and {revision} is the last"
+            ));
+        }
+        let strays = sqlx::query_scalar("SELECT COUNT(*) FROM change WHERE revision <= $1 OR revision > $2")
+            .bind(reaches_back_to)
+            .bind(revision);
+        let strays: i64 = in_time(PATIENCE, strays.fetch_one(&mut *snapshot)).await?;
+        if strays > 0 {
+            let span = format!("after {reaches_back_to} and up to {revision}");
+            self.fault(format!("the log of changes has {strays} entries that are not of revisions {span}"));
+        }
+        Ok(())
+    }
+
     fn document(&mut self, document: &Document) {
         *self.checked.kinds.entry(document.kind).or_default() += 1;
         let due = match document.kind {
             Kind::Identity => read_as(document, |record: &Identity| (Arc::clone(&record.user), handles_of(record))),
-            Kind::Device => read_as(document, |record: &DeviceRecord| (Arc::clone(&record.id), record.handles())),
+            Kind::Device => read_as(document, |record: &DeviceRecord| {
+                let ended = record.history.iter().filter(|issued| issued.revoked.is_some());
+                self.ended.extend(ended.map(|issued| (Arc::clone(&issued.serial), Arc::clone(&record.id))));
+                (Arc::clone(&record.id), record.handles())
+            }),
             Kind::Invitation => read_as(document, |record: &Invitation| (Arc::clone(&record.id), Vec::new())),
-            Kind::Grant => read_as(document, |record: &GrantRecord| (Arc::clone(&record.id), Vec::new())),
-            Kind::Delivery | Kind::Call | Kind::Revocation => {
-                read_as(document, |_: &IgnoredAny| (Arc::clone(&document.id), Vec::new()))
-            }
+            Kind::Grant => read_as(document, |record: &GrantRecord| {
+                (Arc::clone(&record.id), submission_of(record).into_iter().collect())
+            }),
+            // Neither says its own id.
+            Kind::Delivery => read_as(document, |_: &Delivery| (Arc::clone(&document.id), Vec::new())),
+            Kind::Call => read_as(document, |_: &Call| (Arc::clone(&document.id), Vec::new())),
+            Kind::Revocation => read_as(document, |record: &Revoked| {
+                self.listed.insert(Arc::clone(&record.serial));
+                (Arc::clone(&record.serial), Vec::new())
+            }),
         };
         let name = format!("the {} `{}`", document.kind.word(), document.id);
+        if document.version == 0 {
+            self.fault(format!("{name} has no version"));
+        }
         match due {
             Ok((id, handles)) => {
                 if id != document.id {
@@ -108,7 +166,11 @@ impl Look {
                 for Handle { space, value } in handles {
                     let holder = (document.kind, Arc::clone(&document.id));
                     let shown = format!("{space} `{value}`");
-                    if let Some((kind, other)) = self.due.insert((space, value), holder) {
+                    let before = self.due.insert((space, value), holder);
+                    // One that names a thing twice holds it once.
+                    if let Some((kind, other)) =
+                        before.filter(|(kind, id)| (*kind, id) != (document.kind, &document.id))
+                    {
                         self.fault(format!("{name} and the {} `{other}` both claim {shown}", kind.word()));
                     }
                 }
@@ -131,6 +193,15 @@ impl Look {
     }
 
     fn finish(mut self) -> Checked {
+        let listed = std::mem::take(&mut self.listed);
+        let mut ended: Vec<_> =
+            std::mem::take(&mut self.ended).into_iter().filter(|(serial, _)| !listed.contains(serial)).collect();
+        ended.sort();
+        for (serial, device) in ended {
+            self.fault(format!(
+                "the device `{device}` has its certificate `{serial}` as revoked, and no list will name it"
+            ));
+        }
         let mut missing: Vec<_> = std::mem::take(&mut self.due).into_iter().collect();
         missing.sort();
         for ((space, value), (kind, id)) in missing {
@@ -140,6 +211,7 @@ impl Look {
     }
 
     fn fault(&mut self, fault: String) {
+        self.checked.fault_count += 1;
         if self.checked.faults.len() < FAULTS {
             self.checked.faults.push(fault);
         }

@@ -1,5 +1,7 @@
 //! What the store keeps: versioned documents, the handles that only one of them may hold, and the order of changes.
 
+use super::Digest;
+use crate::access::grant::GrantRecord;
 use crate::evidence::{Identity, Moment};
 use std::fmt;
 use std::sync::Arc;
@@ -68,8 +70,10 @@ pub mod space {
     pub const SAN: &str = "san";
     /// A name that an account goes by.
     pub const USER: &str = "user";
+    /// The SHA-256 of an account and what its program calls a submission.
+    pub const SUBMISSION: &str = "submission";
 
-    pub const ALL: [&str; 4] = [KEY, CERTIFICATE, SAN, USER];
+    pub const ALL: [&str; 5] = [KEY, CERTIFICATE, SAN, USER, SUBMISSION];
 }
 
 /// A name that at most one document of the whole store holds: a key's or a certificate's digest, an alias.
@@ -90,6 +94,15 @@ impl Handle {
 pub fn handles_of(identity: &Identity) -> Vec<Handle> {
     let names = std::iter::once(&identity.user).chain(&identity.aliases);
     names.map(|name| Handle::new(space::USER, Arc::clone(name))).collect()
+}
+
+/// The handle a grant's document has to hold, when its asking had a name: one name of one account asks once, at
+/// whichever gateways it is sent.
+pub fn submission_of(grant: &GrantRecord) -> Option<Handle> {
+    let parts = [&*grant.user, grant.key.as_deref()?];
+    let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
+    let pieces = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part.as_bytes()]);
+    Some(Handle::new(space::SUBMISSION, Digest::of_parts(pieces).hex()))
 }
 
 /// What a write takes for granted.

@@ -17,6 +17,8 @@ pub enum OpenFault {
     Url(String),
     #[error("the store's password file `{}` cannot be used: {why}", path.display())]
     PasswordFile { path: PathBuf, why: String },
+    #[error("the store's authority `{}` cannot be used: {why}", path.display())]
+    Authority { path: PathBuf, why: String },
     #[error(
         "the store {database} was written by a newer version (schema {theirs}, this version knows {ours}): run that version, or restore a backup made by this one"
     )]
@@ -37,7 +39,7 @@ pub enum StoreFault {
     Slow(u64),
     #[error("the database server refuses the user or the password: {0}")]
     Credentials(String),
-    #[error("the connection to the database cannot be encrypted: {0}")]
+    #[error("the connection to the database cannot be made safe: {0}")]
     Tls(String),
     #[error("the disk of the database is full")]
     Full,
@@ -63,7 +65,10 @@ impl StoreFault {
                 // SQLSTATE has five characters, SQLite's extended codes have at most four digits.
                 if code.len() == 5 { postgres(&code, fault.message()) } else { sqlite(&code, fault.message()) }
             }
-            sqlx::Error::Io(error) => Self::Away(super::policy_files::in_words(error)),
+            sqlx::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(fault) => Self::Tls(tls(fault)),
+                None => Self::Away(super::policy_files::in_words(error)),
+            },
             sqlx::Error::Tls(error) => Self::Tls(error.to_string()),
             sqlx::Error::PoolTimedOut => Self::Away("no connection in time".to_owned()),
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Closed,
@@ -77,6 +82,24 @@ impl StoreFault {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Self::of(error),
             other => Self::Other(other.to_string()),
         }
+    }
+}
+
+/// What is wrong with the server's certificate, and what to do about it.
+fn tls(fault: &rustls::Error) -> String {
+    use rustls::{CertificateError as Why, Error};
+    match fault {
+        Error::InvalidCertificate(Why::UnknownIssuer) => {
+            "no authority that is trusted here vouches for the server's certificate; `authority` names a file with another"
+                .to_owned()
+        }
+        Error::InvalidCertificate(Why::NotValidForName | Why::NotValidForNameContext { .. }) => {
+            "the server's certificate is for another name than the URL's".to_owned()
+        }
+        Error::InvalidCertificate(Why::Expired | Why::ExpiredContext { .. }) => {
+            "the server's certificate has expired".to_owned()
+        }
+        fault => fault.to_string(),
     }
 }
 

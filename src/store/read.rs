@@ -137,10 +137,12 @@ pub(super) fn sighting(row: &AnyRow) -> Result<Seen, StoreFault> {
     Ok(Seen { first: body("first_body")?, last: body("last_body")?, device: Arc::clone(&device) })
 }
 
-/// Documents, then handles, then sightings, in batches.
+/// Documents, then handles, then sightings, in batches. `odd` is told of each row that cannot be read, and whether to
+/// go on is its word.
 pub(super) async fn items<F: Future<Output = Result<(), StoreFault>>>(
     reach: &Reach,
     snapshot: &mut AnyConnection,
+    mut odd: impl FnMut(StoreFault) -> Result<(), StoreFault>,
     mut each: impl FnMut(Vec<Item>) -> F,
 ) -> Result<(), StoreFault> {
     type Read = fn(&AnyRow) -> Result<Item, StoreFault>;
@@ -156,7 +158,10 @@ pub(super) async fn items<F: Future<Output = Result<(), StoreFault>>>(
         let mut rows = sqlx::query(question).fetch(&mut *snapshot);
         let mut batch = Vec::with_capacity(BATCH);
         while let Some(row) = in_time(reach.timeout * PATIENCE, rows.try_next()).await? {
-            batch.push(read(&row)?);
+            match read(&row) {
+                Ok(item) => batch.push(item),
+                Err(fault) => odd(fault)?,
+            }
             if batch.len() == BATCH {
                 each(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).await?;
             }

@@ -3,6 +3,8 @@
 use super::fault::OpenFault;
 use super::policy_files::in_words;
 use super::private_file::{Closed, read_closed};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use sqlx::any::AnyConnectOptions;
 use std::fmt;
 use std::fs::OpenOptions;
@@ -116,23 +118,29 @@ impl PostgresSettings {
             url.set_password(Some(&percent_encoded(&password)))
                 .map_err(|()| OpenFault::Url("it names no host".to_owned()))?;
         }
-        let mut told = false;
+        let mut told = None;
         let mut near = match url.host_str() {
             None | Some("" | "localhost" | "127.0.0.1" | "[::1]") => true,
             Some(host) => host.starts_with('/') || host.to_ascii_lowercase().starts_with("%2f"),
         };
         for (key, value) in url.query_pairs() {
             match &*key {
-                "sslmode" | "ssl-mode" => told = true,
+                "sslmode" | "ssl-mode" => told = Some(value.into_owned()),
                 "host" | "hostaddr" => near = value.starts_with('/'),
                 _ => {}
             }
         }
         if let Some(authority) = &self.authority {
+            // An authority that nothing is held against protects nobody, and whoever named it thinks otherwise.
+            if let Some(mode) = told.as_deref().filter(|mode| !mode.starts_with("verify-")) {
+                let why = format!("its `sslmode={mode}` verifies nothing, so that `authority` would have no effect");
+                return Err(OpenFault::Url(why));
+            }
+            holds_certificates(authority)?;
             url.query_pairs_mut().append_pair("sslrootcert", &authority.to_string_lossy());
         }
         // What crosses a network is encrypted and its end verified, unless the URL itself says otherwise.
-        if !told {
+        if told.is_none() {
             let mode = if near && self.authority.is_none() { "prefer" } else { "verify-full" };
             url.query_pairs_mut().append_pair("sslmode", mode);
         }
@@ -151,6 +159,17 @@ fn password(path: &Path) -> Result<String, OpenFault> {
         return Err(fault("it is empty".to_owned()));
     }
     Ok(password.to_owned())
+}
+
+/// The driver would take a file without any for no wish at all.
+fn holds_certificates(path: &Path) -> Result<(), OpenFault> {
+    let fault = |why: String| OpenFault::Authority { path: path.to_owned(), why };
+    let text = std::fs::read(path).map_err(|error| fault(in_words(&error)))?;
+    let mut certificates = CertificateDer::pem_slice_iter(&text).peekable();
+    match certificates.peek() {
+        None => Err(fault("it holds no certificate in PEM".to_owned())),
+        Some(_) => certificates.try_for_each(|one| one.map(drop)).map_err(|error| fault(error.to_string())),
+    }
 }
 
 /// RFC 3986 section 2.1; slashes stay, so that a path stays one.
@@ -187,8 +206,20 @@ mod tests {
         assert_eq!(mode(&postgres("postgres://gate@localhost:5433/gate")), "prefer");
         assert_eq!(mode(&postgres("postgres://gate@%2Frun%2Fpostgresql/gate")), "prefer");
         assert_eq!(mode(&postgres("postgres://gate@localhost/gate?host=db.example")), "verify-full");
-        let vouched = PostgresSettings { authority: Some("ca.pem".into()), ..postgres("postgres://gate@localhost/g") };
-        assert_eq!(mode(&vouched), "verify-full");
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = dir.path().join("ca.pem");
+        let by = |url: &str| PostgresSettings { authority: Some(ca.clone()), ..postgres(url) };
+        let near = by("postgres://gate@localhost/g");
+        assert!(near.connect_options().expect_err("missing").to_string().contains("no such file"));
+        std::fs::write(&ca, "ca").expect("written");
+        assert!(near.connect_options().expect_err("empty").to_string().contains("holds no certificate"));
+        std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("written");
+        assert_eq!(mode(&near), "verify-full");
+        assert_eq!(mode(&by("postgres://gate@db/gate?sslmode=verify-ca")), "verify-ca");
+        for unverified in ["disable", "allow", "prefer", "require"] {
+            let fault = by(&format!("postgres://gate@db/gate?sslmode={unverified}")).connect_options();
+            assert!(fault.expect_err("refused").to_string().contains("verifies nothing"), "{unverified}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use rangegate::access::{Action, Actor, GrantState, Refusal};
 use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
 use rangegate::control::grants::NewGrant;
-use rangegate::control::webhook::{Before, Delivery, Format, Rounds, WebhookSettings, Webhooks};
+use rangegate::control::webhook::{Before, Format, Rounds, WebhookSettings, Webhooks};
 use rangegate::control::{Administrator, Fault, Who};
 use rangegate::evidence::{Fact, Moment, Subject};
 use rangegate::policy::Context;
@@ -13,7 +13,7 @@ use rangegate::sources::recall::{Tide, recall};
 use rangegate::state::devices::Devices;
 use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
-use rangegate::store::{Kind, Store, StoreSettings};
+use rangegate::store::{Delivery, Kind, Store, StoreSettings};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;

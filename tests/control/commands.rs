@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-async fn rangegate(args: &[&str]) -> (i32, String, String) {
+pub async fn rangegate(args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rangegate"));
     command.args(args).env("NO_COLOR", "1");
     let run = move || command.output().expect("it runs");
@@ -15,13 +15,13 @@ async fn rangegate(args: &[&str]) -> (i32, String, String) {
 }
 
 /// One command over the gateway's socket.
-async fn by_socket(world: &World, args: &[&str]) -> (i32, String, String) {
+pub async fn by_socket(world: &World, args: &[&str]) -> (i32, String, String) {
     let socket = world.socket();
     let all: Vec<&str> = args.iter().copied().chain(["--socket", socket.to_str().expect("utf-8")]).collect();
     rangegate(&all).await
 }
 
-fn write(at: &Path, text: &str) -> String {
+pub fn write(at: &Path, text: &str) -> String {
     std::fs::write(at, text).expect("a file");
     at.to_str().expect("utf-8").to_owned()
 }
@@ -79,38 +79,6 @@ async fn devices_invitations_grants_and_what_is_open() {
         assert_eq!(exit, 0, "{err}");
         assert!(out.contains("USER") && out.contains("lines") | out.contains("line"), "{out}");
     }
-}
-
-#[tokio::test]
-async fn over_tls_with_a_certificate_and_a_token() {
-    let world = World::peopled().await;
-    let ann = world.ann().await;
-    let token = write(&world.gate.path("token"), &ann.token);
-    let port = world.gate.address("direct").port();
-    let ca = world.gate.path("servers.pem");
-    let (cert, key) = (world.gate.path("ann.pem"), world.gate.path("ann.key"));
-    let path = |path: &std::path::PathBuf| path.to_str().expect("utf-8").to_owned();
-    // `localhost` is not in the certificate, and the name that is resolves nowhere.
-    let url = format!("https://localhost:{port}");
-    let args = [
-        "grant",
-        "list",
-        "--url",
-        &url,
-        "--ca",
-        &path(&ca),
-        "--cert",
-        &path(&cert),
-        "--key",
-        &path(&key),
-        "--token-file",
-        &token,
-    ];
-    let (exit, _, err) = rangegate(&args).await;
-    assert_eq!(exit, 3, "{err}");
-    assert!(err.contains("no TLS with `localhost`"), "{err}");
-    let (exit, _, err) = rangegate(&["grant", "list", "--url", "http://gate.corp.example"]).await;
-    assert_eq!((exit, err.contains("is not an https URL")), (2, true), "{err}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use rangegate::store::StoreSettings;
+use rangegate::store::{Store, StoreSettings};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -258,6 +258,39 @@ async fn two_who_ask_at_once_at_two_gateways_have_one_grant() {
         let (status, grant) = by.post(&format!("/v1/grants/{id}/withdraw"), json!({})).await;
         assert_eq!(status, 200, "{grant}");
     }
+}
+
+/// One name for two different requests, so that nothing but the name itself is in each other's way.
+#[tokio::test]
+async fn one_name_is_one_submission_at_two_gateways() {
+    let pair = Pair::on(shared(), Duration::from_secs(1)).await;
+    let (mut here, mut there) = (pair.one.ann().await, pair.other.ann().await);
+    let ask = |role: &str, reason: &str| json!({ "role": role, "reason": reason });
+    let others = [ask("two-of-them", "PAY-1234"), ask("payroll-approver", "PAY-4321")];
+    for round in 0..12 {
+        let key = format!("round-{round}");
+        let fields = [("idempotency-key", key.as_str())];
+        let (one, other) = (ask("payroll-approver", "PAY-1234"), &others[round % 2]);
+        let (first, second) = tokio::join!(
+            here.ask_with(Method::POST, "/v1/grants", Some(one.clone()), &fields),
+            there.ask_with(Method::POST, "/v1/grants", Some(other.clone()), &fields),
+        );
+        let answers = [crate::world::read(&first), crate::world::read(&second)];
+        let (won, lost) = if answers[0].0 == 201 { (0, 1) } else { (1, 0) };
+        assert_eq!((answers[won].0, answers[lost].0), (201, 409), "{answers:?}");
+        assert_eq!(answers[lost].1["reason"], "key-reused", "{answers:?}");
+        let id = answers[won].1["id"].as_str().expect("an id").to_owned();
+        let (_, waiting) = pair.one.owner("GET", "/v1/grants?state=waiting", Sent::Nothing).await;
+        assert_eq!(waiting["items"].as_array().map(Vec::len), Some(1), "{waiting}");
+        // What was first is answered again, also where it lost.
+        let (loser, body) = if won == 0 { (&mut there, one) } else { (&mut here, other.clone()) };
+        let (status, again) =
+            crate::world::read(&loser.ask_with(Method::POST, "/v1/grants", Some(body), &fields).await);
+        assert_eq!((status, &again["id"]), (200, &json!(id)), "{again}");
+        assert_eq!(loser.post(&format!("/v1/grants/{id}/withdraw"), json!({})).await.0, 200);
+    }
+    let store = Store::open(&shared().settings(&pair.database)).await.expect("it opens");
+    assert_eq!(store.check().await.expect("asked").faults, [""; 0]);
 }
 
 /// How the database is gone.

@@ -217,7 +217,7 @@ async fn a_server_without_tls_is_refused_where_tls_is_due() {
     postgres.url.push_str("?sslmode=verify-full");
     let fault = fault_of(&settings).await.to_string();
     assert!(
-        fault.ends_with("the connection to the database cannot be encrypted: server does not support TLS"),
+        fault.ends_with("the connection to the database cannot be made safe: server does not support TLS"),
         "{fault}"
     );
 }

@@ -19,6 +19,8 @@ const PASSWORD: &str = "correct horse battery staple";
 pub struct Cluster {
     directory: TempDir,
     extra: Vec<String>,
+    /// Also of the socket's name.
+    port: u16,
     running: Option<Running>,
     databases: AtomicU32,
 }
@@ -38,6 +40,30 @@ pub fn shared() -> &'static Cluster {
 impl Cluster {
     /// Makes and starts one, with these settings beside the defaults.
     pub fn start(settings: &[&str]) -> Self {
+        let mut cluster = Self::make(settings);
+        cluster.run();
+        cluster
+    }
+
+    /// One that speaks TLS on loopback too, with this certificate and key (PEM).
+    pub fn with_tls(chain: &str, key: &str) -> Self {
+        let mut cluster = Self::make(&["fsync=off", "ssl=on", "listen_addresses=127.0.0.1"]);
+        for (name, text) in [("server.crt", chain), ("server.key", key)] {
+            let path = cluster.data().join(name);
+            fs::write(&path, text).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("closed");
+            if let Some((uid, gid)) = somebody() {
+                chown(&path, Some(uid), Some(gid)).expect("handed over");
+            }
+        }
+        // Free a moment ago. Nobody else is told to take it.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        cluster.port = free.expect("a port").port();
+        cluster.run();
+        cluster
+    }
+
+    fn make(settings: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("rangegate-pg").tempdir().expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("opened");
         let password = directory.path().join("password");
@@ -47,7 +73,8 @@ impl Cluster {
             chown(directory.path(), Some(uid), Some(gid)).expect("handed over");
             chown(&password, Some(uid), Some(gid)).expect("handed over");
         }
-        let mut cluster = Self {
+        let cluster = Self {
+            port: 5432,
             directory,
             extra: settings.iter().map(|setting| (*setting).to_owned()).collect(),
             running: None,
@@ -62,7 +89,6 @@ impl Cluster {
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        cluster.run();
         cluster
     }
 
@@ -72,8 +98,8 @@ impl Cluster {
         loop {
             let mut server = format!("exec {} -D '{}'", path_of("postgres").display(), self.data().display());
             let directory = self.directory.path().display().to_string();
-            for setting in ["listen_addresses=", &format!("unix_socket_directories={directory}"), "max_connections=200"]
-            {
+            let (socket, port) = (format!("unix_socket_directories={directory}"), format!("port={}", self.port));
+            for setting in ["listen_addresses=", &socket, &port, "max_connections=200"] {
                 server.push_str(&format!(" -c '{setting}'"));
             }
             for setting in &self.extra {
@@ -172,6 +198,11 @@ impl Cluster {
         format!("postgres://gate@{socket}/{database}")
     }
 
+    /// Over TCP, by this name of the machine.
+    pub fn url_by(&self, host: &str, database: &str) -> String {
+        format!("postgres://gate@{host}:{}/{database}", self.port)
+    }
+
     pub fn password_file(&self) -> PathBuf {
         self.directory.path().join("password")
     }
@@ -180,6 +211,7 @@ impl Cluster {
     pub fn sql(&self, database: &str, sql: &str) -> Output {
         self.tool("psql")
             .env("PGPASSWORD", PASSWORD)
+            .env("PGPORT", self.port.to_string())
             .args(["-U", "gate", "-tA", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql, "-h"])
             .arg(self.directory.path())
             .output()

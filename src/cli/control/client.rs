@@ -157,8 +157,15 @@ impl Client {
                     let stream =
                         stream.map_err(|why| cannot(format!("cannot connect to `{host}`: {}", in_words(&why))))?;
                     let tls = tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
-                    let tls = tls.map_err(|why| cannot(format!("no TLS with `{host}`: {why}")))?;
-                    exchange(tls, request).await.map_err(cannot)
+                    let tls = tls.map_err(|why| cannot(no_tls(host, &why)))?;
+                    let mut reply = exchange(tls, request).await.map_err(cannot)?;
+                    let refused = matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+                    // The page's words are for browsers, where signing in is a matter of a link.
+                    if refused && self.token.is_none() && reply.value.is_object() {
+                        reply.value["help"] =
+                            "say who you are: `--token-file`, and this device's `--cert` and `--key`".into();
+                    }
+                    Ok(reply)
                 }
             }
         })
@@ -230,7 +237,7 @@ async fn exchange<S>(stream: S, request: Request<Outgoing>) -> Result<Reply, Str
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |why: hyper::Error| format!("the gateway broke off: {why}");
+    let broken = |why: hyper::Error| broken_off(&why);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(connection);
     let response = tokio::time::timeout(TIMEOUT, sender.send_request(request)).await;
@@ -255,6 +262,48 @@ fn no_socket(path: &Path, why: &io::Error) -> String {
         }
         _ => format!("cannot connect to `{path}`: {}", in_words(why)),
     }
+}
+
+/// Why there is no connection, and what would make one.
+fn no_tls(host: &str, why: &io::Error) -> String {
+    use rustls::{AlertDescription as Alert, CertificateError as Why, Error};
+    let told = |why: &str, help: &str| format!("no TLS with `{host}`: {why}\n  help: {help}");
+    match why.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::InvalidCertificate(Why::UnknownIssuer)) => told(
+            "no authority that is trusted here vouches for the gateway's certificate",
+            "name the file with its authority: `--ca`",
+        ),
+        Some(Error::InvalidCertificate(Why::NotValidForName | Why::NotValidForNameContext { .. })) => told(
+            &format!("the gateway's certificate is for another name than `{host}`"),
+            "use a name in `--url` that stands in its certificate",
+        ),
+        Some(Error::AlertReceived(Alert::AccessDenied | Alert::UnrecognisedName)) => told(
+            &format!("the gateway has no certificate for `{host}`"),
+            "use a name in `--url` that the gateway goes by",
+        ),
+        _ => format!("no TLS with `{host}`: {why}"),
+    }
+}
+
+/// With TLS 1.3 a server refuses a client's certificate, or the want of one, behind the handshake.
+fn broken_off(why: &hyper::Error) -> String {
+    use rustls::{AlertDescription as Alert, Error};
+    let mut cause = std::error::Error::source(why);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        let fault = error.downcast_ref::<Error>().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+        match fault {
+            Some(Error::AlertReceived(Alert::CertificateRequired)) => {
+                return "the gateway wants to see this device's certificate\n  help: name its files: `--cert` and `--key`"
+                    .to_owned();
+            }
+            Some(Error::AlertReceived(alert)) => {
+                return format!("the gateway does not take this device's certificate ({alert:?})");
+            }
+            _ => cause = error.source(),
+        }
+    }
+    format!("the gateway broke off: {why}")
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {

@@ -20,8 +20,9 @@ struct Said {
 pub fn list(administrator: &Administrator, asking: &Asking) -> Result<Answer, Problem> {
     asking.only(&["limit", "cursor", "user", "device", "resource"])?;
     let asked = |name: &str, has: Option<&str>| asking.query.get(name).is_none_or(|asked| Some(asked.as_str()) == has);
+    let user = asking.query.get("user").map(|name| administrator.account(&name.as_str().into()));
     let wanted = |open: &Open| {
-        asked("user", open.user.as_deref())
+        (user.is_none() || user == open.user)
             && asked("device", open.device.as_deref())
             && asked("resource", open.resource.as_deref())
     };

@@ -77,6 +77,7 @@ impl Page {
     }
 }
 
-fn cursor(id: &str) -> String {
+/// Where the page after this place begins.
+pub fn cursor(id: &str) -> String {
     BASE64URL.encode(id)
 }

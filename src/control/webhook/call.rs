@@ -9,8 +9,7 @@ use super::signature::TOLERANCE;
 use crate::control::administrator::{Administrator, held, id_of, put};
 use crate::control::fault::Fault;
 use crate::evidence::Moment;
-use crate::store::{CommitFault, Digest, Kind, Write};
-use serde::{Deserialize, Serialize};
+use crate::store::{Call, CommitFault, Digest, Kind, Write};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,16 +32,6 @@ pub enum Before {
     Answered(String),
     /// It was refused, or is under way: it does nothing more.
     Unanswered,
-}
-
-/// A call as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Call {
-    hook: Arc<str>,
-    at: Moment,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    answer: Option<String>,
 }
 
 /// Longer than a signature is believed, which is as long before its moment as after it, and as clocks of gateways

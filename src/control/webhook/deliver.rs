@@ -3,10 +3,11 @@
 //! A gateway claims a notification by moving its next attempt on; of several gateways one does. A target that hangs
 //! holds up nobody else's notifications, and few of its own at a time.
 
+use super::Hook;
 use super::signature::{SIGNATURE, sign};
-use super::{Delivery, Hook};
 use crate::audit::{Alert, AlertKind};
 use crate::control::administrator::{About, Administrator, Held, Who, held, put};
+use crate::store::Delivery;
 use crate::store::{Kind, Write};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -17,9 +17,8 @@ use super::fault::Fault;
 use crate::audit::{Admin, AdminOutcome};
 use crate::evidence::Moment;
 use crate::sources::endpoint::Endpoint;
-use crate::store::{Kind, Write};
+use crate::store::{Delivery, Kind, Write};
 use aws_lc_rs::hmac;
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,21 +71,6 @@ pub struct Hook {
     waiting: AtomicUsize,
     /// Calls that are remembered, as last counted.
     calls: AtomicUsize,
-}
-
-/// A notification on its way, as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Delivery {
-    pub hook: Arc<str>,
-    pub event: Arc<str>,
-    pub at: Moment,
-    /// Begun, whatever became of them.
-    pub attempts: u32,
-    /// Not tried before this. Moved on before each attempt, so that of several gateways one makes it.
-    pub next: Moment,
-    /// The document that is sent.
-    pub body: String,
 }
 
 /// Notifications that may wait for one target. Beyond that the newest are not kept, and the log says so.
