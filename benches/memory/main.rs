@@ -1,14 +1,12 @@
 //! What a large store costs: seconds to start, memory, and each look-up beside the same one in a small store.
 
 use clap::Parser;
-use rangegate::access::grant::{GrantRecord, GrantState};
-use rangegate::evidence::{Certificate, DeviceStatus, Fact, Identity, IdentityStatus, Moment};
+use rangegate::evidence::{Certificate, Fact, Moment};
 use rangegate::state::devices::{DeviceIndex, Devices};
 use rangegate::state::memory::Memory;
-use rangegate::store::document::handles_of;
-use rangegate::store::{Database, PostgresSettings};
-use rangegate::store::{DeviceRecord, Digest, Expect, IssuedCertificate, Kind, Store, StoreSettings, Write};
+use rangegate::store::{Database, Digest, PostgresSettings, Store, StoreSettings};
 use rangegate_benches::Result;
+use rangegate_benches::fleet::{Fleet, user};
 use rangegate_benches::spread::Spread;
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -68,7 +66,8 @@ fn main() -> ExitCode {
 
 async fn run(options: &Options) -> Result<bool> {
     let scratch = tempfile::tempdir()?;
-    let (small, _) = filled(&StoreSettings::sqlite(scratch.path().join("small.db")), SMALL, SMALL, SMALL).await?;
+    let few = Fleet { devices: SMALL, people: SMALL, grants: SMALL, at: NOW };
+    let (small, _) = few.fill(&StoreSettings::sqlite(scratch.path().join("small.db")), &[]).await?;
     let small = remembered(&small).await?;
 
     let settings = match &options.url {
@@ -79,8 +78,9 @@ async fn run(options: &Options) -> Result<bool> {
         })),
         None => StoreSettings::sqlite(scratch.path().join("large.db")),
     };
-    let (store, filling) = filled(&settings, options.devices, options.people, options.grants).await?;
     let (devices, people, grants) = (options.devices, options.people, options.grants);
+    let fleet = Fleet { devices, people, grants, at: NOW };
+    let (store, filling) = fleet.fill(&settings, &[]).await?;
     println!("rangegate memory: {devices} devices, {people} identities, {grants} grants in {}\n", settings.database);
     println!("filled in {filling:.1} s");
 
@@ -132,18 +132,18 @@ async fn run(options: &Options) -> Result<bool> {
         }),
     ];
     for (what, ask) in questions {
-        let measure = |memory: &Memory, devices: usize, people: usize| {
-            let asked: Vec<_> = (0..4096).map(|n| Asked::of(spread(n, devices), people)).collect();
+        let measure = |memory: &Memory, fleet: &Fleet| {
+            let asked: Vec<_> = (0..4096).map(|n| Asked::of(spread(n, fleet.devices), fleet)).collect();
             Spread::of((0..31).map(|_| {
                 let begin = cpu(ClockId::ThreadCPUTime);
                 asked.iter().for_each(|asked| ask(memory, asked));
                 (cpu(ClockId::ThreadCPUTime) - begin) * 1e9 / asked.len() as f64
             }))
         };
-        let small = measure(&small, SMALL, SMALL).ok_or("nothing was measured")?;
-        let large = measure(&memory, devices, people).ok_or("nothing was measured")?;
+        let small = measure(&small, &few).ok_or("nothing was measured")?;
+        let large = measure(&memory, &fleet).ok_or("nothing was measured")?;
         table.push((what, small, large));
-        let found = matches!(memory.devices().find(&Asked::of(devices - 1, people).certificate), Fact::Known(_));
+        let found = matches!(memory.devices().find(&Asked::of(devices - 1, &fleet).certificate), Fact::Known(_));
         assert!(found, "the last device is known");
     }
     println!("\nnanoseconds a look-up, spread over all of them:   small      large");
@@ -162,122 +162,26 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(n: usize, people: usize) -> Self {
-        let record = device(n, people);
+    fn of(n: usize, fleet: &Fleet) -> Self {
+        let record = fleet.device(n);
         let certificate = Certificate {
             sha256: Digest::of(format!("c{n}").as_bytes()).hex().into(),
             spki_sha256: record.keys[0].hex().into(),
             serial: "1".into(),
             subject: "".into(),
             issuer: "".into(),
+            class: None,
             sans: record.sans,
             not_before: Moment(0),
             not_after: Moment(0),
         };
-        Self { certificate, user: user(n % people) }
+        Self { certificate, user: user(n % fleet.people) }
     }
 }
 
 /// Far apart, and the same at every run.
 fn spread(n: usize, of: usize) -> usize {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % of
-}
-
-fn user(n: usize) -> String {
-    format!("firstname.lastname{n}@corp.example")
-}
-
-fn device(n: usize, people: usize) -> DeviceRecord {
-    let id: Arc<str> = format!("d_{}", &Digest::of(format!("d{n}").as_bytes()).hex()[..26]).into();
-    let key = Digest::of(format!("k{n}").as_bytes());
-    let issued = |month: i64| IssuedCertificate {
-        sha256: Digest::of(format!("c{n}-{month}").as_bytes()),
-        spki: key,
-        serial: format!("{month}{n:x}").into(),
-        issued: NOW.plus_millis(month * 86_400_000),
-        not_after: NOW.plus_millis((month + 7) * 86_400_000),
-        revoked: None,
-    };
-    DeviceRecord {
-        sans: vec![format!("uri:urn:rangegate:device:{id}").into()],
-        id,
-        owner: Some(user(n % people).into()),
-        class: ["corporate", "contractor", "kiosk"][n % 3].into(),
-        status: DeviceStatus::Active,
-        asset_tag: Some(format!("INV-{n:07}").into()),
-        enrolled: Some(NOW),
-        keys: vec![key],
-        certificates: Vec::new(),
-        history: vec![issued(0), issued(7)],
-    }
-}
-
-fn identity(n: usize) -> Identity {
-    Identity {
-        user: user(n).into(),
-        person: format!("p{n}").into(),
-        aliases: vec![format!("flastname{n}").into()],
-        name: Some(format!("Firstname Lastname {n}").into()),
-        email: Some(user(n).into()),
-        groups: Some(vec!["staff".into(), format!("team-{}", n % 500).into()]),
-        employment: None,
-        vendor: None,
-        manager: Some(user(n / 10).into()),
-        home: None,
-        proofing: None,
-        status: IdentityStatus::Active,
-    }
-}
-
-fn grant(n: usize, people: usize) -> GrantRecord {
-    let holder: Arc<str> = user(n % people).into();
-    GrantRecord {
-        id: format!("g_{n:026}").into(),
-        role: "oncall".into(),
-        person: Arc::clone(&holder),
-        user: holder,
-        device: None,
-        reason: format!("INC-{n}").into(),
-        asked: NOW,
-        duration: 3_600_000,
-        state: GrantState::Active { since: NOW, until: NOW.plus_millis(3_600_000) },
-        approvals: Vec::new(),
-        break_glass: false,
-        review: None,
-    }
-}
-
-/// A store with so many of each, and the seconds it took to fill.
-async fn filled(settings: &StoreSettings, devices: usize, people: usize, grants: usize) -> Result<(Store, f64)> {
-    let begin = Instant::now();
-    let store = Store::open(settings).await?;
-    let put = |kind, id: Arc<str>, body| Write::Put { kind, id, expect: Expect::New, body };
-    let mut writes = Vec::new();
-    for n in 0..devices.max(people).max(grants) {
-        if n < devices {
-            let record = device(n, people);
-            let claims = record.handles().into_iter();
-            let id = Arc::clone(&record.id);
-            writes.extend(claims.map(|handle| Write::Claim { handle, kind: Kind::Device, id: Arc::clone(&id) }));
-            writes.push(put(Kind::Device, id, serde_json::to_string(&record)?));
-        }
-        if n < people {
-            let record = identity(n);
-            let id = Arc::clone(&record.user);
-            let claims = handles_of(&record).into_iter();
-            writes.extend(claims.map(|handle| Write::Claim { handle, kind: Kind::Identity, id: Arc::clone(&id) }));
-            writes.push(put(Kind::Identity, id, serde_json::to_string(&record)?));
-        }
-        if n < grants {
-            let record = grant(n, people);
-            writes.push(put(Kind::Grant, Arc::clone(&record.id), serde_json::to_string(&record)?));
-        }
-        if writes.len() > 100_000 {
-            store.commit(std::mem::take(&mut writes), NOW).await?;
-        }
-    }
-    store.commit(writes, NOW).await?;
-    Ok((store, begin.elapsed().as_secs_f64()))
 }
 
 async fn remembered(store: &Store) -> Result<Memory> {

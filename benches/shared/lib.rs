@@ -1,5 +1,7 @@
-//! What both benchmarks share: medians, an aligned table, and what the machine was.
+//! What the benchmarks share: medians, an aligned table, what the machine was, and a large organisation.
 
+#[cfg(feature = "memory")]
+pub mod fleet;
 pub mod machine;
 pub mod spread;
 pub mod table;

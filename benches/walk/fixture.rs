@@ -2,7 +2,7 @@
 //!
 //! Made anew in a temporary directory for every run; nothing of it is worth keeping.
 
-use crate::token::{self, Issued};
+use crate::token::{Signer, USER};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use rangegate_benches::Result;
 use rcgen::{
@@ -52,16 +52,26 @@ impl Device {
 pub struct Fixture {
     pub directory: PathBuf,
     pub authority: CertificateDer<'static>,
-    /// On the list of devices.
+    /// Ann's, on the list of devices.
     pub known: Device,
+    /// Bound to it.
+    pub bearer: String,
     /// From the same authority, but on no list.
     pub stranger: Device,
     /// SHA-1 and SHA-256 of certificates on the list that nobody uses, in hex.
     pub others: Vec<(String, String)>,
     /// Networks in CIDR notation and their countries.
     pub networks: Vec<(String, &'static str)>,
-    /// Ann's, bound to the known device.
-    pub issued: Issued,
+    pub signer: Signer,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// Somebody with a device and a token of their own.
+#[derive(Debug)]
+pub struct Person {
+    pub user: String,
+    pub device: Device,
+    pub bearer: String,
 }
 
 impl Fixture {
@@ -95,15 +105,29 @@ impl Fixture {
         fs::set_permissions(directory.join("server.key"), fs::Permissions::from_mode(0o600))?;
 
         let known = device("ann-laptop", &issuer)?;
+        let signer = Signer::new()?;
         Ok(Self {
             directory: directory.to_owned(),
             authority: certificate.der().clone(),
-            issued: token::issue(&known.sha256())?,
+            bearer: signer.bearer(USER, &known.sha256())?,
             known,
             stranger: device("unlisted", &issuer)?,
             others: (0..OTHER_DEVICES).map(other_device).collect(),
             networks: networks(),
+            signer,
+            issuer,
         })
+    }
+
+    /// That many people beside Ann.
+    pub fn people(&self, count: usize) -> Result<Vec<Person>> {
+        let person = |number| {
+            let user = format!("person-{number}@bench.example");
+            let device = device(&format!("laptop-{number}"), &self.issuer)?;
+            let bearer = self.signer.bearer(&user, &device.sha256())?;
+            Ok(Person { user, device, bearer })
+        };
+        (0..count).map(person).collect()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

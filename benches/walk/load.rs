@@ -125,37 +125,42 @@ impl Client {
 
 /// Connections that are open and warm, ready to be measured.
 pub enum Ready {
-    Http1(Client, Vec<http1::SendRequest<Empty<Bytes>>>),
-    Http2(Client, Vec<http2::SendRequest<Empty<Bytes>>>, usize),
-    Handshake(Client, usize),
+    Http1(Vec<Kept>),
+    Http2(Vec<(Client, http2::SendRequest<Empty<Bytes>>)>, usize),
+    Handshake(Vec<Client>, usize),
 }
 
+/// A kept HTTP/1.1 connection.
+type Kept = (Client, http1::SendRequest<Empty<Bytes>>);
+
 impl Ready {
-    /// Opens what is to be kept and sends one request on each.
-    pub async fn open(client: &Client, shape: Shape) -> Result<Self> {
-        let client = client.clone();
+    /// Opens what is to be kept, the clients in turn, and sends one request on each.
+    pub async fn open(clients: &[Client], shape: Shape) -> Result<Self> {
+        let cycle = clients.iter().cycle().cloned();
         match shape {
             Shape::Http1 { connections } => {
-                let mut senders = Vec::new();
-                for _ in 0..connections {
+                let mut kept = Vec::new();
+                for client in cycle.take(connections) {
                     let mut sender = client.http1().await?;
                     expect_kib(sender.send_request(client.request("/kib")).await?).await?;
-                    senders.push(sender);
+                    kept.push((client, sender));
                 }
-                Ok(Self::Http1(client, senders))
+                Ok(Self::Http1(kept))
             }
             Shape::Http2 { connections, streams } => {
-                let mut senders = Vec::new();
-                for _ in 0..connections {
+                let mut kept = Vec::new();
+                for client in cycle.take(connections) {
                     let mut sender = client.http2().await?;
                     expect_kib(sender.send_request(client.request_http2("/kib")).await?).await?;
-                    senders.push(sender);
+                    kept.push((client, sender));
                 }
-                Ok(Self::Http2(client, senders, streams))
+                Ok(Self::Http2(kept, streams))
             }
             Shape::Handshake { at_a_time } => {
-                expect(client.get("/kib").await?)?;
-                Ok(Self::Handshake(client, at_a_time))
+                for client in clients {
+                    expect(client.get("/kib").await?)?;
+                }
+                Ok(Self::Handshake(clients.to_vec(), at_a_time))
             }
         }
     }
@@ -163,25 +168,24 @@ impl Ready {
     /// Asks `requests` times, or a few times fewer so that all connections ask equally often; gives the number.
     pub async fn ask(&mut self, requests: usize) -> Result<usize> {
         // A kept HTTP/1.1 connection comes back, so that closing it is not measured.
-        let mut tasks = JoinSet::<Result<Option<http1::SendRequest<Empty<Bytes>>>>>::new();
+        let mut tasks = JoinSet::<Result<Option<Kept>>>::new();
         let share;
         match self {
-            Self::Http1(client, senders) => {
-                share = requests / senders.len();
-                for mut sender in senders.drain(..) {
-                    let client = client.clone();
+            Self::Http1(kept) => {
+                share = requests / kept.len();
+                for (client, mut sender) in kept.drain(..) {
                     tasks.spawn(async move {
                         for _ in 0..share {
                             sender.ready().await?;
                             expect_kib(sender.send_request(client.request("/kib")).await?).await?;
                         }
-                        Ok(Some(sender))
+                        Ok(Some((client, sender)))
                     });
                 }
             }
-            Self::Http2(client, senders, streams) => {
-                share = requests / (senders.len() * *streams);
-                for sender in senders.iter().flat_map(|sender| std::iter::repeat_n(sender, *streams)) {
+            Self::Http2(kept, streams) => {
+                share = requests / (kept.len() * *streams);
+                for (client, sender) in kept.iter().flat_map(|one| std::iter::repeat_n(one, *streams)) {
                     let (client, mut sender) = (client.clone(), sender.clone());
                     tasks.spawn(async move {
                         for _ in 0..share {
@@ -191,12 +195,12 @@ impl Ready {
                     });
                 }
             }
-            Self::Handshake(client, at_a_time) => {
+            Self::Handshake(clients, at_a_time) => {
                 share = requests / *at_a_time;
-                for _ in 0..*at_a_time {
-                    let client = client.clone();
+                for turn in 0..*at_a_time {
+                    let clients = clients.clone();
                     tasks.spawn(async move {
-                        for _ in 0..share {
+                        for client in clients.iter().cycle().skip(turn).step_by(7).take(share) {
                             expect(client.get("/kib").await?)?;
                         }
                         Ok(None)
@@ -206,8 +210,8 @@ impl Ready {
         }
         let asked = share * tasks.len();
         while let Some(ended) = tasks.join_next().await {
-            if let (Some(sender), Self::Http1(_, senders)) = (ended??, &mut *self) {
-                senders.push(sender);
+            if let (Some(one), Self::Http1(kept)) = (ended??, &mut *self) {
+                kept.push(one);
             }
         }
         Ok(asked)

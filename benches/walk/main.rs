@@ -8,18 +8,21 @@ mod peer;
 mod pin;
 mod process;
 mod rangegate;
+#[cfg(feature = "memory")]
+mod stores;
 mod token;
 
 use clap::{Parser, ValueEnum};
 use cpu::Used;
-use fixture::Fixture;
+use fixture::{Fixture, Person};
 use load::{Client, Ready, Shape};
 use peer::{Caller, Peer};
+use rangegate::Known;
 use rangegate_benches::spread::Spread;
 use rangegate_benches::table::Table;
 use rangegate_benches::{Result, machine};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -44,6 +47,9 @@ struct Options {
     /// nginx on both sides: the ratio must be 1, or the harness is wrong.
     #[arg(long)]
     selftest: bool,
+    /// Rangegate on both sides: with a store of so many devices, and with one of a hundred.
+    #[arg(long, value_name = "DEVICES", num_args = 0..=1, default_missing_value = "1000000", conflicts_with = "selftest")]
+    stores: Option<usize>,
     /// Print what each thread used, too.
     #[arg(long)]
     threads: bool,
@@ -57,6 +63,14 @@ enum Group {
     H1,
     H2,
     Handshake,
+}
+
+/// The two that are compared, and how.
+struct Comparison {
+    peers: [Peer; 2],
+    rows: &'static [Row],
+    /// Who asks where a row has many.
+    people: Vec<Person>,
 }
 
 /// One line of the table.
@@ -87,6 +101,22 @@ const ROWS: &[Row] = &[
         shape: HANDSHAKE,
         caller: Caller::Device,
         target: 0.5,
+    },
+];
+
+const MANY1: Shape = Shape::Http1 { connections: 64 };
+const MANY2: Shape = Shape::Http2 { connections: 64, streams: 10 };
+
+/// With a large store beside a small one.
+const STORE_ROWS: &[Row] = &[
+    Row { group: Group::H1, what: "HTTP/1.1, 64 people", shape: MANY1, caller: Caller::People, target: 1.1 },
+    Row { group: Group::H2, what: "HTTP/2, 64 people × 10", shape: MANY2, caller: Caller::People, target: 1.1 },
+    Row {
+        group: Group::Handshake,
+        what: "new connection + 1 request",
+        shape: HANDSHAKE,
+        caller: Caller::People,
+        target: 1.1,
     },
 ];
 
@@ -127,14 +157,7 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
     let directory = tempfile::Builder::new().prefix("rangegate-walk-").tempdir()?;
     let fixture = Fixture::make(directory.path())?;
     let upstream = nginx::upstream(&fixture).await?;
-    let first = match &options.rangegate {
-        Some(program) if !options.selftest => {
-            let server = rangegate::gateway(program, &fixture, upstream.address).await?;
-            Peer { name: "rangegate".to_owned(), server, reads_tokens: true }
-        }
-        _ => nginx_peer("nginx a", &fixture, &upstream).await?,
-    };
-    let peers = [first, nginx_peer("nginx", &fixture, &upstream).await?];
+    let Comparison { peers, rows, people } = compared(options, &fixture, &upstream).await?;
     for peer in &peers {
         peer.prove(&fixture).await?;
     }
@@ -144,9 +167,9 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
         Table::new(&["CPU µs a request", "requests", &peers[0].name, &peers[1].name, "ratio", "target", ""]);
     let mut by_thread = Table::new(&["of that, by thread", "µs"]);
     let (mut within, mut lost) = (true, 0);
-    for row in ROWS.iter().filter(|row| options.only.is_empty() || options.only.contains(&row.group)) {
+    for row in rows.iter().filter(|row| options.only.is_empty() || options.only.contains(&row.group)) {
         eprintln!("  {} …", row.what);
-        let measured = measure(options, row, &peers, &fixture).await?;
+        let measured = measure(options, row, &peers, &fixture, &people).await?;
         lost += measured.lost;
         let good = if options.selftest {
             (measured.ratio.median - 1.0).abs() <= SELFTEST_TOLERANCE
@@ -185,6 +208,40 @@ async fn measure_all(options: &Options, load_before: Option<f64>) -> Result<bool
     Ok(within)
 }
 
+async fn compared(options: &Options, fixture: &Fixture, upstream: &nginx::Server) -> Result<Comparison> {
+    let nginx = |name| nginx_peer(name, fixture, upstream);
+    let Some(program) = options.rangegate.as_ref().filter(|_| !options.selftest) else {
+        return Ok(Comparison {
+            peers: [nginx("nginx a").await?, nginx("nginx").await?],
+            rows: ROWS,
+            people: Vec::new(),
+        });
+    };
+    if let Some(devices) = options.stores {
+        let (peers, people) = with_stores(program, fixture, upstream, devices).await?;
+        return Ok(Comparison { peers, rows: STORE_ROWS, people });
+    }
+    let server = rangegate::gateway(program, fixture, upstream.address, Known::File).await?;
+    let ours = Peer { name: "rangegate".to_owned(), server, reads_tokens: true };
+    Ok(Comparison { peers: [ours, nginx("nginx").await?], rows: ROWS, people: Vec::new() })
+}
+
+#[cfg(feature = "memory")]
+async fn with_stores(
+    program: &Path,
+    fixture: &Fixture,
+    upstream: &nginx::Server,
+    devices: usize,
+) -> Result<([Peer; 2], Vec<Person>)> {
+    let people = fixture.people(stores::PEOPLE)?;
+    Ok((stores::peers(program, fixture, upstream.address, &people, devices).await?, people))
+}
+
+#[cfg(not(feature = "memory"))]
+async fn with_stores(_: &Path, _: &Fixture, _: &nginx::Server, _: usize) -> Result<([Peer; 2], Vec<Person>)> {
+    Err("`--stores` fills databases with the gateway's own code: build with `--features memory`".into())
+}
+
 async fn nginx_peer(name: &str, fixture: &Fixture, upstream: &nginx::Server) -> Result<Peer> {
     let server = nginx::gateway(&name.replace(' ', "-"), fixture, upstream.address).await?;
     Ok(Peer { name: name.to_owned(), server, reads_tokens: false })
@@ -194,11 +251,13 @@ fn print_head(options: &Options, peers: &[Peer; 2]) -> Result<()> {
     println!("rangegate walk: what a request costs the gateway, user + system time of all its threads\n");
     println!("  machine   {}", machine::description());
     println!("  profile   {}", machine::profile());
+    let names = peers.each_ref().map(|peer| peer.name.as_str());
     let first = match &options.rangegate {
         Some(program) if !options.selftest => rangegate::version(program)?,
-        _ => peers[0].name.clone(),
+        _ => nginx::version()?,
     };
-    println!("  peers     {first}; {}", nginx::version()?);
+    let second = if options.stores.is_some() { first.clone() } else { nginx::version()? };
+    println!("  peers     {}: {first}; {}: {second}", names[0], names[1]);
     println!("  pinned    gateway, load and upstream share CPU {}", options.cpu);
     let (rounds, seconds) = (options.rounds, options.seconds);
     println!("  rounds    {rounds} of about {seconds} s each, in turn (a b, b a, …); median (least–most)\n");
@@ -219,8 +278,14 @@ struct Measured {
 type Threads = BTreeMap<String, Vec<f64>>;
 
 /// Alternates between the peers; who goes first alternates too, so that a drift of the machine favours nobody.
-async fn measure(options: &Options, row: &Row, peers: &[Peer; 2], fixture: &Fixture) -> Result<Measured> {
-    let clients = [peers[0].client(fixture, row.caller)?, peers[1].client(fixture, row.caller)?];
+async fn measure(
+    options: &Options,
+    row: &Row,
+    peers: &[Peer; 2],
+    fixture: &Fixture,
+    people: &[Person],
+) -> Result<Measured> {
+    let clients = [peers[0].clients(fixture, row.caller, people)?, peers[1].clients(fixture, row.caller, people)?];
     let requests = calibrate(options, row, &peers[1], &clients[1]).await?;
     one(options, row, &peers[0], &clients[0], requests / 4).await?;
 
@@ -251,10 +316,10 @@ async fn measure(options: &Options, row: &Row, peers: &[Peer; 2], fixture: &Fixt
 }
 
 /// How many requests make about the wanted time.
-async fn calibrate(options: &Options, row: &Row, peer: &Peer, client: &Client) -> Result<usize> {
+async fn calibrate(options: &Options, row: &Row, peer: &Peer, clients: &[Client]) -> Result<usize> {
     let mut requests = 200;
     loop {
-        let seconds = one(options, row, peer, client, requests).await?.took.as_secs_f64();
+        let seconds = one(options, row, peer, clients, requests).await?.took.as_secs_f64();
         if seconds >= options.seconds.min(0.5) {
             return Ok(((requests as f64 * options.seconds / seconds) as usize).max(100));
         }
@@ -270,10 +335,10 @@ struct One {
 }
 
 /// Opens connections, asks, closes them; only the asking is counted, except where opening is the point.
-async fn one(options: &Options, row: &Row, peer: &Peer, client: &Client, requests: usize) -> Result<One> {
+async fn one(options: &Options, row: &Row, peer: &Peer, clients: &[Client], requests: usize) -> Result<One> {
     let patience = Duration::from_secs_f64(60.0 + 30.0 * options.seconds);
     let asking = async {
-        let mut ready = Ready::open(client, row.shape).await?;
+        let mut ready = Ready::open(clients, row.shape).await?;
         let before = peer.settled().await?;
         let started = Instant::now();
         let asked = ready.ask(requests).await?;

@@ -32,7 +32,7 @@ pub fn version() -> Result<String> {
 /// Answers from memory: a KiB, what it saw of the gateway's headers, and a key set.
 pub async fn upstream(fixture: &Fixture) -> Result<Server> {
     let address = free_address()?;
-    let keys = &fixture.issued.keys;
+    let keys = &fixture.signer.keys;
     let body = "0123456789abcdef".repeat(BODY / 16);
     let http = format!(
         r#"

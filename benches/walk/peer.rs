@@ -1,7 +1,7 @@
 //! A gateway under measurement, and the proof that it is one.
 
 use crate::cpu::{self, Reading};
-use crate::fixture::{CONSOLE, Fixture, PAYROLL};
+use crate::fixture::{CONSOLE, Fixture, PAYROLL, Person};
 use crate::load::Client;
 use crate::nginx::Server;
 use rangegate_benches::Result;
@@ -23,15 +23,28 @@ pub enum Caller {
     Device,
     /// The listed device and a bearer token in every request.
     Person,
+    /// As many people as there are, each on a connection with their device and a bearer token in every request.
+    People,
 }
 
 impl Peer {
     pub fn client(&self, fixture: &Fixture, caller: Caller) -> Result<Client> {
         let (host, bearer) = match caller {
             Caller::Device => (CONSOLE, None),
-            Caller::Person => (PAYROLL, Some(fixture.issued.bearer.clone())),
+            Caller::Person | Caller::People => (PAYROLL, Some(fixture.bearer.clone())),
         };
         Client::new(fixture, Some(&fixture.known), self.server.address, host, bearer)
+    }
+
+    /// All that ask, at least one.
+    pub fn clients(&self, fixture: &Fixture, caller: Caller, people: &[Person]) -> Result<Vec<Client>> {
+        if caller != Caller::People || people.is_empty() {
+            return Ok(vec![self.client(fixture, caller)?]);
+        }
+        let client = |person: &Person| {
+            Client::new(fixture, Some(&person.device), self.server.address, PAYROLL, Some(person.bearer.clone()))
+        };
+        people.iter().map(client).collect()
     }
 
     /// A gateway that lets everybody through is fast. This one lets the listed device through, tells the upstream whose

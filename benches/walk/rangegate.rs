@@ -38,29 +38,46 @@ pub fn version(program: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or("rangegate").to_owned())
 }
 
-pub async fn gateway(program: &Path, fixture: &Fixture, upstream: SocketAddr) -> Result<Server> {
+/// Where a gateway knows devices from.
+#[derive(Clone, Copy, Debug)]
+pub enum Known<'a> {
+    /// A file with the fixture's.
+    File,
+    /// A store of this file's name in a directory of the gateway's own, with people and grants as well.
+    Store(&'a str),
+}
+
+pub async fn gateway(program: &Path, fixture: &Fixture, upstream: SocketAddr, known: Known<'_>) -> Result<Server> {
     let address = free_address()?;
     let policies = fixture.path("policies");
-    fs::create_dir(&policies)?;
-    fs::write(policies.join("bench.toml"), policy(upstream))?;
+    fs::create_dir_all(&policies)?;
+    fs::write(policies.join("bench.toml"), policy(upstream, known))?;
     fs::write(fixture.path("devices.toml"), devices(fixture))?;
     fs::write(fixture.path("hosting.txt"), list(20))?;
     fs::write(fixture.path("anonymizers.txt"), list(21))?;
     geography(fixture)?;
-    let config = fixture.path("rangegate.toml");
-    fs::write(&config, settings(address, free_address()?, upstream))?;
+    let name = match known {
+        Known::File => "rangegate".to_owned(),
+        Known::Store(store) => format!("rangegate-{store}"),
+    };
+    let config = fixture.path(&format!("{name}.toml"));
+    fs::write(&config, settings(address, free_address()?, upstream, known))?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(&config);
-    let process = Process::start("rangegate", command, &fixture.directory, address).await?;
+    let process = Process::start(&name, command, &fixture.directory, address).await?;
     Ok(Server { process, address })
 }
 
 /// One worker, because everything shares one CPU; a small audit file, because millions of requests fill a disk. All
 /// else is the default.
-fn settings(address: SocketAddr, operations: SocketAddr, upstream: SocketAddr) -> String {
+fn settings(address: SocketAddr, operations: SocketAddr, upstream: SocketAddr, known: Known<'_>) -> String {
+    let (devices, audit) = match known {
+        Known::File => ("devices = \"devices.toml\"".to_owned(), "audit.jsonl".to_owned()),
+        Known::Store(store) => (format!("store.path = \"{store}\""), format!("{store}.jsonl")),
+    };
     format!(
         r#"
-devices = "devices.toml"
+{devices}
 workers = 1
 [[listener]]
 address = "{address}"
@@ -94,7 +111,7 @@ path = "hosting.txt"
 name = "anonymizers"
 path = "anonymizers.txt"
 [audit]
-path = "audit.jsonl"
+path = "{audit}"
 rotate-size = "64MiB"
 keep = 1
 [portal]
@@ -105,8 +122,24 @@ address = "{operations}"
     )
 }
 
-/// Six requirements for everybody; two more where a person has to be signed in, on the device that is theirs.
-fn policy(upstream: SocketAddr) -> String {
+/// Six requirements for everybody; two more where a person has to be signed in, on the device that is theirs. With a
+/// store that remembers them, they also have to be in order and to hold a grant.
+fn policy(upstream: SocketAddr, known: Known<'_>) -> String {
+    let remembered = match known {
+        Known::File => "",
+        Known::Store(_) => {
+            r#"
+  [[resource.require]]
+  id = "on-call"
+  that = { grant = "oncall" }
+[[role]]
+id = "oncall"
+opens = "payroll"
+longest = "8h"
+approvers = { group = "leads" }
+"#
+        }
+    };
     format!(
         r#"
 [[require]]
@@ -143,7 +176,7 @@ upstream = "http://{upstream}"
   [[resource.require]]
   id = "signed-in"
   that = {{ login = {{ group = "payroll", with = "passkey", within = "8h" }} }}
-"#
+{remembered}"#
     )
 }
 

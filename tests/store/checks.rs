@@ -6,8 +6,8 @@ use rangegate::evidence::{DeviceStatus, IdentityStatus};
 use rangegate::store::document::{handles_of, space, submission_of};
 use rangegate::store::revocation::Why;
 use rangegate::store::{
-    Delivery, DeviceRecord, Digest, Expect, Handle, Invitation, InvitationState, IssuedCertificate, Kind, Revoked,
-    Sighting, Store, Write,
+    Call, Delivery, DeviceRecord, Digest, Expect, Handle, Invitation, InvitationState, IssuedCertificate, Kind,
+    Revoked, Sighting, Store, Write,
 };
 use std::collections::BTreeMap;
 
@@ -101,6 +101,7 @@ async fn fill(store: &Store) {
         new(Kind::Grant, "g_1", &grant),
         new(Kind::Invitation, "i_1", &invitation("i_1")),
         new(Kind::Delivery, "w_1", &delivery),
+        new(Kind::Call, "c_1", &Call { hook: "chat".into(), at: NOW, answer: None }),
         new(Kind::Revocation, "5e6", &revoked("5e6")),
     ];
     writes.extend(hold(Kind::Identity, "ann", handles_of(&ann)));
