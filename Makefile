@@ -10,7 +10,7 @@ test:
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --release --all-targets -- -D warnings
+	cargo clippy --release --workspace --all-targets --features rangegate-benches/memory -- -D warnings
 
 deny:
 	scripts/deny
