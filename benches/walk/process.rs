@@ -26,7 +26,7 @@ impl Process {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().map_err(|why| format!("`{program}` does not start: {why}"))?;
         let mut process = Self { name: name.to_owned(), child, log };
-        for _ in 0..500 {
+        for _ in 0..3_000 {
             if let Some(status) = process.child.try_wait()? {
                 return Err(format!("{name} ended at once ({status}):\n{}", process.said()).into());
             }
@@ -35,7 +35,7 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(format!("{name} does not listen on {address} after 10 s:\n{}", process.said()).into())
+        Err(format!("{name} does not listen on {address} after 60 s:\n{}", process.said()).into())
     }
 
     pub fn id(&self) -> u32 {

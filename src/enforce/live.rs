@@ -334,6 +334,7 @@ mod tests {
     use crate::sources::geo::{Geo, GeoSettings};
     use crate::sources::lists::Lists;
     use crate::sources::place::{Located, Networks};
+    use crate::sources::recall::Regrouped;
     use crate::sources::timing::ConnectionTiming;
     use crate::sources::token::LastToken;
     use crate::sources::transport::TcpSamples;
@@ -365,6 +366,7 @@ mod tests {
                 socket: Weak::new(),
                 recognised: Recognised::default(),
                 token: LastToken::default(),
+                regrouped: Regrouped::default(),
             };
             Self { live: Arc::default(), connected: Arc::new(connected) }
         }

@@ -16,6 +16,7 @@ use crate::policy::Policy;
 use crate::sources::certificate::Presented;
 use crate::sources::gather::{Connected, Recognised, Sources};
 use crate::sources::place::Located;
+use crate::sources::recall::Regrouped;
 use crate::sources::timing::ConnectionTiming;
 use crate::sources::token::LastToken;
 use crate::sources::transport::TcpSamples;
@@ -100,6 +101,7 @@ impl Connection {
                 socket,
                 recognised: Recognised::default(),
                 token: LastToken::default(),
+                regrouped: Regrouped::default(),
             }),
             client_values: match client.via {
                 Via::Forwarder => None,
@@ -149,6 +151,7 @@ impl Connection {
                 socket: Weak::new(),
                 recognised: Recognised::default(),
                 token: LastToken::default(),
+                regrouped: Regrouped::default(),
             }),
             client_values: None,
             listener: None,

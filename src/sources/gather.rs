@@ -4,7 +4,7 @@ use super::binding;
 use super::certificate::{self, Presented, Trust};
 use super::place::{Located, Networks};
 use super::quota::{Asker, Quotas};
-use super::recall::{Recalled, Tide, recall};
+use super::recall::{Recalled, Regrouped, Tide, recall};
 use super::sighted;
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{LastToken, TokenCache, Tokens};
@@ -62,6 +62,7 @@ pub struct Connected {
     /// The device, as it was found last.
     pub recognised: Recognised,
     pub token: LastToken,
+    pub regrouped: Regrouped,
 }
 
 /// What a connection remembers of its certificate's device: the lookup is by several digests and names.
@@ -144,8 +145,14 @@ impl Sources {
         // The binding is of what was claimed, so that a stolen token shows as one.
         let binding = binding::binding(&certificate, &device, &claimed);
         let subject = binding::confirmed(claimed, &certificate);
-        let Recalled { subject, identity, grants } =
-            recall(&self.memory, subject, &device, |role| addressed.role(role), self.tide.reach(now));
+        let Recalled { subject, identity, grants } = recall(
+            &self.memory,
+            subject,
+            &device,
+            |role| addressed.role(role),
+            &connected.regrouped,
+            self.tide.reach(now),
+        );
         let subject = connected.vouched(subject);
         let network = connected.located.get(&self.networks, asked.client.known().copied(), now);
         let needs = addressed.needs();
@@ -198,8 +205,14 @@ impl Sources {
             }
         }
         fresh.binding = binding::binding(&fresh.certificate, &fresh.device, &fresh.subject);
-        let recalled =
-            recall(&self.memory, fresh.subject, &fresh.device, |role| policy.role(role), self.tide.reach(now));
+        let recalled = recall(
+            &self.memory,
+            fresh.subject,
+            &fresh.device,
+            |role| policy.role(role),
+            &connected.regrouped,
+            self.tide.reach(now),
+        );
         fresh.subject = connected.vouched(recalled.subject_after(&evidence.identity));
         fresh.identity = recalled.identity;
         fresh.grants = recalled.grants;

@@ -4,8 +4,8 @@ use crate::access::{held, held_lately};
 use crate::evidence::{Device, DeviceStatus, Fact, Grant, Identity, IdentityStatus, Moment, Subject};
 use crate::policy::Role;
 use crate::state::memory::Memory;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The time by which grants end: the latest that the clock has shown.
 ///
@@ -40,6 +40,33 @@ impl Tide {
     }
 }
 
+/// Somebody in the groups of their record, as they were put together last: who asks on a connection is mostly the same.
+/// Nothing is believed of it: it is for this very login and this very record.
+#[derive(Debug, Default)]
+pub struct Regrouped(Mutex<Option<Put>>);
+
+#[derive(Debug)]
+struct Put {
+    claimed: Arc<Subject>,
+    identity: Arc<Identity>,
+    subject: Arc<Subject>,
+}
+
+impl Regrouped {
+    fn get(&self, claimed: Arc<Subject>, identity: &Arc<Identity>) -> Arc<Subject> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(put) = &*last
+            && Arc::ptr_eq(&put.claimed, &claimed)
+            && Arc::ptr_eq(&put.identity, identity)
+        {
+            return Arc::clone(&put.subject);
+        }
+        let subject = Arc::clone(&claimed).with_groups_of(identity);
+        *last = Some(Put { claimed, identity: Arc::clone(identity), subject: Arc::clone(&subject) });
+        subject
+    }
+}
+
 #[derive(Debug)]
 pub struct Recalled {
     /// In the groups that the record names, where it names any.
@@ -58,6 +85,7 @@ pub fn recall<'p>(
     subject: Fact<Arc<Subject>>,
     device: &Fact<Arc<Device>>,
     role: impl Fn(&str) -> Option<&'p Role>,
+    regrouped: &Regrouped,
     now: Moment,
 ) -> Recalled {
     let here = device.known().map(Arc::as_ref);
@@ -78,7 +106,7 @@ pub fn recall<'p>(
         }
     };
     let subject = match &identity {
-        Fact::Known(identity) => claimed.with_groups_of(identity),
+        Fact::Known(identity) => regrouped.get(claimed, identity),
         _ => claimed,
     };
     Recalled { subject: Fact::Known(subject), identity, grants }
@@ -219,7 +247,7 @@ mod tests {
         let grants = [granted("ann", "role", None), granted("ann", "glass", Some("d")), granted("eve", "role", None)];
         let (memory, policy) = (memory(&[ann, eve], &grants), policy());
         let ask = |user: &str, device: &Fact<Arc<Device>>, now| {
-            recall(&memory, login(user), device, |role| policy.role(role), now)
+            recall(&memory, login(user), device, |role| policy.role(role), &Regrouped::default(), now)
         };
         let own = laptop("d", "ann", DeviceStatus::Active);
         let other = laptop("e", "ann", DeviceStatus::Active);
@@ -252,8 +280,9 @@ mod tests {
         let grants =
             [granted("ann", "role", None), granted("ann", "glass", Some("d")), granted("wim", "glass", Some("w"))];
         let (memory, policy) = (memory(&[watched], &grants), policy());
-        let ask =
-            |device: Fact<Arc<Device>>| roles(&recall(&memory, Fact::Absent, &device, |role| policy.role(role), NOW));
+        let ask = |device: Fact<Arc<Device>>| {
+            roles(&recall(&memory, Fact::Absent, &device, |role| policy.role(role), &Regrouped::default(), NOW))
+        };
         assert_eq!(ask(laptop("d", "ann", DeviceStatus::Active)), Some(vec!["glass".to_owned()]));
         assert_eq!(ask(laptop("e", "ann", DeviceStatus::Active)), None, "another device of hers");
         assert_eq!(ask(laptop("d", "bob", DeviceStatus::Active)), None, "the device is somebody else's by now");
@@ -261,14 +290,15 @@ mod tests {
         assert_eq!(ask(laptop("w", "wim", DeviceStatus::Active)), None, "nothing else would refuse the watched here");
         assert_eq!(ask(Fact::Absent), None);
         let (device, later) = (laptop("d", "ann", DeviceStatus::Active), NOW.plus_millis(60_000));
-        let ended = recall(&memory, Fact::Absent, &device, |role| policy.role(role), later);
+        let ended = recall(&memory, Fact::Absent, &device, |role| policy.role(role), &Regrouped::default(), later);
         assert_eq!(ended.grants, Fact::Absent, "that nothing is held stays unknown");
     }
 
     #[test]
     fn without_a_store_nobody_answers_for_grants() {
         let (memory, policy) = (Memory::none(Arc::new(Devices::default())), policy());
-        let recalled = recall(&memory, login("ann"), &Fact::Absent, |role| policy.role(role), NOW);
+        let recalled =
+            recall(&memory, login("ann"), &Fact::Absent, |role| policy.role(role), &Regrouped::default(), NOW);
         assert_eq!((recalled.identity, recalled.grants), (Fact::Absent, Fact::Absent));
         assert_eq!(recalled.subject, login("ann"));
     }

@@ -9,7 +9,7 @@ use rangegate::control::webhook::{Before, Format, Rounds, WebhookSettings, Webho
 use rangegate::control::{Administrator, Fault, Who};
 use rangegate::evidence::{Fact, Moment, Subject};
 use rangegate::policy::Context;
-use rangegate::sources::recall::{Tide, recall};
+use rangegate::sources::recall::{Regrouped, Tide, recall};
 use rangegate::state::devices::Devices;
 use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
@@ -134,7 +134,14 @@ impl Stage {
         };
         let policy = policies.current();
         let subject = Fact::Known(Arc::new(subject));
-        let recalled = recall(memory, subject, &Fact::Absent, |role| policy.role(role), tide.reach(clock()));
+        let recalled = recall(
+            memory,
+            subject,
+            &Fact::Absent,
+            |role| policy.role(role),
+            &Regrouped::default(),
+            tide.reach(clock()),
+        );
         recalled.grants.known().is_some_and(|grants| grants.iter().any(|grant| grant.is_held(clock())))
     }
 
