@@ -88,6 +88,7 @@ impl Stage {
             issuing: None,
             clock,
             webhooks: Arc::new(Webhooks::load(&[]).expect("none")),
+            importing: Arc::default(),
         };
         Self { administrator, _directory: directory }
     }
