@@ -1,6 +1,6 @@
 //! `rangegate identity`: who people are, one by one and from a file.
 
-use super::control::{Failed, Reach, Sending, column, details, path, query};
+use super::control::{Client, Failed, Reach, Sending, column, details, path, query};
 use super::{Exit, Terminal};
 use clap::{Args, Subcommand};
 use http::Method;
@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -170,21 +172,42 @@ fn import(path: &PathBuf, dry_run: bool, reach: &Reach) -> Result<Value, Failed>
     let file = File::open(path).map_err(|why| unreadable(&why))?;
     let size = file.metadata().map_err(|why| unreadable(&why))?.len();
     let (shown, mut last) = (std::io::stderr().is_terminal() && size > 1 << 20, 101);
+    let client = reach.client()?;
+    let (done, waiting) = mpsc::channel::<()>();
+    if shown {
+        let watcher = reach.client()?;
+        std::thread::spawn(move || watch(&watcher, &waiting));
+    }
     let sending = Sending::new(file, move |sent| {
         let percent = sent.saturating_mul(100) / size.max(1);
         if shown && percent != last {
             last = percent;
-            match percent {
-                100 => eprint!("\rsent; the gateway compares and writes …\n"),
-                _ => eprint!("\rsending {percent:3} %"),
-            }
+            eprint!("\rsending {percent:3} %");
         }
     });
-    let reply = reach.client()?.upload(&format!("/v1/identities?dry-run={dry_run}"), kind, sending)?;
+    let reply = client.upload(&format!("/v1/identities?dry-run={dry_run}"), kind, sending);
+    drop(done);
+    if shown {
+        eprintln!();
+    }
+    let reply = reply?;
     let broken = reply.value.get("fault_count").is_some();
     reply
         .good()
         .map_err(|(exit, why)| if broken { (Exit::Usage, format!("`{}`: {why}", path.display())) } else { (exit, why) })
+}
+
+/// Shows how far the gateway has come with what it was sent, until the other end of the channel is gone.
+fn watch(client: &Client, done: &mpsc::Receiver<()>) {
+    while done.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
+        let Ok(store) = client.ask(Method::GET, "/v1/store", None) else { return };
+        let number = |name: &str| store.get("importing").and_then(|import| import.get(name)).and_then(Value::as_u64);
+        if let (Some(rows), Some(written)) = (number("rows"), number("written"))
+            && done.try_recv() == Err(TryRecvError::Empty)
+        {
+            eprint!("\rwriting {:3} % of {rows} rows", written.saturating_mul(100) / rows.max(1));
+        }
+    }
 }
 
 fn told(terminal: &mut Terminal, answer: &Value) {

@@ -1,6 +1,7 @@
 //! How every action is carried out: read, decide, commit what still holds, record.
 
 use super::fault::Fault;
+use super::identities::Importing;
 use super::issuing::Issuing;
 use super::webhook::Webhooks;
 use crate::audit::{Admin, AdminActor, AdminOutcome, Audit};
@@ -30,6 +31,7 @@ pub struct Administrator {
     pub issuing: Option<Arc<Issuing>>,
     pub clock: fn() -> Moment,
     pub webhooks: Arc<Webhooks>,
+    pub importing: Arc<Importing>,
 }
 
 /// Who acts, and by which request.
@@ -82,6 +84,7 @@ impl Administrator {
             issuing: self.issuing.clone(),
             clock: self.clock,
             webhooks,
+            importing: Arc::clone(&self.importing),
         }
     }
 

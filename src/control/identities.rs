@@ -1,16 +1,17 @@
 //! Identities: one at a time, and many from a file.
 
-use super::administrator::{About, Administrator, Held, Step, Who, difference, put};
+use super::administrator::{About, Administrator, Held, Step, Who, difference, held, put};
 use super::fault::Fault;
 use super::import::Rows;
-use super::import::patch::Patch;
+use super::import::patch::{Packed, Patch};
 use crate::evidence::{Fact, Identity};
 use crate::store::document::handles_of;
 use crate::store::{CommitFault, Handle, Kind, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is to become of an identity.
 #[derive(Clone, Debug)]
@@ -34,12 +35,51 @@ pub struct Imported {
     pub changes: Vec<Value>,
 }
 
+/// How far the imports have come that are under way: those who wait for one want to know.
+#[derive(Debug, Default)]
+pub struct Importing {
+    rows: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Importing {
+    /// Rows that are to be written, and those that are; all of them together. None: there is no import.
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        let (rows, written) = (self.rows.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
+        (rows > 0).then_some((rows, written.min(rows)))
+    }
+}
+
+/// One import among them, for as long as it lasts, however it ends.
+struct UnderWay<'i> {
+    importing: &'i Importing,
+    rows: u64,
+    written: u64,
+}
+
+impl<'i> UnderWay<'i> {
+    fn begin(importing: &'i Importing, rows: u64) -> Self {
+        importing.rows.fetch_add(rows, Ordering::Relaxed);
+        Self { importing, rows, written: 0 }
+    }
+
+    fn wrote(&mut self, rows: u64) {
+        self.written += rows;
+        self.importing.written.fetch_add(rows, Ordering::Relaxed);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.importing.rows.fetch_sub(self.rows, Ordering::Relaxed);
+        self.importing.written.fetch_sub(self.written, Ordering::Relaxed);
+    }
+}
+
 /// Identities written by one transaction: a long one would keep everybody else waiting for as long.
-const BATCH: usize = 1000;
+const BATCH: usize = 5000;
 /// Differences that are told one by one.
 const TOLD: usize = 1000;
-/// Documents read at once.
-const PAGE: u32 = 1000;
 
 impl Administrator {
     /// The identity of this account, or of the account that has this alias.
@@ -101,11 +141,15 @@ impl Administrator {
             return Err(Fault::Unrecorded);
         }
         let mut imported = Imported { dry_run, rows: rows.count, unchanged: rows.same, ..Imported::default() };
-        let mut patches = rows.patches;
-        while !patches.is_empty() {
-            let rest = patches.split_off(patches.len().min(BATCH));
-            let batch = std::mem::replace(&mut patches, rest);
+        let mut under_way = UnderWay::begin(&self.importing, rows.patches.len() as u64);
+        let mut patches = rows.patches.into_iter();
+        loop {
+            let batch: Vec<_> = patches.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
             self.import_batch(who, &batch, dry_run, &mut imported).await?;
+            under_way.wrote(batch.len() as u64);
         }
         if !dry_run && imported.added + imported.changed > 0 {
             let about = About { action: "identity-import", target: format!("{} identities", imported.rows) };
@@ -118,7 +162,7 @@ impl Administrator {
     async fn import_batch(
         &self,
         who: &Who,
-        batch: &[(Arc<str>, Patch)],
+        batch: &[(Arc<str>, Packed)],
         dry_run: bool,
         imported: &mut Imported,
     ) -> Result<(), Fault> {
@@ -131,7 +175,8 @@ impl Administrator {
             for (user, patch) in batch {
                 let known = known.get(user);
                 let before = known.map(|known| &known.value);
-                let merged = patch.onto(user, before).map_err(|faults| Fault::unfit("identity", first(faults)))?;
+                let merged =
+                    patch.unpacked().onto(user, before).map_err(|faults| Fault::unfit("identity", first(faults)))?;
                 match before {
                     Some(before) if *before == merged => {
                         outcome.unchanged += 1;
@@ -164,34 +209,11 @@ impl Administrator {
         Err(self.failed(who, about(), Fault::Busy))
     }
 
-    /// What the store has of these accounts, which are in order. Few are asked for one by one; of many, all that lie between
-    /// are read.
-    async fn known(&self, batch: &[(Arc<str>, Patch)]) -> Result<BTreeMap<Arc<str>, Held<Identity>>, Fault> {
-        let mut known = BTreeMap::new();
-        let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else { return Ok(known) };
-        if batch.len() <= 16 {
-            for (user, _) in batch {
-                if let Some(held) = self.read::<Identity>(Kind::Identity, user).await? {
-                    known.insert(Arc::clone(user), held);
-                }
-            }
-            return Ok(known);
-        }
-        if let Some(held) = self.read::<Identity>(Kind::Identity, first).await? {
-            known.insert(Arc::clone(first), held);
-        }
-        let mut after = Arc::clone(first);
-        while after < *last {
-            let page = self.page::<Identity>(Kind::Identity, &after, PAGE).await?;
-            let Some(end) = page.last() else { break };
-            after = Arc::clone(&end.value.user);
-            for held in page {
-                if batch.binary_search_by(|(user, _)| user.cmp(&held.value.user)).is_ok() {
-                    known.insert(Arc::clone(&held.value.user), held);
-                }
-            }
-        }
-        Ok(known)
+    /// What the store has of these accounts.
+    async fn known(&self, batch: &[(Arc<str>, Packed)]) -> Result<HashMap<Arc<str>, Held<Identity>>, Fault> {
+        let users = batch.iter().map(|(user, _)| Arc::clone(user)).collect();
+        let documents = self.store.get_all(Kind::Identity, users).await?;
+        documents.iter().map(|document| Ok((Arc::clone(&document.id), held(document)?))).collect()
     }
 }
 

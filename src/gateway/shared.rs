@@ -163,6 +163,7 @@ impl Shared {
                 issuing: issuing(settings.authority.as_ref())?.map(Arc::new),
                 clock: super::clock::now,
                 webhooks: Arc::new(webhooks(settings)?),
+                importing: Arc::default(),
             })),
         };
         Ok(Self {

@@ -181,14 +181,14 @@ impl Memory {
     fn apply(&self, changes: &[Change]) {
         let people = self.people.load();
         let devices = self.devices.registered();
+        let identities = changes.iter().filter(|change| change.kind == Kind::Identity);
+        let changed = identities.map(|change| (&change.id, change.document.as_ref().map(|document| &*document.body)));
+        for (id, why) in people.put_identities(changed) {
+            tell(&StoreFault::Unreadable { kind: Kind::Identity, id, why });
+        }
         for Change { revision, kind, id, document } in changes {
             let body = document.as_ref().map(|document| &*document.body);
             let outcome = match (kind, body) {
-                (Kind::Identity, Some(body)) => people.put_identity(id, body),
-                (Kind::Identity, None) => {
-                    people.remove_identity(id);
-                    Ok(())
-                }
                 (Kind::Device, Some(body)) => devices.put(id, body),
                 (Kind::Device, None) => {
                     devices.remove(id);
@@ -201,6 +201,8 @@ impl Memory {
                 }
                 // Read from the store by whoever needs them.
                 (Kind::Invitation | Kind::Delivery | Kind::Call | Kind::Revocation, _) => Ok(()),
+                // Together, before this.
+                (Kind::Identity, _) => Ok(()),
             };
             if let Err(why) = outcome {
                 tell(&StoreFault::Unreadable { kind: *kind, id: Arc::clone(id), why });

@@ -68,29 +68,35 @@ impl People {
         self.grants.for_each(|_, grant| each(grant));
     }
 
-    /// # Errors
-    /// What is wrong with the body. The names the account had answer `Unavailable` from now on.
-    pub fn put_identity(&self, id: &Arc<str>, body: &str) -> Result<(), String> {
-        let read = read_identity(id, body);
-        let before = self.names_of(id);
-        let changes: Vec<_> = match &read {
-            Ok(identity) => {
-                let lost = before.into_iter().map(|name| (name, Change::Remove));
-                let held = Named::Known(Arc::clone(identity));
-                lost.chain(names(identity).map(|name| (Arc::clone(name), Change::Put(held.clone())))).collect()
+    /// Accounts that were changed, or removed where there is no body; each stands here once. Together they are as cheap
+    /// as one where there are many: each part of the table is copied once. Gives back what cannot be read, and why: the
+    /// names such an account had answer `Unavailable` from now on.
+    pub fn put_identities<'c>(
+        &self,
+        changed: impl IntoIterator<Item = (&'c Arc<str>, Option<&'c str>)>,
+    ) -> Vec<(Arc<str>, String)> {
+        // A name may go from one account to another: all are given back before any is taken.
+        let (mut given_back, mut unknown, mut taken, mut faults) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (id, body) in changed {
+            let before = self.names_of(id);
+            match body.map(|body| read_identity(id, body)) {
+                Some(Err(why)) => {
+                    let named = Named::Unreadable(Arc::clone(id));
+                    let own = before.into_iter().chain([Arc::clone(id)]);
+                    unknown.extend(own.map(|name| (name, Change::Put(named.clone()))));
+                    faults.push((Arc::clone(id), why));
+                    continue;
+                }
+                Some(Ok(identity)) => {
+                    let named = Named::Known(Arc::clone(&identity));
+                    taken.extend(names(&identity).map(|name| (Arc::clone(name), Change::Put(named.clone()))));
+                }
+                None => {}
             }
-            Err(_) => {
-                let unreadable = Named::Unreadable(Arc::clone(id));
-                let own = before.into_iter().chain([Arc::clone(id)]);
-                own.map(|name| (name, Change::Put(unreadable.clone()))).collect()
-            }
-        };
-        self.names.change(changes);
-        read.map(drop)
-    }
-
-    pub fn remove_identity(&self, id: &str) {
-        self.names.change(self.names_of(id).into_iter().map(|name| (name, Change::Remove)));
+            given_back.extend(before.into_iter().map(|name| (name, Change::Remove)));
+        }
+        self.names.change(given_back.into_iter().chain(unknown).chain(taken));
+        faults
     }
 
     /// # Errors
@@ -218,4 +224,38 @@ fn read_grant(id: &str, body: &str) -> Result<Arc<GrantRecord>, String> {
         return Err(format!("it says that it is `{}`", grant.id));
     }
     Ok(Arc::new(grant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(user: &str, aliases: &[&str]) -> String {
+        serde_json::json!({ "user": user, "person": user, "aliases": aliases, "status": "active" }).to_string()
+    }
+
+    #[test]
+    fn a_name_goes_from_one_account_to_another_whichever_is_told_first() {
+        let (ann, bob): (Arc<str>, Arc<str>) = ("ann".into(), "bob".into());
+        for ann_first in [true, false] {
+            let people = People::default();
+            let leads_to = |name: &str| people.identity(name).map(|identity| identity.user.to_string());
+            let put = |ann_has: &[&str], bob_has: &[&str]| {
+                let (a, b) = (body("ann", ann_has), body("bob", bob_has));
+                let mut changed = [(&ann, Some(a.as_str())), (&bob, Some(b.as_str()))];
+                if !ann_first {
+                    changed.reverse();
+                }
+                assert_eq!(people.put_identities(changed), []);
+            };
+            put(&["lee", "al"], &[]);
+            assert_eq!((leads_to("lee"), leads_to("al")), (Fact::Known("ann".into()), Fact::Known("ann".into())));
+            put(&[], &["lee"]);
+            assert_eq!((leads_to("lee"), leads_to("al")), (Fact::Known("bob".into()), Fact::Absent));
+            // Of one who is gone and one who cannot be read.
+            let faults = people.put_identities([(&ann, None), (&bob, Some("{"))]);
+            assert_eq!((faults.len(), leads_to("ann")), (1, Fact::Absent));
+            assert_eq!(leads_to("lee"), Fact::Unavailable(Fault::RegistryUnavailable));
+        }
+    }
 }

@@ -8,15 +8,14 @@ use super::listen::CHANNEL;
 use super::read::in_time;
 use super::sighting::Sighting;
 use crate::evidence::Moment;
-use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
-use std::collections::{BTreeSet, HashSet};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Rows written by one statement: some databases read long statements slowly and all count their parameters.
 /// The largest that fits is taken, so that few different statements are prepared.
-const ROWS: [usize; 3] = [128, 16, 1];
+const ROWS: [usize; 3] = [64, 8, 1];
 
 /// How many writes may take another second.
 const WRITES_A_SECOND: u64 = 2_000;
@@ -220,20 +219,40 @@ impl<'a> Step<'a> {
     async fn put_new(&self, connection: &mut AnyConnection, now: Moment) -> Result<(), Stop> {
         const INSERT: &str = "INSERT INTO document (kind, id, version, changed, body) VALUES ";
         for rows in in_rows(&self.new) {
-            let sql = format!("{INSERT}{} ON CONFLICT DO NOTHING RETURNING kind, id", placeholders(rows.len(), 5));
+            // How many it were is answer enough: a row for each would cost as much as the writing.
+            let sql = format!("{INSERT}{} ON CONFLICT DO NOTHING", placeholders(rows.len(), 5));
             let mut insert = sqlx::query(AssertSqlSafe(sql));
             for (kind, id, body) in rows {
                 insert = insert.bind(kind.word()).bind(&***id).bind(1_i64).bind(now.millis()).bind(*body);
             }
-            let done = pairs(&mut *connection, insert, "kind", "id").await?;
-            if done.len() != rows.len() {
-                let missing = rows.iter().find(|(kind, id, _)| !contains(&done, kind.word(), id));
-                // All are there: then one of them stood there twice.
-                let (kind, id, _) = missing.unwrap_or(&rows[0]);
-                return Err(conflict(*kind, id));
+            if insert.execute(&mut *connection).await?.rows_affected() != rows.len() as u64 {
+                return Err(self.conflict_among(rows, connection, now).await?);
             }
         }
         Ok(())
+    }
+
+    /// Which of these rows was there already: what stands there is not what was to be.
+    async fn conflict_among(
+        &self,
+        rows: &[(Kind, &Arc<str>, &str)],
+        connection: &mut AnyConnection,
+        now: Moment,
+    ) -> Result<Stop, sqlx::Error> {
+        for (kind, id, body) in rows {
+            let there = sqlx::query("SELECT version, changed, body FROM document WHERE kind = $1 AND id = $2")
+                .bind(kind.word())
+                .bind(&***id)
+                .fetch_one(&mut *connection)
+                .await?;
+            let (version, changed): (i64, i64) = (there.try_get("version")?, there.try_get("changed")?);
+            if (version, changed) != (1, now.millis()) || there.try_get::<&str, _>("body")? != *body {
+                return Ok(conflict(*kind, id));
+            }
+        }
+        // The very same, a moment ago; or one of them stood here twice.
+        let (kind, id, _) = rows[0];
+        Ok(conflict(kind, id))
     }
 
     async fn put_changed(&self, connection: &mut AnyConnection, now: Moment) -> Result<(), Stop> {
@@ -259,13 +278,12 @@ impl<'a> Step<'a> {
     async fn claim(&self, connection: &mut AnyConnection) -> Result<(), Stop> {
         const INSERT: &str = "INSERT INTO handle (space, value, kind, id) VALUES ";
         for rows in in_rows(&self.claimed) {
-            let sql = format!("{INSERT}{} ON CONFLICT DO NOTHING RETURNING space, value", placeholders(rows.len(), 4));
+            let sql = format!("{INSERT}{} ON CONFLICT DO NOTHING", placeholders(rows.len(), 4));
             let mut insert = sqlx::query(AssertSqlSafe(sql));
             for (handle, kind, id) in rows {
                 insert = insert.bind(handle.space).bind(&*handle.value).bind(kind.word()).bind(&***id);
             }
-            let done = pairs(&mut *connection, insert, "space", "value").await?;
-            if done.len() == rows.len() {
+            if insert.execute(&mut *connection).await?.rows_affected() == rows.len() as u64 {
                 continue;
             }
             // Somebody holds it: perhaps the very document that wants it, perhaps by an earlier row of these.
@@ -302,21 +320,6 @@ fn conflict(kind: Kind, id: &Arc<str>) -> Stop {
     CommitFault::Conflict { kind, id: Arc::clone(id) }.into()
 }
 
-/// Two text columns of every row that a statement returns.
-async fn pairs(
-    connection: &mut AnyConnection,
-    query: Query<'_, Any, sqlx::any::AnyArguments>,
-    first: &str,
-    second: &str,
-) -> Result<HashSet<(String, String)>, sqlx::Error> {
-    let rows = query.fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.try_get(first)?, row.try_get(second)?))).collect()
-}
-
-fn contains(pairs: &HashSet<(String, String)>, first: &str, second: &str) -> bool {
-    pairs.contains(&(first.to_owned(), second.to_owned()))
-}
-
 /// Slices of the sizes in `ROWS`.
 pub(super) fn in_rows<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
@@ -349,7 +352,8 @@ mod tests {
         let items: Vec<usize> = (0..293).collect();
         let slices: Vec<_> = in_rows(&items).collect();
         assert_eq!(slices.concat(), items);
-        assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [128, 128, 16, 16, 1, 1, 1, 1, 1]);
+        let lengths: Vec<_> = slices.iter().map(|slice| slice.len()).collect();
+        assert_eq!(lengths, [64, 64, 64, 64, 8, 8, 8, 8, 1, 1, 1, 1, 1]);
         assert_eq!(placeholders(2, 3), "($1, $2, $3), ($4, $5, $6)");
     }
 }

@@ -108,6 +108,11 @@ impl Store {
         self.ask(move |reach| async move { read::get(&reach, kind, &id).await }).await
     }
 
+    /// Those of these documents that there are, in no order.
+    pub async fn get_all(&self, kind: Kind, ids: Vec<Arc<str>>) -> Result<Vec<Document>, StoreFault> {
+        self.ask(move |reach| async move { read::get_all(&reach, kind, &ids).await }).await
+    }
+
     /// The document that holds a handle.
     pub async fn holder(&self, space: &'static str, value: &str) -> Result<Option<Document>, StoreFault> {
         let value = value.to_owned();

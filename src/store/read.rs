@@ -1,5 +1,6 @@
 //! Questions to the database.
 
+use super::commit::in_rows;
 use super::document::{Change, Document, Kind, Revision, Since};
 use super::dump::Item;
 use super::durable::Reach;
@@ -8,7 +9,7 @@ use super::sighting::Seen;
 use crate::evidence::Moment;
 use futures_util::TryStreamExt;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,24 @@ pub(super) async fn get(reach: &Reach, kind: Kind, id: &str) -> Result<Option<Do
         .bind(id);
     let row = in_time(reach.timeout, question.fetch_optional(&reach.pool)).await?;
     row.map(|row| document(&row)).transpose()
+}
+
+pub(super) async fn get_all(reach: &Reach, kind: Kind, ids: &[Arc<str>]) -> Result<Vec<Document>, StoreFault> {
+    let mut found = Vec::new();
+    for ids in in_rows(ids) {
+        let places: Vec<_> = (2..=ids.len() + 1).map(|place| format!("${place}")).collect();
+        let sql = format!(
+            "SELECT kind, id, version, changed, body FROM document WHERE kind = $1 AND id IN ({})",
+            places.join(", ")
+        );
+        let question = sqlx::query(AssertSqlSafe(sql)).bind(kind.word());
+        let question = ids.iter().fold(question, |question, id| question.bind(&**id));
+        let rows = in_time(reach.timeout, question.fetch_all(&reach.pool)).await?;
+        for row in &rows {
+            found.push(document(row)?);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn holder(reach: &Reach, space: &str, value: &str) -> Result<Option<Document>, StoreFault> {

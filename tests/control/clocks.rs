@@ -93,6 +93,7 @@ impl Stage {
             issuing: None,
             clock,
             webhooks: Arc::new(Webhooks::load(&webhooks(here)).expect("webhooks")),
+            importing: Arc::default(),
         };
         Self { administrator: Arc::new(administrator), _directory: directory }
     }

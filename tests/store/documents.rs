@@ -17,6 +17,7 @@ on_both! {
     the_log_is_shortened_and_says_so,
     many_documents_at_once,
     sightings_keep_the_first_and_the_latest,
+    many_are_asked_for_at_once,
 }
 
 async fn a_document_is_kept_changed_and_removed(place: Place) {
@@ -254,4 +255,23 @@ async fn sightings_keep_the_first_and_the_latest(place: Place) {
     store.commit(vec![put(Kind::Device, "laptop", Expect::New, "{}")], NOW).await.expect("made");
     store.commit(vec![Write::Delete { kind: Kind::Device, id: laptop, version: 1 }], NOW).await.expect("removed");
     assert_eq!(store.sightings(vec!["laptop".into()]).await, Ok(Vec::new()));
+}
+
+async fn many_are_asked_for_at_once(place: Place) {
+    let store = place.open().await;
+    let writes = (0..300).step_by(2).map(|n| put(Kind::Grant, &format!("Ä {n}"), Expect::New, &n.to_string()));
+    store.commit(writes.chain([put(Kind::Device, "Ä 1", Expect::New, "1")]).collect(), NOW).await.expect("made");
+    let all = (0..300).map(|n| format!("Ä {n}").into()).collect();
+    let found = store.get_all(Kind::Grant, all).await.expect("asked");
+    let mut bodies: Vec<u32> = found.iter().map(|document| document.body.parse().expect("a number")).collect();
+    bodies.sort_unstable();
+    assert_eq!(bodies, (0..300).step_by(2).collect::<Vec<_>>());
+    assert_eq!(store.get_all(Kind::Grant, Vec::new()).await, Ok(Vec::new()));
+    // Of a commit that names one twice, or one that is there, nothing stays, and the one is named.
+    for (ids, which) in [(["x", "y", "x"], "x"), (["x", "Ä 2", "y"], "Ä 2")] {
+        let writes = ids.map(|id| put(Kind::Grant, id, Expect::New, "7")).to_vec();
+        let fault = store.commit(writes, NOW).await.expect_err("a conflict");
+        assert_eq!(fault, CommitFault::Conflict { kind: Kind::Grant, id: which.into() });
+        assert_eq!(store.get(Kind::Grant, "y").await, Ok(None));
+    }
 }

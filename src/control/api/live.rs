@@ -53,6 +53,7 @@ pub async fn store(administrator: &Administrator, asking: &Asking) -> Result<Ans
         Fact::Known(age) => Some(age),
         _ => None,
     };
+    let importing = administrator.importing.progress();
     let fault = administrator.store.since(administrator.memory.revision()).await.err();
     Ok(Answer::ok(&json!({
         "database": administrator.store.settings().database.to_string(),
@@ -60,5 +61,6 @@ pub async fn store(administrator: &Administrator, asking: &Asking) -> Result<Ans
         "fault": fault.map(|fault| fault.to_string()),
         "revision": administrator.memory.revision().0,
         "age-ms": age,
+        "importing": importing.map(|(rows, written)| json!({ "rows": rows, "written": written })),
     })))
 }

@@ -10,7 +10,7 @@ mod table;
 use crate::evidence::Identity;
 use csv::Csv;
 use json::Json;
-use patch::Patch;
+use patch::{Packed, Patch};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ enum Reader {
 #[derive(Default)]
 pub struct Rows {
     /// By user, with the line.
-    pub patches: Vec<(Arc<str>, Patch)>,
+    pub patches: Vec<(Arc<str>, Packed)>,
     /// The rows that say nothing new.
     pub same: u64,
     /// Bounded: `fault_count` tells how many there were.
@@ -175,7 +175,7 @@ impl Rows {
         }
         match known.is_some_and(|known| *known == merged) {
             true => self.same += 1,
-            false => self.patches.push((user, patch)),
+            false => self.patches.push((user, patch.packed())),
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
 
     fn identities(rows: &Rows, known: &[Identity]) -> Vec<Identity> {
         let current = |user: &str| known.iter().find(|identity| *identity.user == *user);
-        rows.patches.iter().map(|(user, patch)| patch.onto(user, current(user)).unwrap()).collect()
+        rows.patches.iter().map(|(user, patch)| patch.unpacked().onto(user, current(user)).unwrap()).collect()
     }
 
     const CSV: &str = "user,person,groups,aliases,employment,manager,home.country,home.region,home.latitude,home.longitude,home.radius-km,proofing.method,proofing.by,proofing.at\n\

@@ -10,6 +10,16 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patch(pub Map<String, Value>);
 
+/// A patch in an eighth of the room: of a large file all that change something are kept until the last row is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed(Box<str>);
+
+impl Packed {
+    pub fn unpacked(&self) -> Patch {
+        Patch(serde_json::from_str(&self.0).expect("what was an object still is one"))
+    }
+}
+
 /// A member that can be set, by its path.
 pub struct Member {
     pub path: &'static str,
@@ -82,6 +92,10 @@ impl Shape {
 pub type Fault = (String, String);
 
 impl Patch {
+    pub fn packed(&self) -> Packed {
+        Packed(serde_json::to_string(&self.0).expect("plain values always serialize").into())
+    }
+
     /// Whose identity it is.
     ///
     /// # Errors
