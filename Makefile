@@ -17,9 +17,12 @@ deny:
 
 # Minutes, and best on a quiet machine. `cargo run` lines for single parts: benches/README.md.
 bench:
-	cargo run --release -p rangegate-benches --bin decide
 	cargo build --profile dist
-	cargo run --profile dist -p rangegate-benches --bin walk
+	cargo run --release -p rangegate-benches --features decide --bin decide
+	cargo run --profile dist -p rangegate-benches --features memory --bin walk
+	cargo run --profile dist -p rangegate-benches --features memory --bin walk -- --stores
+	cargo run --profile dist -p rangegate-benches --features memory --bin memory
+	cargo run --profile dist -p rangegate-benches --features memory --bin live
 
 # One target for as long as one likes: `make fuzz TARGET=sanitize`. See fuzz/README.md.
 TARGET ?= sanitize
