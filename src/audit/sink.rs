@@ -6,14 +6,18 @@
 use super::admin::Admin;
 use super::findings::Findings;
 use super::record::{Alert, Control, Live, Record, Refused};
-use super::writer::{Clock, Writer};
+use super::writer::Writer;
 use super::{AuditSettings, Metrics, WhenUnwritable, file};
+use crate::evidence::Moment;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// Dates the lines the writer makes itself.
+pub(super) type Clock = Box<dyn Fn() -> Moment + Send>;
 
 /// What can be written; each becomes one line, but for the last.
 #[derive(Debug)]
@@ -185,8 +189,12 @@ impl Sink {
         }
     }
 
-    /// Called by the writer as its last act, even when it panics.
-    pub(super) fn ended(&self) {
+    /// Dropped by the writer as its last act, even when it panics.
+    pub(super) fn ends_with(sink: &Arc<Self>) -> impl Drop + use<> {
+        Ended(Arc::clone(sink))
+    }
+
+    fn ended(&self) {
         self.unwritable.store(true, Ordering::Relaxed);
         self.closed.store(true, Ordering::Relaxed);
         *self.done.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.places.load(Ordering::Relaxed));
@@ -197,5 +205,13 @@ impl Sink {
         if let Some(writer) = self.writer.get() {
             writer.unpark();
         }
+    }
+}
+
+struct Ended(Arc<Sink>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended();
     }
 }

@@ -10,9 +10,8 @@ use super::file::{LogFile, OpenError, Opened};
 use super::fragments::Fragments;
 use super::metrics::Fold;
 use super::record::{Control, ControlEvent};
-use super::sink::{Line, Sink};
+use super::sink::{Clock, Line, Sink};
 use super::{AuditSettings, Metrics, closing, line};
-use crate::evidence::Moment;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -20,9 +19,6 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-
-/// Dates the lines the writer makes itself.
-pub type Clock = Box<dyn Fn() -> Moment + Send>;
 
 /// How long the writer waits for company after the first message of a batch.
 const GATHER: Duration = Duration::from_millis(5);
@@ -136,7 +132,7 @@ impl Writer {
 
     /// Until the log is closed.
     pub fn run(mut self) {
-        let _ended = Ended(Arc::clone(&self.sink));
+        let _ended = Sink::ends_with(&self.sink);
         loop {
             let written = self.turn().is_ok();
             if self.sink.unwritable.load(Ordering::Relaxed) == written {
@@ -400,11 +396,3 @@ impl Writer {
 
 /// What waits could not be written, and is kept.
 struct Unwritten;
-
-struct Ended(Arc<Sink>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.ended();
-    }
-}

@@ -8,99 +8,19 @@
 pub mod framing;
 mod grammar;
 mod linger;
+mod state;
 
-use crate::enforce::interim::Interim;
-use crate::evidence::Malformed;
 use framing::{Framing, Violation};
 use linger::Linger;
+pub use state::GuardState;
+use state::{HTTP, TRANSPARENT, UNDECIDED};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-
-/// What the walk and the guard of one connection tell each other.
-#[derive(Debug, Default)]
-pub struct GuardState {
-    served: AtomicU32,
-    broken_head: AtomicU32,
-    /// Index into `Malformed::ALL`, plus one.
-    malformed: AtomicU8,
-    verdict: AtomicU8,
-    late: AtomicBool,
-    waiting: Mutex<Option<Waker>>,
-    interim: Arc<Interim>,
-}
-
-/// What becomes of the bytes behind a head. Only a WebSocket handshake leaves it undecided.
-const HTTP: u8 = 0;
-const UNDECIDED: u8 = 1;
-const TRANSPARENT: u8 = 2;
-
-impl GuardState {
-    /// To be called once for each request that hyper hands over, in order: what was wrong with its head.
-    pub fn next_head(&self) -> Option<Malformed> {
-        let number = self.served.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if self.broken_head.load(Ordering::Acquire) == number { self.violation() } else { None }
-    }
-
-    /// Whether a head was wrong: then the walk has denied it.
-    pub fn broke_a_head(&self) -> bool {
-        self.broken_head.load(Ordering::Acquire) != 0
-    }
-
-    /// What was wrong with the connection, in a head or in a body.
-    pub fn violation(&self) -> Option<Malformed> {
-        let index = usize::from(self.malformed.load(Ordering::Acquire)).checked_sub(1)?;
-        Malformed::ALL.get(index).copied()
-    }
-
-    /// The WebSocket handshake was accepted: what follows is not HTTP. To be called before the 101 is handed to hyper.
-    pub fn transparent(&self) {
-        self.decide(TRANSPARENT);
-    }
-
-    /// The WebSocket handshake, if it was one, was refused: what follows is the next request. Until one of the two is
-    /// called, the bytes behind a handshake wait; so it is to be called for whatever else a request turned out to be.
-    pub fn upgrade_refused(&self) {
-        if self.verdict.load(Ordering::Acquire) == UNDECIDED {
-            self.decide(HTTP);
-        }
-    }
-
-    /// What upstreams say before their answers.
-    pub fn interim(&self) -> &Arc<Interim> {
-        &self.interim
-    }
-
-    /// Whether a head did not come in time.
-    pub fn late(&self) -> bool {
-        self.late.load(Ordering::Acquire)
-    }
-
-    fn decide(&self, verdict: u8) {
-        self.verdict.store(verdict, Ordering::Release);
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
-    }
-
-    fn wait(&self, cx: &Context<'_>) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-    }
-
-    fn break_with(&self, violation: &Violation) {
-        let index = Malformed::ALL.iter().position(|known| *known == violation.malformed).unwrap_or(0);
-        self.malformed.store(u8::try_from(index + 1).unwrap_or(u8::MAX), Ordering::Release);
-        if let Some((number, _)) = violation.head {
-            self.broken_head.store(number, Ordering::Release);
-        }
-    }
-}
 
 /// What a request's head may have and take.
 #[derive(Clone, Copy, Debug)]
@@ -209,7 +129,7 @@ impl<S> Guard<S> {
 
     fn look_for_upgrade(&mut self) {
         if self.framing.undecided() {
-            self.state.verdict.store(UNDECIDED, Ordering::Release);
+            self.state.hold();
             self.phase = Phase::Undecided;
         }
     }
@@ -292,7 +212,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             let limit = this.head_timeout;
             let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
             ready!(alarm.as_mut().poll(cx));
-            this.state.late.store(true, Ordering::Release);
+            this.state.came_late();
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         // Heads pass whole: whatever passed, the clock starts anew.
@@ -329,7 +249,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                     }
                     read
                 }
-                Phase::Undecided => match this.state.verdict.load(Ordering::Acquire) {
+                Phase::Undecided => match this.state.verdict() {
                     TRANSPARENT => {
                         this.phase = Phase::Transparent;
                         this.cleared = this.held.len();
@@ -343,7 +263,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                     }
                     _ => {
                         this.state.wait(cx);
-                        if this.state.verdict.load(Ordering::Acquire) != UNDECIDED {
+                        if this.state.verdict() != UNDECIDED {
                             continue;
                         }
                         if this.held.len() >= PIECE {
@@ -394,7 +314,7 @@ impl<S: AsyncWrite + Unpin> Guard<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let interim = this.state.interim.before_write();
+        let interim = this.state.interim().before_write();
         ready!(this.poll_say(cx, interim))?;
         Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
@@ -405,7 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let interim = this.state.interim.before_write();
+        let interim = this.state.interim().before_write();
         ready!(this.poll_say(cx, interim))?;
         Pin::new(&mut this.stream).poll_write_vectored(cx, pieces)
     }
@@ -417,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Hyper flushes when its own buffer is empty: between an exchange's beginning and its answer there is room.
-        let interim = this.state.interim.after_flush(cx);
+        let interim = this.state.interim().after_flush(cx);
         ready!(this.poll_say(cx, interim))?;
         Pin::new(&mut this.stream).poll_flush(cx)
     }
@@ -437,6 +357,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::Malformed;
     use bytes::Bytes;
     use http_body_util::{BodyExt as _, Full};
     use hyper::body::Incoming;
@@ -586,7 +507,7 @@ mod tests {
             client.write_all(stream.as_bytes()).await.unwrap();
             client.shutdown().await.unwrap();
             let _ = client.read_to_end(&mut Vec::new()).await;
-            assert_eq!(state.served.load(Ordering::Relaxed), framing.heads() + broken, "{stream:?}");
+            assert_eq!(state.served(), framing.heads() + broken, "{stream:?}");
         }
     }
 

@@ -13,11 +13,15 @@
 //!
 //! And they see the streams that h2 resets by itself, before anybody has heard of a request.
 
+mod budget;
 pub mod frames;
+mod ping;
 
 use crate::evidence::timing::TlsSource;
 use crate::latency::Rtt;
-use frames::{ACK, DATA, END_STREAM, FrameHeader, Frames, HEADERS, PING, RST_STREAM, SETTINGS};
+use budget::Budget;
+use frames::{ACK, DATA, END_STREAM, FrameHeader, Frames, HEADERS, RST_STREAM, SETTINGS};
+use ping::{PING_HEADER, Passing, Ping, secret};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -64,31 +68,12 @@ enum SettingsProbe {
     Done,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Ping {
-    /// Its lowest two bits are the ping's place in `pings`.
-    secret: [u8; 8],
-    /// What hyper wrote, and waits for.
-    original: [u8; 8],
-    /// None: not yet out.
-    sent: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Passing {
-    slot: usize,
-    at: usize,
-    genuine: bool,
-}
-
 /// Length of `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113 section 3.4).
 const PREFACE: u32 = 24;
 /// Where our own PING is kept.
 const OWN: usize = 2;
 /// How often a busy connection is pinged.
 const OWN_EVERY: Duration = Duration::from_secs(10);
-/// Length 8, PING, no flags, stream 0.
-const PING_HEADER: [u8; 9] = [0, 0, 8, PING, 0, 0, 0, 0, 0];
 
 /// Why the gateway itself ends a stream (RFC 9113 section 7): NO_ERROR behind an early answer, INTERNAL_ERROR for one
 /// that broke off, CANCEL for one that is cut. All others are the library's word on what the client did.
@@ -98,7 +83,6 @@ const OUR_OWN: [u32; 3] = [0, 2, 8];
 const CONTROL_FRAMES: u32 = 1_000;
 /// Streams reset by the client beyond those the gateway finished, in one window.
 const RESETS: u32 = 200;
-const WINDOW: Duration = Duration::from_secs(10);
 
 impl<S, F: FnMut(Noticed)> FrameTap<S, F> {
     pub fn new(stream: S, sink: F) -> Self {
@@ -302,47 +286,8 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Noticed) + Unpin> FrameTap<S, F> {
     }
 }
 
-/// Unguessable, but for its lowest two bits. None: the system gives no random bytes.
-fn secret(slot: usize) -> Option<[u8; 8]> {
-    let mut secret = [0; 8];
-    aws_lc_rs::rand::fill(&mut secret).ok()?;
-    secret[0] = secret[0] & !3 | slot as u8;
-    Some(secret)
-}
-
 fn round_trip(sent: Instant) -> Rtt {
     Rtt::from_micros(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX).max(1))
-}
-
-/// An allowance that refills when a window has passed or when work was done.
-#[derive(Debug)]
-struct Budget {
-    limit: u32,
-    spent: u32,
-    since: Instant,
-}
-
-impl Budget {
-    fn new(limit: u32) -> Self {
-        Self { limit, spent: 0, since: Instant::now() }
-    }
-
-    fn refund(&mut self, frames: u32) {
-        self.spent = self.spent.saturating_sub(frames);
-    }
-
-    fn spend(&mut self) -> io::Result<()> {
-        self.spent += 1;
-        if self.spent <= self.limit {
-            return Ok(());
-        }
-        if self.since.elapsed() < WINDOW {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "too many http/2 frames that carry nothing"));
-        }
-        self.spent = 0;
-        self.since = Instant::now();
-        Ok(())
-    }
 }
 
 impl<S: AsyncRead + Unpin, F: FnMut(Noticed) + Unpin> AsyncRead for FrameTap<S, F> {
