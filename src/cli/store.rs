@@ -2,11 +2,14 @@
 
 use super::{ConfigArg, Exit, Terminal};
 use crate::config::Config;
-use crate::store::{BackupFault, Checked, Counts, OpenFault, Store, StoreFault, StoreSettings, restore};
+use crate::store::{BackupFault, Checked, Counts, OpenFault, Store, StoreFault, StoreSettings};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::future::Future;
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 /// Look after what the gateway remembers
 #[derive(Debug, Args)]
@@ -101,15 +104,18 @@ pub fn run(args: &StoreArgs, terminal: &mut Terminal) -> Exit {
     };
     let outcome = match &args.command {
         StoreCommand::Backup(args) => to_the_end(async {
-            let counts = Store::open(&settings).await?.backup(&args.file).await?;
+            let store = Store::open(&settings).await?;
+            let counts = watched(&store, "backing up", store.backup(&args.file)).await?;
             Ok(told(terminal, common.json, &counts, &format!("backed up to `{}`", args.file.display())))
         }),
         StoreCommand::Restore(args) => to_the_end(async {
-            let counts = restore(&settings, &args.file, args.replace).await?;
+            let store = Store::open(&settings).await?;
+            let counts = watched(&store, "restoring", store.restore(&args.file, args.replace)).await?;
             Ok(told(terminal, common.json, &counts, &format!("restored into {}", settings.database)))
         }),
         StoreCommand::Check(_) => to_the_end(async {
-            let checked = Store::open(&settings).await?.check().await?;
+            let store = Store::open(&settings).await?;
+            let checked = watched(&store, "checking", store.check()).await?;
             Ok(found(terminal, common.json, &checked, &settings))
         }),
     };
@@ -128,6 +134,31 @@ fn to_the_end(work: impl Future<Output = Result<Exit, BackupFault>>) -> Result<E
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| StoreFault::Other(format!("no runtime can be started: {error}")))?;
     runtime.block_on(work)
+}
+
+/// Shows people who wait how far it has come.
+async fn watched<T>(store: &Store, what: &str, work: impl Future<Output = T>) -> T {
+    let (shown, begun, mut work) = (std::io::stderr().is_terminal(), Instant::now(), pin!(work));
+    let mut drawn = false;
+    loop {
+        match tokio::time::timeout(Duration::from_millis(500), &mut work).await {
+            Ok(done) => {
+                if drawn {
+                    eprintln!();
+                }
+                return done;
+            }
+            Err(_) if shown => {
+                let records = match store.handled() {
+                    0 => String::new(),
+                    records => format!("{records} records, "),
+                };
+                eprint!("\r{what}: {records}{} s", begun.elapsed().as_secs());
+                drawn = true;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 fn told(terminal: &mut Terminal, json: bool, counts: &Counts, what: &str) -> Exit {

@@ -17,6 +17,7 @@ use sqlx::AssertSqlSafe;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -74,52 +75,51 @@ impl Store {
         });
         task.await.unwrap_or(Err(StoreFault::Closed.into()))
     }
-}
 
-/// Fills a store from a backup of either kind. What it holds is only given up when `replace` says so.
-///
-/// # Errors
-/// Then the store is as it was.
-pub async fn restore(settings: &StoreSettings, from: &Path, replace: bool) -> Result<Counts, BackupFault> {
-    let mut beginning = Vec::new();
-    File::open(from)
-        .and_then(|file| file.take(16).read_to_end(&mut beginning))
-        .map_err(|error| unusable(from, in_words(&error)))?;
-    let target = Store::open(settings).await?;
-    if beginning.starts_with(b"SQLite format 3\0") {
-        // A copy: an old backup is brought forward before it is read, and stays as it is.
-        let scratch = Scratch::copy(from)?;
-        let source = Store::open(&StoreSettings::sqlite(&scratch.path)).await.map_err(|fault| {
-            let why = fault.to_string().replace(&*scratch.path.to_string_lossy(), &from.to_string_lossy());
-            unusable(from, why)
-        })?;
+    /// Fills a store from a backup of either kind. What it holds is only given up when `replace` says so.
+    ///
+    /// # Errors
+    /// Then the store is as it was.
+    pub async fn restore(&self, from: &Path, replace: bool) -> Result<Counts, BackupFault> {
+        let mut beginning = Vec::new();
+        File::open(from)
+            .and_then(|file| file.take(16).read_to_end(&mut beginning))
+            .map_err(|error| unusable(from, in_words(&error)))?;
+        if beginning.starts_with(b"SQLite format 3\0") {
+            // A copy: an old backup is brought forward before it is read, and stays as it is.
+            let scratch = Scratch::copy(from)?;
+            let source = Store::open(&StoreSettings::sqlite(&scratch.path)).await.map_err(|fault| {
+                let why = fault.to_string().replace(&*scratch.path.to_string_lossy(), &from.to_string_lossy());
+                unusable(from, why)
+            })?;
+            let (items, arriving) = mpsc::channel(QUEUE);
+            let reach = source.reach();
+            let reading = source.runtime().spawn(async move { stream(&reach, items).await });
+            let filling = fill(self, arriving, reading, replace);
+            let counts = filling.await;
+            drop(source);
+            return counts;
+        }
+        // Looked through once before anything is touched.
+        let open = |path: &Path| File::open(path).map(BufReader::new).map_err(|error| unusable(path, in_words(&error)));
+        dump::read(open(from)?, |_| Ok(())).map_err(|why| unusable(from, why))?;
         let (items, arriving) = mpsc::channel(QUEUE);
-        let reach = source.reach();
-        let reading = source.runtime().spawn(async move { stream(&reach, items).await });
-        let filling = fill(&target, arriving, reading, replace);
-        let counts = filling.await;
-        drop(source);
-        return counts;
-    }
-    // Looked through once before anything is touched.
-    let open = |path: &Path| File::open(path).map(BufReader::new).map_err(|error| unusable(path, in_words(&error)));
-    dump::read(open(from)?, |_| Ok(())).map_err(|why| unusable(from, why))?;
-    let (items, arriving) = mpsc::channel(QUEUE);
-    let (file, path) = (open(from)?, from.to_owned());
-    let reading = target.runtime().spawn_blocking(move || {
-        let mut batch = Vec::new();
-        let read = dump::read(file, |item| {
-            batch.push(item);
-            if batch.len() < BATCH {
-                return Ok(());
-            }
-            items.blocking_send(std::mem::take(&mut batch)).map_err(io::Error::other)
+        let (file, path) = (open(from)?, from.to_owned());
+        let reading = self.runtime().spawn_blocking(move || {
+            let mut batch = Vec::new();
+            let read = dump::read(file, |item| {
+                batch.push(item);
+                if batch.len() < BATCH {
+                    return Ok(());
+                }
+                items.blocking_send(std::mem::take(&mut batch)).map_err(io::Error::other)
+            });
+            let revision = read.map_err(|why| unusable(&path, why))?.0;
+            items.blocking_send(batch).map_err(|_| StoreFault::Closed)?;
+            Ok(revision)
         });
-        let revision = read.map_err(|why| unusable(&path, why))?.0;
-        items.blocking_send(batch).map_err(|_| StoreFault::Closed)?;
-        Ok(revision)
-    });
-    fill(&target, arriving, reading, replace).await
+        fill(self, arriving, reading, replace).await
+    }
 }
 
 /// Documents handed on at once.
@@ -153,6 +153,7 @@ async fn fill(
         let mut counts = Counts::default();
         while let Some(batch) = arriving.recv().await {
             batch.iter().for_each(|item| counts.count(item));
+            reach.handled.fetch_add(batch.len() as u64, Ordering::Relaxed);
             insert(&mut transaction, &batch).await?;
         }
         let theirs = reading.await.map_err(|_| StoreFault::Closed)??;

@@ -13,6 +13,7 @@ use crate::evidence::Moment;
 use sqlx::AnyPool;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,6 +42,8 @@ pub(super) struct Reach {
     pub(super) history: u32,
     /// SQLite has one writer at a time: in line here they are served in turn, at its own lock they are not.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
+    /// Records that a backup, a restoring or a check has taken up.
+    pub(super) handled: Arc<AtomicU64>,
 }
 
 /// Hints that something may have changed.
@@ -66,6 +69,7 @@ impl Store {
             timeout: settings.timeout,
             history: settings.history,
             writing: Arc::default(),
+            handled: Arc::default(),
         };
         drop(entered);
         let news = watch::Sender::new(0);
@@ -100,6 +104,12 @@ impl Store {
             Ok(revision)
         });
         task.await.unwrap_or_else(|_| Err(CommitFault::Away(StoreFault::Closed.to_string())))
+    }
+
+    /// How many records backups, restorings and checks by this handle have taken up so far. The backup of a file is one
+    /// step of the database, and counts none.
+    pub fn handled(&self) -> u64 {
+        self.inner.reach.handled.load(Ordering::Relaxed)
     }
 
     /// The document as it stands now.

@@ -25,7 +25,7 @@ pub mod revocation;
 pub mod settings;
 pub mod sighting;
 
-pub use backup::{BackupFault, restore};
+pub use backup::BackupFault;
 pub use call::Call;
 pub use check::Checked;
 pub use delivery::Delivery;

@@ -12,6 +12,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -177,6 +178,7 @@ pub(super) async fn items<F: Future<Output = Result<(), StoreFault>>>(
         let mut rows = sqlx::query(question).fetch(&mut *snapshot);
         let mut batch = Vec::with_capacity(BATCH);
         while let Some(row) = in_time(reach.timeout * PATIENCE, rows.try_next()).await? {
+            reach.handled.fetch_add(1, Ordering::Relaxed);
             match read(&row) {
                 Ok(item) => batch.push(item),
                 Err(fault) => odd(fault)?,

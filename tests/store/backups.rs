@@ -5,7 +5,7 @@ use rangegate::evidence::{IdentityStatus, Moment};
 use rangegate::state::devices::{DeviceIndex, Devices};
 use rangegate::state::memory::Memory;
 use rangegate::store::document::{handles_of, space};
-use rangegate::store::{BackupFault, Expect, Kind, Revision, Sighting, Since, Store, Write, restore};
+use rangegate::store::{BackupFault, Expect, Kind, Revision, Sighting, Since, Store, Write};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -44,12 +44,14 @@ async fn a_backup_restores_into_either_database(place: Place) {
     assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600, "for its owner alone");
     let before = fs::read(&file).expect("read");
     for target in [Place::sqlite(), Place::postgres()] {
-        assert_eq!(restore(&target.settings, &file, false).await, Ok(counts));
         let restored = target.open().await;
+        assert_eq!(restored.restore(&file, false).await, Ok(counts));
+        assert_eq!(restored.handled(), 7, "whoever waits sees all of it pass");
         assert_eq!(everything(&restored).await, everything(&store).await, "versions and times among it");
         assert_eq!(&*restored.holder(space::USER, "bob@corp").await.expect("asked").expect("held").id, "bob");
         assert_eq!(restored.sightings(vec!["laptop".into()]).await, store.sightings(vec!["laptop".into()]).await);
         assert_eq!(restored.check().await.expect("asked").faults, [""; 0]);
+        assert_eq!(restored.handled(), 14);
         assert_eq!(restored.since(Revision(2)).await, Ok(Since::Everything), "there is no past to follow");
         let write = put(Kind::Identity, "ann", Expect::Version(2), "{}");
         restored.commit(vec![write], NOW).await.expect("it goes on from there");
@@ -79,7 +81,7 @@ async fn a_backup_is_of_one_moment(place: Place) {
         let file = place.directory.path().join(format!("backup{n}"));
         store.backup(&file).await.expect("backed up");
         let target = Place::sqlite();
-        restore(&target.settings, &file, false).await.expect("restored");
+        target.open().await.restore(&file, false).await.expect("restored");
         let all = everything(&target.open().await).await;
         let sum: i64 = all.values().map(|document| document.body.parse::<i64>().expect("a number")).sum();
         assert_eq!(sum, 1000);
@@ -102,9 +104,9 @@ async fn nothing_is_overwritten_unasked(place: Place) {
     let later = put(Kind::Identity, "carol", Expect::New, &body(&identity("carol", &[], IdentityStatus::Active)));
     store.commit(vec![later], NOW).await.expect("made");
     memory.catch_up(&store, NOW).await.expect("asked");
-    assert_eq!(restore(&place.settings, &file, false).await, Err(BackupFault::NotEmpty(3)));
+    assert_eq!(place.open().await.restore(&file, false).await, Err(BackupFault::NotEmpty(3)));
     assert_eq!(everything(&store).await.len(), 3, "and nothing was touched");
-    restore(&place.settings, &file, true).await.expect("told to");
+    place.open().await.restore(&file, true).await.expect("told to");
     assert_eq!(memory.catch_up(&store, NOW).await, Ok(Since::Everything));
     assert!(memory.identity("carol").known().is_none() && memory.identity("bob").known().is_some());
 }
@@ -120,11 +122,11 @@ async fn a_broken_backup_touches_nothing(place: Place) {
     let halves = [&whole[..whole.len() / 2], b"", b"nonsense", b"SQLite format 3\0 and no more"];
     for bytes in halves {
         fs::write(&broken, bytes).expect("written");
-        let fault = restore(&place.settings, &broken, true).await;
+        let fault = place.open().await.restore(&broken, true).await;
         assert!(matches!(fault, Err(BackupFault::Unusable { .. } | BackupFault::Store(_))), "{fault:?}");
         assert!(fault.expect_err("broken").to_string().contains("broken"), "it names the file");
         assert_eq!(everything(&store).await, before);
     }
-    let missing = restore(&place.settings, &place.directory.path().join("none"), true).await;
+    let missing = place.open().await.restore(&place.directory.path().join("none"), true).await;
     assert!(missing.expect_err("missing").to_string().ends_with("there is no such file or directory"));
 }
