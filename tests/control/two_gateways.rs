@@ -13,6 +13,8 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rangegate::store::{Store, StoreSettings};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -221,6 +223,69 @@ async fn a_lost_notification_is_made_up_for() {
     assert_eq!(close_reason(&mut open).await, "device-suspended");
     println!("the cut came {:?} after the listeners were thrown out", begun.elapsed());
     assert_eq!(visit(&zoe, "room.corp.example", &PKI.stranger).await, 403);
+}
+
+/// The list as a gateway gives it: the API's, and its file.
+async fn lists(world: &World) -> [String; 2] {
+    let mut command = std::process::Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "10", "--unix-socket"]).arg(world.socket());
+    command.arg("http://localhost/v1/authority/revocation-list");
+    let asked = tokio::task::spawn_blocking(move || command.output().expect("curl is installed"));
+    let told = String::from_utf8(asked.await.expect("it ran").stdout).expect("text");
+    [told, std::fs::read_to_string(world.gate.path("authority.crl")).expect("a file")]
+}
+
+/// The serial numbers on it, as openssl reads it.
+fn named(list: &str) -> String {
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["crl", "-noout", "-text"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut openssl = openssl.spawn().expect("openssl is installed");
+    openssl.stdin.take().expect("open").write_all(list.as_bytes()).expect("written");
+    String::from_utf8(openssl.wait_with_output().expect("it ran").stdout).expect("text")
+}
+
+/// With one authority for both, a list that is good for a day, and devices that enrolled at the first.
+#[tokio::test]
+async fn a_certificate_revoked_at_one_is_on_the_list_of_both() {
+    let (database, chat) = (shared().database(), chat().await);
+    let settings = StoreSettings { timeout: Duration::from_secs(1), ..shared().settings(&database) };
+    let one = gate(settings.clone(), &chat).await;
+    one.people().await;
+    let [certificate, key, passphrase] =
+        ["authority.pem", "authority.key", "passphrase"].map(|name| one.gate.path(name));
+    let other = World::with(|builder| {
+        builder.settings(move |all| {
+            all.store = Some(settings);
+            let own = all.authority.as_mut().expect("an authority");
+            for listener in &mut all.listeners {
+                listener.trust.authorities.retain(|path| *path != own.certificate);
+                listener.trust.authorities.push(certificate.clone());
+            }
+            (own.certificate, own.key, own.passphrase) = (certificate, key, Some(passphrase));
+        })
+    })
+    .await;
+    let mut serials = Vec::new();
+    for reason in ["lost", "stolen"] {
+        let enrolled = crate::openapi::enrolled(&one, "ann@corp.example").await;
+        let serial = enrolled["serial"].as_str().unwrap_or_else(|| panic!("{enrolled}")).to_uppercase();
+        let device = enrolled["device"]["id"].as_str().or(enrolled["device"].as_str()).expect("an id");
+        for world in [&one, &other] {
+            until("both have a list", async || lists(world).await[0].contains("X509 CRL")).await;
+            assert!(lists(world).await.iter().all(|list| !named(list).contains(&serial)), "{serial} is good");
+        }
+        let path = format!("/v1/devices/{device}/revoke");
+        let begun = Instant::now();
+        assert_eq!(one.owner("POST", &path, Sent::Json(json!({ "reason": reason }))).await.0, 200);
+        serials.push(serial);
+        let whole = |lists: &[String; 2]| {
+            let text = named(&lists[0]);
+            lists[0] == lists[1] && serials.iter().all(|serial| text.contains(serial))
+        };
+        assert!(whole(&lists(&one).await), "at once where it was revoked");
+        until("it is on the other's list, which is its file", async || whole(&lists(&other).await)).await;
+        assert!(begun.elapsed() < FELT, "{:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]
