@@ -21,7 +21,7 @@ const CLIENTS: usize = 3;
 
 const SQLITE: &str = "path = 'store.db'";
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [[listener]]
 address = "127.0.0.1:0"
 certificate = [{ chain = "server.pem", key = "server.key" }]

@@ -255,6 +255,27 @@ async fn what_relied_on_a_grant_says_how_it_ended_and_so_does_the_next_refusal()
 }
 
 #[tokio::test]
+async fn what_relied_on_a_role_that_is_gone_is_cut() {
+    let chat = chat().await;
+    let world = World::with(|builder| builder.policy("room", ROOM, &[("chat", &chat)])).await;
+    world.people().await;
+    let (mut ann, mut bob) = (world.ann().await, world.bob().await);
+    let id = ann.asks_for("talker").await;
+    assert_eq!(bob.post(&format!("/v1/grants/{id}/approve"), json!({})).await.0, 200);
+    let (mut open, _client) = socket(&ann, &PKI.ann).await;
+    // Something else that changes: it stays open.
+    world.gate.set_policy("room", &ROOM.replace("1h", "50m"), &[("chat", &chat)]).await;
+    assert_eq!(ann.get("/v1/me").await.1["grants"].as_array().map(Vec::len), Some(1));
+    world.gate.set_policy("room", &ROOM.replace("\"talker\"", "\"listener\""), &[("chat", &chat)]).await;
+    assert_eq!(close_reason(&mut open).await, "grant-missing");
+    assert_eq!(ann.get("/v1/me").await.1["grants"], json!([]), "it is not held");
+    let cut = |line: &Value| line["kind"] == "request" && line["end"] == "cut:grant-missing";
+    let record = world.gate.lines_where(1, cut).await.remove(0);
+    assert_eq!(record["evidence"]["grants"][0]["role"], "talker", "{record:#}");
+    assert_eq!(record["decision"]["outcome"], "forward", "what was decided stands: {record:#}");
+}
+
+#[tokio::test]
 async fn a_revoked_device_loses_its_idle_connections_and_others_do_not() {
     let world = World::peopled().await;
     let (mut ann, mut eve) = (world.ann().await, world.eve().await);
