@@ -52,12 +52,12 @@ impl Issuing {
 }
 
 impl Administrator {
-    /// Publishes the revocation list, when it is due: by its age, or because certificates were `revoked` that it may
-    /// not name. What could not be published stays due.
-    pub async fn publish_list(&self, revoked: bool) -> Result<(), Fault> {
+    /// Publishes the revocation list, when it is due: by its age, or `by_revocation` of certificates that it may not
+    /// name. What could not be read or signed stays due.
+    pub async fn publish_list(&self, by_revocation: bool) -> Result<(), Fault> {
         let Some(issuing) = &self.issuing else { return Ok(()) };
         let now = (self.clock)();
-        if revoked {
+        if by_revocation {
             issuing.revoked_by.fetch_max(self.memory.revision().0, Ordering::AcqRel);
         }
         let _turn = issuing.turn.lock().await;
