@@ -6,6 +6,9 @@ mod client;
 mod gateway;
 #[path = "support/issuer.rs"]
 mod issuer;
+#[path = "support/mmdb.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod mmdb;
 #[path = "support/pki.rs"]
 mod pki;
 #[path = "support/postgres.rs"]

@@ -75,7 +75,6 @@ fn the_story_plays_as_told_and_leaves_nothing() {
     for told in [
         "with the policies in policies/,",
         "All 26 rows are as the story says.",
-        "Olga revokes it: closed (1008) ",
         "(self-approval)",
         "(invitation)",
         "its hash; whole.",
@@ -83,6 +82,16 @@ fn the_story_plays_as_told_and_leaves_nothing() {
     ] {
         assert!(said.contains(told), "`{told}` in {said}");
     }
+    let (_, closed) = said.split_once("Olga revokes it: closed (1008) ").unwrap_or_else(|| panic!("{said}"));
+    let words: Vec<_> = closed.lines().next().unwrap_or_default().split(' ').collect();
+    let [beside, "ms", "before" | "after", "her", "answer", "came,", after, "ms", "after", "she", "asked", why] =
+        words[..]
+    else {
+        panic!("{words:?}")
+    };
+    let [beside, after] = [beside, after].map(|millis| millis.parse::<f64>().expect("milliseconds"));
+    assert!((0.0..5_000.0).contains(&beside) && (0.0..5_000.0).contains(&after) && after > 0.0, "{words:?}");
+    assert_eq!(why, "(device-revoked)");
     for line in said.lines().take_while(|line| !line.starts_with("All ")) {
         assert!(line.chars().count() <= 120, "{line}");
     }

@@ -6,6 +6,9 @@ mod client;
 mod gateway;
 #[path = "support/issuer.rs"]
 mod issuer;
+#[path = "support/mmdb.rs"]
+#[allow(dead_code, reason = "shared by tests that each use a part of it")]
+mod mmdb;
 #[path = "support/pki.rs"]
 mod pki;
 #[path = "support/upstream.rs"]

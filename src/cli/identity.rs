@@ -225,9 +225,10 @@ fn told(terminal: &mut Terminal, answer: &Value) {
         }
     }
     let would = if dry { "would be " } else { "" };
+    let rows = count("rows");
     terminal.line(&format!(
-        "{} rows: {} {would}added, {} {would}changed, {} as they were",
-        count("rows"),
+        "{rows} row{}: {} {would}added, {} {would}changed, {} as they were",
+        if rows == 1 { "" } else { "s" },
         count("added"),
         count("changed"),
         count("unchanged")

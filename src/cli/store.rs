@@ -213,6 +213,7 @@ pub(super) const fn exit_of_open(fault: &OpenFault) -> Exit {
         | OpenFault::PasswordFile { .. }
         | OpenFault::Authority { .. }
         | OpenFault::Newer { .. }
+        | OpenFault::Altered { .. }
         | OpenFault::Foreign { .. } => Exit::Usage,
         OpenFault::File { .. } | OpenFault::ReadOnly { .. } | OpenFault::Database { .. } => Exit::CannotRun,
     }

@@ -148,13 +148,14 @@ impl Administrator {
         }
     }
 
-    /// What has to be done because time passes. To be called every few seconds; decisions do not wait for it.
-    pub async fn tend(&self) {
-        self.expire_grants().await;
-        self.forget_calls().await;
-        if let Err(fault) = self.publish_list(false).await {
+    /// What has to be done because time passes, or because a certificate was `revoked`, here or at another gateway. To
+    /// be called every few seconds; decisions do not wait for it.
+    pub async fn tend(&self, revoked: bool) {
+        if let Err(fault) = self.publish_list(revoked).await {
             tracing::warn!(%fault, "the revocation list is not published");
         }
+        self.expire_grants().await;
+        self.forget_calls().await;
     }
 
     /// Records something that was done and is not a change of the store, and tells whoever wants to hear of it.

@@ -7,6 +7,7 @@ use crate::authority::revocation::{RevocationList, Why, next_number, read_publis
 use crate::authority::{Authority, AuthoritySettings, Revoked};
 use crate::evidence::Moment;
 use crate::store::{DeviceRecord, Kind, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub struct Issuing {
@@ -15,6 +16,12 @@ pub struct Issuing {
     pub guesses: Guesses,
     /// The list as it was last published by this process.
     list: Mutex<Option<RevocationList>>,
+    /// The revision by which it was made, and the one by which the last certificate is known to be revoked, here or at
+    /// another gateway.
+    made_by: AtomicU64,
+    revoked_by: AtomicU64,
+    /// Two that publish at once would give two lists one number.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Revocations read at once.
@@ -22,7 +29,15 @@ const PAGE: u32 = 1000;
 
 impl Issuing {
     pub fn new(authority: Authority, settings: AuthoritySettings) -> Self {
-        Self { authority, settings, guesses: Guesses::default(), list: Mutex::new(None) }
+        Self {
+            authority,
+            settings,
+            guesses: Guesses::default(),
+            list: Mutex::new(None),
+            made_by: AtomicU64::new(0),
+            revoked_by: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// PEM of the list as it was last published.
@@ -31,18 +46,25 @@ impl Issuing {
     }
 
     fn is_due(&self, now: Moment) -> bool {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|list| list.is_due(now))
+        let behind = self.made_by.load(Ordering::Acquire) < self.revoked_by.load(Ordering::Acquire);
+        behind || self.list.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|list| list.is_due(now))
     }
 }
 
 impl Administrator {
-    /// Publishes the revocation list, when it is due or `forced`.
-    pub async fn publish_list(&self, forced: bool) -> Result<(), Fault> {
+    /// Publishes the revocation list, when it is due: by its age, or `by_revocation` of certificates that it may not
+    /// name. What could not be read or signed stays due.
+    pub async fn publish_list(&self, by_revocation: bool) -> Result<(), Fault> {
         let Some(issuing) = &self.issuing else { return Ok(()) };
         let now = (self.clock)();
-        if !forced && !issuing.is_due(now) {
+        if by_revocation {
+            issuing.revoked_by.fetch_max(self.memory.revision().0, Ordering::AcqRel);
+        }
+        let _turn = issuing.turn.lock().await;
+        if !issuing.is_due(now) {
             return Ok(());
         }
+        let made_by = self.memory.revision().0;
         let mut revoked: Vec<Revoked> = Vec::new();
         loop {
             // Serial numbers are the documents' ids.
@@ -59,6 +81,7 @@ impl Administrator {
         let lifetime = issuing.settings.list_lifetime;
         let list = issuing.authority.revocation_list(&revoked, number, now, lifetime).map_err(Fault::Issue)?;
         let published = list.publish(path);
+        issuing.made_by.store(made_by, Ordering::Release);
         *issuing.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(list);
         if let Err(error) = published {
             // Decisions do not wait for the list: a revoked device is refused by its status.

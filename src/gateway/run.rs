@@ -14,14 +14,14 @@ use super::vigil;
 use crate::control::webhook::Rounds;
 use crate::sources::token::Tokens;
 use crate::state::memory;
-use crate::store::News;
+use crate::store::{Kind, News};
 use arc_swap::ArcSwap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A gateway whose settings, files and sockets are all good, and that does not serve yet.
 pub struct Gateway {
@@ -199,17 +199,25 @@ fn remember(current: &Current) {
     let shared = current.load_full();
     let Some(store) = shared.store.clone() else { return };
     let changes = shared.changes.clone();
-    shared.sources.memory.on_change(move |_| changes.send_modify(|changes| changes.count(true)));
+    let revoked = Arc::new(Notify::new());
+    let tell = Arc::clone(&revoked);
+    shared.sources.memory.on_change(move |since| {
+        changes.send_modify(|changes| changes.count(true));
+        if since.may_touch(Kind::Revocation) {
+            tell.notify_one();
+        }
+    });
     tokio::spawn(memory::follow(store.clone(), Arc::clone(&shared.sources.memory), clock::now));
     tokio::spawn(notify(store.news(), Arc::clone(current)));
     let current = Arc::clone(current);
     tokio::spawn(async move {
+        let mut by_revocation = false;
         loop {
             let administrator = current.load().administrator.clone();
             if let Some(administrator) = administrator {
-                administrator.tend().await;
+                administrator.tend(by_revocation).await;
             }
-            tokio::time::sleep(TEND_EVERY).await;
+            by_revocation = tokio::time::timeout(TEND_EVERY, revoked.notified()).await.is_ok();
         }
     });
 }

@@ -102,6 +102,7 @@ pub(super) async fn migrate(pool: &AnyPool, database: &Database) -> Result<(), O
     let ours = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
     outcome.map_err(|fault| match fault {
         MigrateError::VersionMissing(theirs) => OpenFault::Newer { database: database.to_string(), ours, theirs },
+        MigrateError::VersionMismatch(version) => OpenFault::Altered { database: database.to_string(), version },
         MigrateError::Source(_) => OpenFault::Foreign { database: database.to_string() },
         fault => told(database, StoreFault::of_migration(&fault)),
     })

@@ -176,6 +176,16 @@ pub enum Since {
     Everything,
 }
 
+impl Since {
+    /// Whether a document of this kind may be among it.
+    pub fn may_touch(&self, kind: Kind) -> bool {
+        match self {
+            Self::Changes(changes) => changes.iter().any(|change| change.kind == kind),
+            Self::Everything => true,
+        }
+    }
+}
+
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} `{}`", self.space, self.value)

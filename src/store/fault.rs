@@ -23,6 +23,10 @@ pub enum OpenFault {
         "the store {database} was written by a newer version (schema {theirs}, this version knows {ours}): run that version, or restore a backup made by this one"
     )]
     Newer { database: String, ours: i64, theirs: i64 },
+    #[error(
+        "the store {database} has a schema {version} that is not the one this version knows by that number: run the version that made it, or restore a backup into an empty store"
+    )]
+    Altered { database: String, version: i64 },
     #[error("{database} belongs to another program: it has tables, and none of ours")]
     Foreign { database: String },
     #[error("the store {database}: {fault}")]

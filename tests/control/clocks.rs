@@ -2,6 +2,7 @@
 //!
 //! The administrator, the store and the memory are real; what is held is asked as every request asks it.
 
+use crate::upstream::Upstream;
 use rangegate::access::{Action, Actor, GrantState, Refusal};
 use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
 use rangegate::control::grants::NewGrant;
@@ -16,7 +17,7 @@ use rangegate::state::policies::Policies;
 use rangegate::store::{Delivery, Kind, Store, StoreSettings};
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -276,6 +277,79 @@ fn nowhere(at: &Path, name: &str) -> WebhookSettings {
     }
 }
 
+/// What came where, and when: the target's name, the delivery, and milliseconds after `NOW`.
+type Came = Arc<Mutex<Vec<(&'static str, String, i64)>>>;
+
+/// A target on this test's thread, so that it reads this test's clock.
+async fn target(name: &'static str, came: &Came, answer: impl Fn() -> u16 + Send + Sync + 'static) -> Upstream {
+    let came = Arc::clone(came);
+    Upstream::http1(move |request| {
+        let delivery = request.headers()["rangegate-delivery"].to_str().expect("text").to_owned();
+        came.lock().expect("no panic").push((name, delivery, clock().0 - NOW.0));
+        let status = answer();
+        async move { crate::upstream::status(status, "") }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_target_that_fails_for_an_hour_hears_at_the_moments_documented_and_holds_up_no_other() {
+    const SECOND: i64 = 1000;
+    let came = Came::default();
+    let failing = target("failing", &came, || if clock().0 - NOW.0 < HOUR { 500 } else { 204 }).await;
+    let well = target("well", &came, || 204).await;
+    let urls = [("failing", failing.url()), ("well", well.url())];
+    let stage = Stage::with(|at| urls.map(|(name, url)| WebhookSettings { url, ..nowhere(at, name) }).to_vec()).await;
+    let rounds = Arc::<Rounds>::default();
+    let begun = std::time::Instant::now();
+    for second in (0..=75 * 60).step_by(5) {
+        at(second * SECOND);
+        if let Some(user) = [(0, "ann"), (20 * 60, "bob"), (40 * 60, "zoe")].iter().find(|asks| asks.0 == second) {
+            stage.asked(user.1).await;
+        }
+        // Until nothing is due and nothing is under way: each attempt holds the rounds.
+        loop {
+            stage.administrator.deliver_due(&rounds).await;
+            tokio::task::yield_now().await;
+            let left = stage.administrator.page::<Delivery>(Kind::Delivery, "", 100).await.expect("an answer");
+            let settled = Arc::strong_count(&rounds) == 1 && left.iter().all(|left| left.value.next > clock());
+            if settled {
+                break;
+            }
+            assert!(begun.elapsed() < 2 * crate::gateway::PATIENCE, "second {second}: {left:#?}");
+        }
+    }
+    let left = stage.administrator.page::<Delivery>(Kind::Delivery, "", 100).await.expect("an answer");
+    assert!(left.is_empty(), "all are taken now: {left:#?}");
+    // As docs/webhooks.md has it: after 15 and 30 seconds, 1, 2 and 5 minutes, then every 10.
+    let waits = [15, 30, 60, 120, 300].into_iter().chain(std::iter::repeat(600)).map(|seconds| seconds * SECOND);
+    let came = came.lock().expect("no panic");
+    let moments = |name: &str| {
+        let mut moments = std::collections::BTreeMap::<_, Vec<i64>>::new();
+        for (_, delivery, at) in came.iter().filter(|came| came.0 == name) {
+            moments.entry(delivery).or_default().push(*at);
+        }
+        let mut moments: Vec<_> = moments.into_values().collect();
+        moments.sort();
+        moments
+    };
+    let asked = [0, 20 * MINUTE, 40 * MINUTE];
+    let documented = asked.map(|asked| {
+        let mut attempts = vec![asked];
+        for wait in waits.clone() {
+            let last = attempts.last().copied().unwrap_or(asked);
+            if last >= HOUR {
+                break;
+            }
+            attempts.push(last + wait);
+        }
+        attempts
+    });
+    assert_eq!(moments("failing"), documented);
+    assert_eq!(documented[0].len(), 12, "{documented:?}");
+    assert_eq!(moments("well"), asked.map(|asked| vec![asked]), "at once, and once");
+}
+
 /// Two targets that are away for days are told of what the other missed, and not of that for ever.
 #[tokio::test]
 async fn what_nobody_took_for_a_day_is_given_up_and_told_of_once() {
@@ -315,11 +389,11 @@ async fn a_call_is_remembered_until_nobody_believes_it_any_more() {
     assert!(hook.verify(Some(&signature), b"{}", clock()).is_ok(), "still believed");
     for after in [10 * MINUTE, 15 * MINUTE] {
         at(after);
-        administrator.tend().await;
+        administrator.tend(false).await;
         assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Answered("done".to_owned())));
     }
     at(15 * MINUTE + 1);
     assert!(hook.verify(Some(&signature), b"{}", clock()).is_err());
-    administrator.tend().await;
+    administrator.tend(false).await;
     assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never), "nobody believes it any more");
 }

@@ -1,7 +1,8 @@
 //! The commands, as people type them.
 
+use crate::upstream::Upstream;
 use crate::world::{PEOPLE, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -47,6 +48,88 @@ async fn people_are_imported_and_shown() {
     assert!(err.contains("2:5: `status` cannot be `gone`") && err.contains("3:1: `user` is missing"), "{err}");
     let (exit, _, err) = by_socket(&world, &["identity", "show", "nobody"]).await;
     assert_eq!((exit, err.contains("there is no identity of this name")), (1, true), "{err}");
+}
+
+const DESK: &str = r#"
+[[resource]]
+id = "desk"
+hosts = ["desk.corp.example"]
+upstream = "$app"
+require = [{ id = "one-of-us", that = { identity = { employment = "employee", proofed-within = "30d", at-home = true } } }]
+"#;
+
+/// The day so many days before today, as personnel systems write it.
+fn days_ago(days: i64) -> String {
+    let moment = rangegate::gateway::clock::now().plus_millis(-days * 86_400_000);
+    crate::gateway::stamp(moment)[..10].to_owned()
+}
+
+/// Employment, proofing and home come from a file, and count with the next request.
+#[tokio::test]
+async fn what_is_imported_is_decided_on() {
+    let app = Upstream::plain().await;
+    let world = World::with(|builder| {
+        let builder = builder.policy("desk", DESK, &[("app", &app)]);
+        // At 1° north, 1° east.
+        crate::live::located(builder, "US", "Phoenix", (64500, "Sonoran Home Broadband"))
+    })
+    .await;
+    let person = |user: &str, employment: &str, proofed: Option<i64>, latitude: f64| {
+        let proofed = proofed.map(|days| json!({ "method": "in-person", "by": "hr", "at": days_ago(days) }));
+        json!({
+            "user": format!("{user}@corp.example"), "employment": employment, "proofing": proofed,
+            "home": { "country": "US", "coordinates": { "latitude": latitude, "longitude": 1.2 }, "radius-km": 60.0 },
+        })
+    };
+    let people = [
+        (person("ann", "employee", Some(10), 1.1), "all-met"),
+        (person("bob", "employee", Some(40), 1.1), "proofing-too-old"),
+        (person("cat", "employee", None, 1.1), "proofing-unknown"),
+        (person("dan", "contractor", Some(10), 1.1), "employment-other"),
+        (person("zoe", "employee", Some(10), 3.0), "away-from-home"),
+    ];
+    let lines: String = people.iter().map(|(person, _)| format!("{person}\n")).collect();
+    let file = write(&world.gate.path("people.ndjson"), &lines);
+    let (exit, out, err) = by_socket(&world, &["identity", "import", &file]).await;
+    assert_eq!((exit, out.contains("5 rows: 5 added, 0 changed, 0 as they were")), (0, true), "{out}{err}");
+    let visit = async |user: &str| {
+        let mut client = world.gate.dial().sni("desk.corp.example").h1().await;
+        let authorization = format!("Bearer {}", world.gate.token(user));
+        let request = http::Request::get("/").header("authorization", authorization);
+        client.ask(request.body(crate::upstream::full("")).expect("a request")).await.status.as_u16()
+    };
+    let decided = async |count| {
+        let of_desk = |line: &Value| line["kind"] == "request" && line["decision"]["resource"] == "desk";
+        world.gate.lines_where(count, of_desk).await.pop().expect("a record")["decision"]["reason"].clone()
+    };
+    for (count, (person, reason)) in (1..).zip(&people) {
+        let status = visit(person["user"].as_str().expect("a name")).await;
+        assert_eq!((status, decided(count).await), (if *reason == "all-met" { 200 } else { 403 }, json!(reason)));
+    }
+
+    // A list of them, as another file has it: shown first, then done, then decided on.
+    let bob =
+        json!([{ "user": "bob@corp.example", "proofing": { "method": "in-person", "by": "hr", "at": days_ago(1) } }]);
+    let file = write(&world.gate.path("people.json"), &format!("{bob:#}"));
+    let (exit, out, err) = by_socket(&world, &["identity", "import", &file, "--dry-run"]).await;
+    let line =
+        out.lines().find(|line| line.starts_with("~ bob@corp.example  {")).unwrap_or_else(|| panic!("{out}{err}"));
+    let (before, after) = line.split_once(" -> ").unwrap_or_else(|| panic!("{line}"));
+    assert!(before.contains(&days_ago(40)) && after.contains(&days_ago(1)), "{line}");
+    assert!(!line.contains("home") && !line.contains("employee"), "only what changes: {line}");
+    assert_eq!((exit, out.contains("1 row: 0 would be added, 1 would be changed")), (0, true), "{out}");
+    assert_eq!(
+        (visit("bob@corp.example").await, decided(6).await),
+        (403, json!("proofing-too-old")),
+        "shown, not done"
+    );
+    let (exit, out, err) = by_socket(&world, &["identity", "import", &file]).await;
+    assert_eq!((exit, out.contains("1 changed, 0 as they were")), (0, true), "{out}{err}");
+    assert_eq!((visit("bob@corp.example").await, decided(7).await), (200, json!("all-met")));
+    let broken =
+        write(&world.gate.path("broken.json"), "[{\"user\":\"ann\"},\n {\"user\":\"bob\",\"employment\":\"boss\"}]");
+    let (exit, _, err) = by_socket(&world, &["identity", "import", &broken]).await;
+    assert_eq!((exit, err.contains("2:2: ")), (2, true), "{err}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::gateway::PKI;
 use crate::pki::file;
+use crate::postgres::shared;
 use rangegate::gateway::clock;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,17 +15,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const ROUNDS: u64 = 20;
+/// In the ordinary run; `RANGEGATE_KILLS` asks for more.
+const ROUNDS: u64 = 50;
 const CLIENTS: usize = 3;
 
-const CONFIG: &str = r#"
+const SQLITE: &str = "path = 'store.db'";
+
+pub const CONFIG: &str = r#"
 [[listener]]
 address = "127.0.0.1:0"
 certificate = [{ chain = "server.pem", key = "server.key" }]
 trust = { authorities = ["devices.pem"], revocation-lists = ["devices.crl"] }
 
 [store]
-path = "store.db"
+$store
 
 [control]
 socket = "rangegate.sock"
@@ -36,7 +40,8 @@ address = "127.0.0.1:0"
 path = "audit.jsonl"
 "#;
 
-fn site() -> tempfile::TempDir {
+/// With this under `[store]`.
+fn site(store: &str) -> tempfile::TempDir {
     let site = tempfile::tempdir().expect("a directory");
     let at = site.path();
     std::fs::create_dir(at.join("policies")).expect("a directory");
@@ -45,7 +50,7 @@ fn site() -> tempfile::TempDir {
     file(at, "server.key", PKI.server.key_pem());
     file(at, "devices.pem", PKI.devices.pem());
     file(at, "devices.crl", PKI.devices.crl(&[], clock::now()));
-    file(at, "rangegate.toml", CONFIG);
+    file(at, "rangegate.toml", CONFIG.replace("$store", store));
     site
 }
 
@@ -253,13 +258,25 @@ fn hold<'a>(socket: &Path, devices: impl IntoIterator<Item = (&'a String, &'a Op
 }
 
 #[test]
-fn a_killed_gateway_loses_nothing_that_it_acknowledged() {
-    let site = site();
+fn a_killed_gateway_loses_nothing_that_it_acknowledged_on_sqlite() {
+    loses_nothing(SQLITE);
+}
+
+#[test]
+fn a_killed_gateway_loses_nothing_that_it_acknowledged_on_postgresql() {
+    let (server, password) = (shared(), shared().password_file());
+    let database = server.database();
+    loses_nothing(&format!("url = '{}'\npassword-file = '{}'", server.url(&database), password.display()));
+}
+
+fn loses_nothing(store: &str) {
+    let rounds = std::env::var("RANGEGATE_KILLS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
+    let (site, begun) = (site(store), Instant::now());
     let at = site.path();
     let (acknowledged, numbers) = (Acknowledged::default(), AtomicU64::new(0));
     let mut random = 7_u64;
     let mut gate = Gate::start(at);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (first, after, count) =
             (numbers.load(Ordering::Relaxed), 1 + (random >> 33) as usize % 32, AtomicUsize::new(0));
@@ -307,13 +324,14 @@ fn a_killed_gateway_loses_nothing_that_it_acknowledged() {
             assert!(recorded.contains(&line), "acknowledged and not on record: {line:?}");
         }
     }
-    println!("{ROUNDS} kills, {changes} changes acknowledged, all there and on record; {out}");
+    let took = begun.elapsed();
+    println!("{rounds} kills in {took:.0?}, {changes} changes acknowledged, all there and on record; {out}");
 }
 
 /// A file that may not grow stands for the disk: the store's grows the fastest.
 #[test]
 fn a_disk_that_fills_up_is_told_and_takes_nothing_back() {
-    let site = site();
+    let site = site(SQLITE);
     let at = site.path();
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_rangegate")]);
@@ -345,10 +363,11 @@ fn a_disk_that_fills_up_is_told_and_takes_nothing_back() {
 
 #[test]
 fn a_killed_gateway_tells_its_webhooks_once_it_runs_again() {
-    let (site, target) = (site(), Target::start());
+    let (site, target) = (site(SQLITE), Target::start());
     let at = site.path();
+    let config = CONFIG.replace("$store", SQLITE);
     let hook = format!(
-        "{CONFIG}\n[[webhook]]\nname = 'tickets'\nurl = 'http://{}/'\nsecret = 'tickets.secret'\n\
+        "{config}\n[[webhook]]\nname = 'tickets'\nurl = 'http://{}/'\nsecret = 'tickets.secret'\n\
          events = ['device-register']\nretry-after = '2s'\n",
         target.address
     );

@@ -1,6 +1,7 @@
 //! Two gateways on one PostgreSQL: what is done at one counts at the other, and when the database is gone both go on.
 
 use crate::client::Client;
+use crate::commands::rangegate;
 use crate::gateway::{PATIENCE, PKI, fingerprint};
 use crate::pki::Leaf;
 use crate::postgres::{Cluster, shared};
@@ -13,6 +14,8 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rangegate::store::{Store, StoreSettings};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -96,7 +99,7 @@ pub async fn chat() -> Upstream {
 }
 
 /// Waits until something holds, and says how long that took.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !holds().await {
         assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
@@ -107,7 +110,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
 
 /// What this person gets at `host`. 0: the connection was closed between its handshake and the request, as those of a
 /// revoked device are.
-async fn visit(person: &Person<'_>, host: &str, leaf: &Leaf) -> u16 {
+pub async fn visit(person: &Person<'_>, host: &str, leaf: &Leaf) -> u16 {
     let mut client = person.world.gate.dial().sni(host).certificate(leaf).h1().await;
     let request = Request::get("/").header("authorization", format!("Bearer {}", person.token));
     let answer = client.send(request.body(full("")).expect("a request")).await;
@@ -221,6 +224,183 @@ async fn a_lost_notification_is_made_up_for() {
     assert_eq!(close_reason(&mut open).await, "device-suspended");
     println!("the cut came {:?} after the listeners were thrown out", begun.elapsed());
     assert_eq!(visit(&zoe, "room.corp.example", &PKI.stranger).await, 403);
+}
+
+/// The list as a gateway gives it: the API's, and its file.
+async fn lists(world: &World) -> [String; 2] {
+    let mut command = std::process::Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "10", "--unix-socket"]).arg(world.socket());
+    command.arg("http://localhost/v1/authority/revocation-list");
+    let asked = tokio::task::spawn_blocking(move || command.output().expect("curl is installed"));
+    let told = String::from_utf8(asked.await.expect("it ran").stdout).expect("text");
+    [told, std::fs::read_to_string(world.gate.path("authority.crl")).expect("a file")]
+}
+
+/// The serial numbers on it, as openssl reads it.
+fn named(list: &str) -> String {
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["crl", "-noout", "-text"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut openssl = openssl.spawn().expect("openssl is installed");
+    openssl.stdin.take().expect("open").write_all(list.as_bytes()).expect("written");
+    String::from_utf8(openssl.wait_with_output().expect("it ran").stdout).expect("text")
+}
+
+/// With one authority for both, a list that is good for a day, and devices that enrolled at the first.
+#[tokio::test]
+async fn a_certificate_revoked_at_one_is_on_the_list_of_both() {
+    let (database, chat) = (shared().database(), chat().await);
+    let settings = StoreSettings { timeout: Duration::from_secs(1), ..shared().settings(&database) };
+    let one = gate(settings.clone(), &chat).await;
+    one.people().await;
+    let [certificate, key, passphrase] =
+        ["authority.pem", "authority.key", "passphrase"].map(|name| one.gate.path(name));
+    let other = World::with(|builder| {
+        builder.settings(move |all| {
+            all.store = Some(settings);
+            let own = all.authority.as_mut().expect("an authority");
+            for listener in &mut all.listeners {
+                listener.trust.authorities.retain(|path| *path != own.certificate);
+                listener.trust.authorities.push(certificate.clone());
+            }
+            (own.certificate, own.key, own.passphrase) = (certificate, key, Some(passphrase));
+        })
+    })
+    .await;
+    let mut serials = Vec::new();
+    for reason in ["lost", "stolen"] {
+        let enrolled = crate::openapi::enrolled(&one, "ann@corp.example").await;
+        let serial = enrolled["serial"].as_str().unwrap_or_else(|| panic!("{enrolled}")).to_uppercase();
+        let device = enrolled["device"]["id"].as_str().or(enrolled["device"].as_str()).expect("an id");
+        for world in [&one, &other] {
+            until("both have a list", async || lists(world).await[0].contains("X509 CRL")).await;
+            assert!(lists(world).await.iter().all(|list| !named(list).contains(&serial)), "{serial} is good");
+        }
+        let path = format!("/v1/devices/{device}/revoke");
+        let begun = Instant::now();
+        assert_eq!(one.owner("POST", &path, Sent::Json(json!({ "reason": reason }))).await.0, 200);
+        serials.push(serial);
+        let whole = |lists: &[String; 2]| {
+            let text = named(&lists[0]);
+            lists[0] == lists[1] && serials.iter().all(|serial| text.contains(serial))
+        };
+        let here = lists(&one).await;
+        until("it is on the other's list, which is its file", async || whole(&lists(&other).await)).await;
+        assert!(begun.elapsed() < FELT, "{:?}", begun.elapsed());
+        assert!(whole(&here), "at once where it was revoked");
+    }
+}
+
+#[tokio::test]
+async fn gateways_follow_a_database_that_is_restored_under_them() {
+    let pair = Pair::on(shared(), Duration::from_secs(1)).await;
+    let (url, password) = (shared().url(&pair.database), shared().password_file());
+    let store = format!("url = '{url}'\npassword-file = '{}'", password.display());
+    follow_what_is_restored(&[&pair.one, &pair.other], &store).await;
+}
+
+#[tokio::test]
+async fn a_gateway_follows_a_file_that_is_restored_under_it() {
+    let chat = chat().await;
+    let world = World::with(|builder| builder.policy("room", POLICY, &[("chat", &chat)])).await;
+    world.people().await;
+    let store = format!("path = '{}'", world.gate.path("store.db").display());
+    follow_what_is_restored(&[&world], &store).await;
+}
+
+/// By the commands, beside running gateways: what the backup did not know is gone, and what it denied is cut.
+async fn follow_what_is_restored(worlds: &[&World], store: &str) {
+    let at = worlds[0].gate.path("");
+    let config = crate::pki::file(&at, "rangegate.toml", crate::killed::CONFIG.replace("$store", store));
+    let (config, backup) = (config.to_str().expect("utf-8"), at.join("store.backup"));
+    let backup = backup.to_str().expect("utf-8");
+    let run = async |args: &[&str]| rangegate(&[args, &["--config", config]].concat()).await;
+    let device = json!({ "id": "zoe-laptop", "class": "corporate", "owner": "zoe@corp.example", "certificates": [fingerprint(&PKI.stranger)] });
+    assert_eq!(worlds[0].owner("POST", "/v1/devices", Sent::Json(device)).await.0, 201);
+    let stand = async |how: &str| {
+        let path = format!("/v1/devices/zoe-laptop/{how}");
+        assert_eq!(worlds[0].owner("POST", &path, Sent::Json(json!({ "reason": "a test" }))).await.0, 200);
+    };
+    stand("suspend").await;
+    let before = worlds[0].ann().await.asks_for("payroll-approver").await;
+    let (exit, out, err) = run(&["store", "backup", backup]).await;
+    assert_eq!((exit, out.contains("backed up to ")), (0, true), "{out}{err}");
+
+    stand("resume").await;
+    let after = worlds[0].ann().await.asks_for("two-of-them").await;
+    let mut open = Vec::new();
+    for world in worlds {
+        let zoe = world.person("zoe@corp.example", &PKI.stranger).await;
+        until("she is let in", async || visit(&zoe, "room.corp.example", &PKI.stranger).await == 200).await;
+        open.push(socket(&zoe, &PKI.stranger).await);
+    }
+    let (exit, _, err) = run(&["store", "restore", backup]).await;
+    assert_eq!((exit, err.contains("`--replace` gives up what it holds")), (1, true), "{err}");
+    let zoe = worlds[0].person("zoe@corp.example", &PKI.stranger).await;
+    assert_eq!(visit(&zoe, "room.corp.example", &PKI.stranger).await, 200, "nothing was touched");
+
+    let (exit, out, err) = run(&["store", "restore", backup, "--replace"]).await;
+    assert_eq!((exit, out.contains("restored into ")), (0, true), "{out}{err}");
+    for (world, (open, _client)) in worlds.iter().zip(&mut open) {
+        assert_eq!(close_reason(open).await, "device-suspended");
+        let zoe = world.person("zoe@corp.example", &PKI.stranger).await;
+        assert_eq!(visit(&zoe, "room.corp.example", &PKI.stranger).await, 403);
+        let mut ann = world.ann().await;
+        assert_eq!(ann.get(&format!("/v1/grants/{before}")).await.1["phase"], "waiting");
+        assert_eq!(ann.get(&format!("/v1/grants/{after}")).await.0, 404, "asked for after the backup");
+        // It goes on from there: what is done at the first is known at each.
+    }
+    stand("resume").await;
+    for world in worlds {
+        let zoe = world.person("zoe@corp.example", &PKI.stranger).await;
+        until("she is let in", async || visit(&zoe, "room.corp.example", &PKI.stranger).await == 200).await;
+    }
+    let (exit, out, err) = run(&["store", "check"]).await;
+    assert_eq!(exit, 0, "{out}{err}");
+}
+
+/// Who approves at once at two gateways gives one approval, whoever was first; and nothing is granted twice.
+#[tokio::test]
+async fn approvers_race_at_two_gateways() {
+    let pair = Pair::on(shared(), Duration::from_secs(1)).await;
+    let (mut ann, mut bob, mut bob_there) = (pair.one.ann().await, pair.one.bob().await, pair.other.bob().await);
+    let mut eve = pair.one.eve().await;
+    let mut eve_there = pair.other.person("eve@corp.example", &PKI.stranger).await;
+    until("she is known there", async || visit(&eve_there, "room.corp.example", &PKI.stranger).await == 200).await;
+    let body = || json!({});
+    for round in 0..8 {
+        for (role, needed) in [("two-of-them", 2), ("payroll-approver", 1)] {
+            let id = ann.asks_for(role).await;
+            let path = format!("/v1/grants/{id}/approve");
+            let answers = tokio::join!(
+                bob.post(&path, body()),
+                bob_there.post(&path, body()),
+                eve.post(&path, body()),
+                eve_there.post(&path, body()),
+            );
+            let answers = [answers.0, answers.1, answers.2, answers.3];
+            // Who comes when enough have approved is told that it is held, or that it is too late; nothing else.
+            assert!(answers.iter().all(|(status, _)| [200, 409].contains(status)), "{answers:?}");
+            let (_, grant) = ann.get(&format!("/v1/grants/{id}")).await;
+            let by: Vec<_> =
+                grant["approvals"].as_array().expect("approvals").iter().map(|by| by["user"].clone()).collect();
+            assert_eq!((&grant["phase"], by.len()), (&json!("held"), needed), "round {round}: {grant}");
+            assert!(needed == 1 || by[0] != by[1], "round {round}: {grant}");
+            let (_, held) = pair.one.owner("GET", "/v1/grants?state=held", Sent::Nothing).await;
+            assert_eq!(held["items"].as_array().map(Vec::len), Some(1), "{held}");
+            let written = |line: &Value| {
+                line["action"] == "grant-approve"
+                    && line["outcome"] == "done"
+                    && line["target"] == format!("grant {id}")
+            };
+            let counted = |world: &World| world.gate.lines().iter().filter(|line| written(line)).count();
+            until("each approval is on record", async || counted(&pair.one) + counted(&pair.other) >= needed).await;
+            assert_eq!(counted(&pair.one) + counted(&pair.other), needed, "and nothing else is");
+            let (status, grant) = ann.post(&format!("/v1/grants/{id}/end"), json!({ "note": "done" })).await;
+            assert_eq!(status, 200, "{grant}");
+        }
+    }
+    let store = Store::open(&shared().settings(&pair.database)).await.expect("it opens");
+    assert_eq!(store.check().await.expect("asked").faults, [""; 0]);
 }
 
 #[tokio::test]

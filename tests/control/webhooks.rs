@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a target got.
-struct Got {
+pub struct Got {
     fields: HeaderMap,
     body: String,
 }
@@ -33,7 +33,7 @@ impl Got {
 }
 
 /// A target that answers its `n`th call with what `answer` says of it: a status, or none and it never answers.
-async fn target(
+pub async fn target(
     answer: impl Fn(usize) -> Option<u16> + Send + Sync + 'static,
 ) -> (Upstream, mpsc::UnboundedReceiver<Got>) {
     let (tell, got) = mpsc::unbounded_channel();
@@ -46,7 +46,6 @@ async fn target(
             let body = String::from_utf8(body.to_vec()).expect("text");
             let _ = tell.send(Got { fields: parts.headers, body });
             match answer(call) {
-                Some(302) => Response::builder().status(302).header("location", "http://127.0.0.1:9/").body(full("")),
                 Some(status) => Response::builder().status(status).body(full("")),
                 None => std::future::pending().await,
             }
@@ -72,7 +71,7 @@ fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
 }
 
 /// As `hook`, for people to act by.
-fn acting(at: &std::path::Path, target: &str) -> Vec<WebhookSettings> {
+pub fn acting(at: &std::path::Path, target: &str) -> Vec<WebhookSettings> {
     vec![WebhookSettings { acts: true, format: Format::Chat, ..hook(at, "chat", target) }]
 }
 
@@ -97,7 +96,7 @@ pub fn signed(seconds: i64, body: &str) -> String {
     format!("t={seconds},v1={}", digest.split(' ').next().expect("a digest"))
 }
 
-fn seconds() -> i64 {
+pub fn seconds() -> i64 {
     rangegate::gateway::clock::now().millis() / 1000
 }
 
@@ -130,7 +129,7 @@ async fn a_target_hears_of_what_it_asked_for_signed_and_once() {
 
 #[tokio::test]
 async fn what_is_not_taken_comes_again_under_the_same_id() {
-    for bad in [500, 302, 404] {
+    for bad in [500, 404] {
         let (upstream, mut got) = target(move |call| Some(if call < 3 { bad } else { 200 })).await;
         let url = upstream.url();
         let world = world(move |at| vec![hook(at, "tickets", &url)]).await;
@@ -145,6 +144,51 @@ async fn what_is_not_taken_comes_again_under_the_same_id() {
         world.ann().await.asks_for("two-of-them").await;
         assert_ne!(got.recv().await.expect("a notification").field("rangegate-delivery"), ids[0]);
     }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_not_taken_for_an_answer() {
+    let elsewhere = Upstream::plain().await;
+    let (to, calls) = (elsewhere.url(), AtomicUsize::new(0));
+    let (tell, mut got) = mpsc::unbounded_channel();
+    let upstream = Upstream::http1(move |request| {
+        let status = [301, 302, 307, 308].get(calls.fetch_add(1, Ordering::Relaxed)).copied();
+        let location = format!("{to}/hook");
+        let _ = tell.send(request.headers()["rangegate-delivery"].clone());
+        async move {
+            let answer = Response::builder().status(status.unwrap_or(200));
+            answer.header("location", location).body(full("")).expect("a response")
+        }
+    })
+    .await;
+    let url = upstream.url();
+    let world = world(move |at| vec![hook(at, "tickets", &url)]).await;
+    world.ann().await.asks_for("payroll-approver").await;
+    let first = got.recv().await.expect("a notification");
+    for _ in 0..4 {
+        assert_eq!(got.recv().await.expect("it comes again"), first);
+    }
+    assert_eq!(elsewhere.connections(), 0, "nobody went where it was sent");
+}
+
+#[tokio::test]
+async fn a_chat_tool_is_told_in_one_sentence() {
+    let (upstream, mut got) = target(|_| Some(200)).await;
+    let url = upstream.url();
+    let world = world(move |at| acting(at, &url)).await;
+    let id = world.ann().await.asks_for("payroll-approver").await;
+    let told = got.recv().await.expect("a notification");
+    let sentence = format!(
+        "ann@corp.example asks for the role payroll-approver: PAY-1234: run 7. \
+         Approve with `rangegate grant approve {id}`, refuse with `rangegate grant refuse {id}`."
+    );
+    assert_eq!((told.json(), told.field("content-type")), (json!({ "text": sentence }), "application/json"));
+    let (seconds, _) = told.field("rangegate-signature").strip_prefix("t=").and_then(|s| s.split_once(',')).unwrap();
+    assert_eq!(told.field("rangegate-signature"), signed(seconds.parse().unwrap(), &told.body));
+    let (status, _) = world.bob().await.post(&format!("/v1/grants/{id}/approve"), json!({ "note": "<!here>" })).await;
+    assert_eq!(status, 200);
+    let text = "bob@corp.example approved the role payroll-approver for ann@corp.example: &lt;!here&gt;.";
+    assert_eq!(got.recv().await.expect("a notification").json(), json!({ "text": text }));
 }
 
 #[tokio::test]
@@ -253,7 +297,7 @@ async fn a_signed_call_counts_once_at_whichever_gateway_it_comes_again() {
     assert_eq!(grants().await, 3);
 }
 
-async fn call(world: &World, hook: &str, seconds: i64, body: Value) -> (u16, Value) {
+pub async fn call(world: &World, hook: &str, seconds: i64, body: Value) -> (u16, Value) {
     let body = body.to_string();
     post(world, hook, &body, &signed(seconds, &body)).await
 }

@@ -21,6 +21,7 @@ async fn fault_of(settings: &StoreSettings) -> OpenFault {
 
 on_both! {
     a_newer_schema_is_refused,
+    a_schema_that_was_made_otherwise_is_refused,
 }
 
 async fn a_newer_schema_is_refused(place: Place) {
@@ -34,6 +35,16 @@ async fn a_newer_schema_is_refused(place: Place) {
         fault.to_string().contains("was written by a newer version (schema 9999, this version knows 1)"),
         "{fault}"
     );
+}
+
+async fn a_schema_that_was_made_otherwise_is_refused(place: Place) {
+    drop(place.open().await);
+    let checksum = if place.is_a_file() { "X'00'" } else { "'\\x00'" };
+    place.sql(&format!("UPDATE _sqlx_migrations SET checksum = {checksum} WHERE version = 1")).await;
+    let fault = fault_of(&place.settings).await;
+    assert!(matches!(fault, OpenFault::Altered { version: 1, .. }), "{fault:?}");
+    let told = "has a schema 1 that is not the one this version knows by that number: run the version that made it";
+    assert!(fault.to_string().contains(told), "{fault}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::client::{BOTH, Client, Http, request};
 use crate::gateway::{Harness, PATIENCE, PKI, everybody, fingerprint, open_to_all};
+use crate::mmdb::{self, nested};
 use crate::pki::{Leaf, Wanted};
 use crate::upstream::{Body, Upstream, channel, data};
 use crate::websockets::{Socket, chat, open, receive};
@@ -324,4 +325,55 @@ async fn what_comes_on_a_list_is_cut_and_a_broken_list_is_told_of() {
     let end = timeout(PATIENCE, body.frame()).await.expect("in time");
     assert!(end.is_some_and(|end| end.is_err()), "a cut answer must not look whole");
     assert_eq!(gate.audit_record().await["end"], "cut:list-on");
+}
+
+/// An address cannot move under an open connection; what is known of it can.
+#[tokio::test]
+async fn what_turns_out_to_be_in_another_country_is_cut() {
+    let chat = chat().await;
+    let at_home = "require = [{ id = \"at-home\", that = { country = [\"US\"] } }]";
+    let policy = open_to_all("app", "$app")
+        .replace("require = [{ id = \"local\", that = { cidr = \"127.0.0.0/8\" } }]", at_home);
+    assert!(policy.contains(at_home));
+    let places = |country: &str| {
+        let built = clock::now().millis() as u64 / 1000;
+        mmdb::Writer::both_families(built).with("127.0.0.0/8", &nested(country, "", "", 1.0, 1.0)).bytes()
+    };
+    let first = places("US");
+    let gate = Harness::builder()
+        .policy("app", &policy, &[("app", &chat)])
+        .settings(move |settings| {
+            let path = settings.emergency.with_file_name("places.mmdb");
+            std::fs::write(&path, first).expect("a file");
+            settings.geo.places = vec![path];
+        })
+        .start()
+        .await;
+    let mut open_ones = Vec::new();
+    for version in BOTH {
+        let mut client = gate.dial().http(version).await;
+        let (socket, _) = open(&mut client, version, "/", &[]).await;
+        open_ones.push((version, socket, client));
+    }
+    // The same again, of another day: nothing happens.
+    for (country, cut) in [("US", false), ("GB", true)] {
+        let new = gate.path("places.new");
+        std::fs::write(&new, places(country)).expect("a file");
+        gate.reload("networks", || std::fs::rename(new, gate.path("places.mmdb")).expect("replaced")).await;
+        for (version, socket, _) in &mut open_ones {
+            if cut {
+                let Message::Close(Some(CloseFrame { code, reason })) = receive(socket).await else {
+                    panic!("{version:?}: not a close frame");
+                };
+                assert_eq!((u16::from(code), reason.as_str()), (1008, "country-outside"), "{version:?}");
+            } else {
+                socket.send(Message::text("on")).await.expect("open");
+                assert_eq!(receive(socket).await, Message::text("on"), "{version:?}");
+            }
+        }
+    }
+    for record in gate.audit_records(2).await {
+        assert_eq!(record["end"], "cut:country-outside", "{record:#}");
+        assert_eq!(record["decision"]["outcome"], "forward", "what was decided stands: {record:#}");
+    }
 }

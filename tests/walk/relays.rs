@@ -112,12 +112,23 @@ async fn pings_outweigh_what_came_before_them() {
     }
 }
 
-/// The hands behind an open WebSocket move away: near, it stays as long as it likes; far, it is cut.
 #[tokio::test]
 async fn a_websocket_is_cut_when_a_relay_appears_behind_it() {
+    moves_away(NO_RELAY, "relay-gap-above").await;
+}
+
+#[tokio::test]
+async fn a_websocket_is_cut_when_its_round_trip_rises_above_the_bound() {
+    let near = "{ id = \"near\", that = { tls-rtt = { below = \"50ms\" } } }";
+    let policy = NO_RELAY.replace("{ id = \"no-relay\", that = { relay-gap = { below = \"50ms\" } } }", near);
+    moves_away(&policy, "tls-rtt-above").await;
+}
+
+/// The hands behind an open WebSocket move away: near, it stays as long as it likes; far, it is cut.
+async fn moves_away(policy: &str, why: &str) {
     let chat = chat().await;
     let gate = Harness::builder()
-        .policy("app", NO_RELAY, &[("app", &chat)])
+        .policy("app", policy, &[("app", &chat)])
         .limits(|limits| limits.ping_interval = Duration::from_millis(50))
         .start()
         .await;
@@ -138,9 +149,9 @@ async fn a_websocket_is_cut_when_a_relay_appears_behind_it() {
     let Message::Close(Some(CloseFrame { code, reason })) = receive(&mut socket).await else {
         panic!("not a close frame");
     };
-    assert_eq!((u16::from(code), reason.as_str()), (1008, "relay-gap-above"));
+    assert_eq!((u16::from(code), reason.as_str()), (1008, why));
     let record = gate.audit_record().await;
-    assert_eq!((&record["end"], &record["decision"]["outcome"]), (&"cut:relay-gap-above".into(), &"forward".into()));
+    assert_eq!((&record["end"], &record["decision"]["outcome"]), (&format!("cut:{why}").into(), &"forward".into()));
 }
 
 /// HTTP/2 by hand: the preface, what else is said at once, and a GET.
