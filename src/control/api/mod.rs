@@ -33,12 +33,12 @@ use std::sync::Arc;
 pub struct Api {
     /// None: the gateway has no store, and nothing to administer.
     administrator: Option<Arc<Administrator>>,
-    submissions: Submissions,
+    submissions: Arc<Submissions>,
 }
 
 impl Api {
     pub fn new(administrator: Option<Arc<Administrator>>) -> Self {
-        Self { administrator, submissions: Submissions::default() }
+        Self { administrator, submissions: Arc::default() }
     }
 
     async fn respond(&self, call: Call) -> Response<Full<Bytes>> {
