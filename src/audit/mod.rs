@@ -25,6 +25,7 @@ pub mod metrics;
 mod pen;
 pub mod record;
 pub mod replay;
+pub mod shortened;
 pub mod sink;
 mod slots;
 pub mod verify;
