@@ -39,6 +39,8 @@ mod remote;
 mod socket;
 #[path = "control/standstill.rs"]
 mod standstill;
+#[path = "control/told.rs"]
+mod told;
 #[path = "control/two_gateways.rs"]
 mod two_gateways;
 #[path = "control/unusable.rs"]

@@ -78,6 +78,15 @@ pub struct Audit {
     metrics: Arc<Metrics>,
 }
 
+/// Lines are to come until it is dropped.
+pub struct MoreToCome(Arc<Sink>);
+
+impl Drop for MoreToCome {
+    fn drop(&mut self) {
+        self.0.live_closed();
+    }
+}
+
 impl Audit {
     /// Opens the log, repairs what a crash left, continues its chain and starts the writer thread.
     /// `clock` dates the lines the writer makes itself.
@@ -133,6 +142,12 @@ impl Audit {
     /// Records an administrative step.
     pub fn admin(&self, admin: Admin) {
         self.sink.insist(Line::Admin(Box::new(admin)));
+    }
+
+    /// Says that lines are still to come, although nothing is open: a log that is being closed waits for them.
+    pub fn more_to_come(&self) -> MoreToCome {
+        self.sink.live_opened();
+        MoreToCome(Arc::clone(&self.sink))
     }
 
     /// Waits until what was recorded before is in the file, so that a crash of this process cannot lose it any more.

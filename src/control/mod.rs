@@ -19,6 +19,7 @@ pub mod import;
 mod issuing;
 pub mod live;
 mod moment;
+mod to_its_end;
 pub mod webhook;
 
 pub use administrator::{Administrator, Who};

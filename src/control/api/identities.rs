@@ -74,7 +74,7 @@ pub async fn set(administrator: &Administrator, asking: &mut Asking, operation: 
 }
 
 /// The body is a file: CSV, or JSON as an array or one object after the other.
-pub async fn import(administrator: &Administrator, asking: &mut Asking) -> Result<Answer, Problem> {
+pub async fn import(administrator: &Arc<Administrator>, asking: &mut Asking) -> Result<Answer, Problem> {
     asking.only(&["dry-run"])?;
     let dry_run = asking.asked("dry-run", |text| match text {
         "" | "true" => Some(true),
@@ -119,7 +119,10 @@ pub async fn import(administrator: &Administrator, asking: &mut Asking) -> Resul
             .with("fault_count", rows.fault_count)
             .with("faults", serde_json::to_value(&rows.faults).unwrap_or_default()));
     }
-    let imported = administrator.import(&asking.who(), rows, dry_run.unwrap_or(false)).await?;
+    // It is all here. From now on it does not matter whether the client stays.
+    let (done, who, dry_run) = (Arc::clone(administrator), asking.who(), dry_run.unwrap_or(false));
+    let importing = async move { done.import(&who, rows, dry_run).await };
+    let imported = administrator.to_its_end(importing).await??;
     let mut shown = serde_json::to_value(&imported).unwrap_or_default();
     if let Some(changes) = shown.get_mut("changes") {
         show::put_into_words(changes);
