@@ -195,7 +195,7 @@ impl Administrator {
         fault
     }
 
-    fn line(
+    pub(super) fn line(
         &self,
         who: &Who,
         about: About,

@@ -2,7 +2,7 @@
 
 use crate::gateway::{PATIENCE, PKI, eventually};
 use crate::upstream::{Upstream, full};
-use crate::world::{API, Person, Sent, World, read};
+use crate::world::{API, PEOPLE, Person, Sent, World, read};
 use http::{Method, Request};
 use rangegate::audit::verify::{Log, verify};
 use serde_json::{Value, json};
@@ -144,6 +144,11 @@ async fn an_import_whose_client_leaves_is_told_of() {
     leaves(&world, "/v1/identities", 1).await;
     drop(writing);
     world.admin_lines("identity-import", 2).await;
+    let lines = world.admin_lines("identity-set", 1).await;
+    assert_eq!(
+        (&lines[0]["target"], &lines[0]["after"]),
+        (&json!("identity ann@corp.example"), &json!({ "name": "Ann" }))
+    );
 }
 
 #[tokio::test]
@@ -203,4 +208,56 @@ async fn no_line_is_longer_than_its_reader_takes() {
     let log = Log::gather(&[world.gate.path("audit.jsonl")]).expect("a log");
     let report = verify(&log).expect("read");
     assert!(report.faults.is_empty(), "{:#?}", report.faults);
+}
+
+#[tokio::test]
+async fn an_import_says_whom_it_changed_and_how() {
+    let world = World::peopled().await;
+    let added = &world.admin_lines("identity-add", 1).await[0];
+    assert_eq!(added["target"], "4 identities");
+    assert_eq!(added["after"]["ann.admin@corp.example"]["groups"], json!(["payroll-leads"]), "{added}");
+    let text =
+        PEOPLE.replace("p-bob,,staff;payroll-leads", "p-robert,,staff") + "zoe@corp.example,p-zoe,,payroll-leads,\n";
+    // A dry run changes nothing, and says nothing.
+    for (path, status) in [("/v1/identities?dry-run=true", 200), ("/v1/identities", 200)] {
+        assert_eq!(world.owner("POST", path, Sent::Text("text/csv", &text)).await.0, status);
+    }
+    world.admin_lines("identity-import", 2).await;
+    let lines = world.gate.lines();
+    let of = |action: &str| lines.iter().filter(|line| line["action"] == action).collect::<Vec<_>>();
+    let (set, added) = (of("identity-set"), of("identity-add"));
+    assert_eq!((set.len(), added.len()), (1, 2), "{set:#?} {added:#?}");
+    assert_eq!(set[0]["target"], "identity bob@corp.example");
+    assert_eq!(set[0]["before"], json!({ "person": "p-bob", "groups": ["staff", "payroll-leads"] }));
+    assert_eq!(set[0]["after"], json!({ "person": "p-robert", "groups": ["staff"] }));
+    assert_eq!(set[0]["actor"]["issuer"], "unix");
+    assert_eq!(added[1]["after"]["zoe@corp.example"]["person"], "p-zoe", "{}", added[1]);
+}
+
+/// The second five thousand cannot be written, for one of them has a name that is taken.
+#[tokio::test]
+async fn an_import_that_fails_in_the_middle_says_what_it_did() {
+    use std::fmt::Write as _;
+    let world = World::peopled().await;
+    let mut text = "user,aliases,groups\nann@corp.example,ann.lee@corp.example,staff;news\n".to_owned();
+    for row in 0..6000 {
+        let alias = if row == 5999 { "bob@corp.example" } else { "" };
+        let _ = writeln!(text, "user{row:04},{alias},staff");
+    }
+    let (status, problem) = world.owner("POST", "/v1/identities", Sent::Text("text/csv", &text)).await;
+    assert_eq!(status, 409, "{problem}");
+    let failed = world.admin_lines("identity-import", 2).await;
+    assert_eq!((&failed[1]["outcome"], &failed[1]["reason"]), (&json!("refused"), &json!("taken")));
+    let lines = world.gate.lines();
+    let told: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["action"] == "identity-add")
+        .flat_map(|line| line["after"].as_object().expect("identities").keys().map(String::as_str))
+        .filter(|user| user.starts_with("user"))
+        .collect();
+    assert_eq!((told.len(), told.first(), told.last()), (4999, Some(&"user0000"), Some(&"user4998")));
+    let set: Vec<_> = lines.iter().filter(|line| line["action"] == "identity-set").collect();
+    assert_eq!((set.len(), &set[0]["after"]), (1, &json!({ "groups": ["staff", "news"] })), "{set:#?}");
+    let log = Log::gather(&[world.gate.path("audit.jsonl")]).expect("a log");
+    assert!(verify(&log).expect("read").faults.is_empty());
 }
