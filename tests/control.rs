@@ -31,6 +31,8 @@ mod identities;
 mod killed;
 #[path = "control/live.rs"]
 mod live;
+#[path = "control/oneself.rs"]
+mod oneself;
 #[path = "control/openapi.rs"]
 mod openapi;
 #[path = "control/remote.rs"]

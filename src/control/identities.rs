@@ -4,6 +4,7 @@ use super::administrator::{About, Administrator, Held, Step, Who, difference, he
 use super::fault::Fault;
 use super::import::Rows;
 use super::import::patch::{Packed, Patch};
+use super::oneself::Oneself;
 use crate::audit::AdminOutcome;
 use crate::audit::shortened::length;
 use crate::evidence::{Fact, Identity};
@@ -113,10 +114,11 @@ impl Administrator {
         }
     }
 
-    /// Makes or changes one. `check` is asked about the version there is.
+    /// Makes or changes one that is not the record of whoever acts. `check` is asked about the version there is.
     pub async fn set_identity(
         &self,
         who: &Who,
+        oneself: &Oneself,
         user: &Arc<str>,
         change: &Change,
         check: impl Fn(Option<u64>) -> Result<(), Fault>,
@@ -135,6 +137,7 @@ impl Administrator {
                 return Ok(Step::nothing((known.clone(), false)));
             }
             let before = known.as_ref().map(|known| &known.value);
+            oneself.check(before, &merged)?;
             let (told_before, told_after) = told(before, &merged);
             let result = Held { value: merged.clone(), version: version.unwrap_or(0) + 1, changed: now };
             Ok(Step {
@@ -150,7 +153,11 @@ impl Administrator {
 
     /// Brings every identity of a file in. When the store goes away in the middle, what was written stays and is on
     /// record; the same file again does the rest.
-    pub async fn import(&self, who: &Who, rows: Rows, dry_run: bool) -> Result<Imported, Fault> {
+    pub async fn import(&self, who: &Who, oneself: &Oneself, rows: Rows, dry_run: bool) -> Result<Imported, Fault> {
+        if let Some((line, user)) = rows.own {
+            let about = About::new("identity-import", Kind::Identity, &user);
+            return Err(self.failed(who, about, Fault::SelfChange { user, line: Some(line) }));
+        }
         let mut imported = Imported { dry_run, rows: rows.count, unchanged: rows.same, ..Imported::default() };
         let mut under_way = UnderWay::begin(&self.importing, rows.patches.len() as u64);
         let mut patches = rows.patches.into_iter();
@@ -162,7 +169,7 @@ impl Administrator {
             if !self.audit.writable() {
                 return Err(Fault::Unrecorded);
             }
-            self.import_batch(who, &batch, dry_run, &mut imported).await?;
+            self.import_batch(who, oneself, &batch, dry_run, &mut imported).await?;
             under_way.wrote(batch.len() as u64);
         }
         if !dry_run && imported.added + imported.changed > 0 {
@@ -176,6 +183,7 @@ impl Administrator {
     async fn import_batch(
         &self,
         who: &Who,
+        oneself: &Oneself,
         batch: &[(Arc<str>, Packed)],
         dry_run: bool,
         imported: &mut Imported,
@@ -198,6 +206,8 @@ impl Administrator {
                     Some(_) => outcome.changed += 1,
                     None => outcome.added += 1,
                 }
+                // The file was read by what was known here; another gateway may know more.
+                oneself.check(before, &merged).map_err(|fault| self.failed(who, about(), fault))?;
                 let (told_before, after) = told(before, &merged);
                 rows.push(Row { user: Arc::clone(user), before: told_before, after });
                 all.extend(writes(user, known.map(|known| known.version), before, &merged));

@@ -19,6 +19,7 @@ pub mod import;
 mod issuing;
 pub mod live;
 mod moment;
+pub mod oneself;
 mod to_its_end;
 pub mod webhook;
 
