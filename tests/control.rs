@@ -34,6 +34,8 @@ mod identities;
 mod killed;
 #[path = "control/live.rs"]
 mod live;
+#[path = "control/oneself.rs"]
+mod oneself;
 #[path = "control/openapi.rs"]
 mod openapi;
 #[path = "control/remote.rs"]
@@ -42,6 +44,8 @@ mod remote;
 mod socket;
 #[path = "control/standstill.rs"]
 mod standstill;
+#[path = "control/told.rs"]
+mod told;
 #[path = "control/two_gateways.rs"]
 mod two_gateways;
 #[path = "control/unusable.rs"]

@@ -25,6 +25,7 @@ pub mod metrics;
 mod pen;
 pub mod record;
 pub mod replay;
+pub mod shortened;
 pub mod sink;
 mod slots;
 pub mod verify;
@@ -75,6 +76,15 @@ pub struct AuditSettings {
 pub struct Audit {
     sink: Arc<Sink>,
     metrics: Arc<Metrics>,
+}
+
+/// Lines are to come until it is dropped.
+pub struct MoreToCome(Arc<Sink>);
+
+impl Drop for MoreToCome {
+    fn drop(&mut self) {
+        self.0.live_closed();
+    }
 }
 
 impl Audit {
@@ -132,6 +142,12 @@ impl Audit {
     /// Records an administrative step.
     pub fn admin(&self, admin: Admin) {
         self.sink.insist(Line::Admin(Box::new(admin)));
+    }
+
+    /// Says that lines are still to come, although nothing is open: a log that is being closed waits for them.
+    pub fn more_to_come(&self) -> MoreToCome {
+        self.sink.live_opened();
+        MoreToCome(Arc::clone(&self.sink))
     }
 
     /// Waits until what was recorded before is in the file, so that a crash of this process cannot lose it any more.

@@ -38,7 +38,7 @@ pub struct Sink {
     when_unwritable: WhenUnwritable,
     /// Places taken: by open records, by messages in the queue, by lines not yet in the file.
     pub(super) places: AtomicUsize,
-    /// Live records whose closing record is still to come; they hold no place.
+    /// What will still be recorded and holds no place: closing records of live ones, changes that are being made.
     pub(super) live: AtomicUsize,
     /// Records that found no place.
     pub(super) unrecorded: AtomicU64,

@@ -32,6 +32,15 @@ const fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte < 0x7f && byte != b'"' && byte != b'\\'
 }
 
+/// Bytes that the character takes in the log.
+pub(super) const fn width(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if c < ' ' || unseen(c) => 6 * c.len_utf16(),
+        c => c.len_utf8(),
+    }
+}
+
 fn hide<W: ?Sized + Write>(writer: &mut W, c: char) -> io::Result<()> {
     c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))
 }

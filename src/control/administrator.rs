@@ -196,7 +196,7 @@ impl Administrator {
         fault
     }
 
-    fn line(
+    pub(super) fn line(
         &self,
         who: &Who,
         about: About,
@@ -216,6 +216,8 @@ impl Administrator {
             before,
             after,
         }
+        // Somebody else's words are in it, and whoever verifies the log takes no line that is too long.
+        .shortened()
     }
 }
 

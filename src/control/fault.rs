@@ -20,6 +20,17 @@ pub enum Fault {
     /// What was asked for cannot be.
     #[error("{why}")]
     Unfit { code: &'static str, why: String },
+    /// Somebody would change what is on record of themselves.
+    #[error(
+        "{}it is your own record (`{user}`): another administrator has to change it, or the machine's owner over the \
+         Unix socket",
+        line.map(|line| format!("line {line}: ")).unwrap_or_default()
+    )]
+    SelfChange {
+        user: Arc<str>,
+        /// Of a file.
+        line: Option<u64>,
+    },
     /// Another document holds the name or key.
     #[error("{what} belongs to `{by}`")]
     Taken { what: String, by: Arc<str> },
@@ -56,6 +67,7 @@ impl Fault {
             Self::NotFound(_) => "not-found",
             Self::Changed => "changed",
             Self::Unfit { code, .. } => code,
+            Self::SelfChange { .. } => "self-change",
             Self::Taken { .. } => "taken",
             Self::Busy => "busy",
             Self::Away(_) => "store-away",

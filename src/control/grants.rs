@@ -5,6 +5,7 @@ use super::fault::Fault;
 use crate::access::{self, Action, Actor, Answer, GrantRecord, Parties, Refusal};
 use crate::audit::{Alert, AlertKind};
 use crate::evidence::{Device, Evidence, Fact, Identity, Moment};
+use crate::policy::role::is_id;
 use crate::store::document::submission_of;
 use crate::store::{Digest, Kind, Write};
 use serde::Deserialize;
@@ -102,6 +103,11 @@ impl Administrator {
         device: Option<&Device>,
         key: Option<&str>,
     ) -> Result<(Held<GrantRecord>, bool), Fault> {
+        // No policy has it, and what is no id has no place in an audit line.
+        if !is_id(&new.role) {
+            let why = "a role's id has 1 to 64 lower-case letters, digits, `-`, `_` and `.`: `/v1/roles` names them";
+            return Err(Fault::unfit("role", why));
+        }
         let about = About { action: "grant-ask", target: format!("role {}", new.role) };
         let (held, fresh) = self
             .act(who, about, async |now| {

@@ -4,11 +4,14 @@ use super::administrator::{About, Administrator, Held, Step, Who, difference, he
 use super::fault::Fault;
 use super::import::Rows;
 use super::import::patch::{Packed, Patch};
+use super::oneself::Oneself;
+use crate::audit::AdminOutcome;
+use crate::audit::shortened::length;
 use crate::evidence::{Fact, Identity};
 use crate::store::document::handles_of;
 use crate::store::{CommitFault, Handle, Kind, Write};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,8 +81,20 @@ impl Drop for UnderWay<'_> {
 
 /// Identities written by one transaction: a long one would keep everybody else waiting for as long.
 const BATCH: usize = 5000;
-/// Differences that are told one by one.
+/// Differences that are told one by one in the answer. The audit log has all.
 const TOLD: usize = 1000;
+/// Lines given to the audit log before it is waited for: a small part of its queue, so that requests find their place.
+const LINES: usize = 500;
+/// Bytes of added identities in one line of the audit log, unless one alone has more.
+const ADDED: usize = 64 << 10;
+
+/// What became of one row.
+struct Row {
+    user: Arc<str>,
+    /// None: it is new.
+    before: Option<Value>,
+    after: Value,
+}
 
 impl Administrator {
     /// The identity of this account, or of the account that has this alias.
@@ -99,10 +114,11 @@ impl Administrator {
         }
     }
 
-    /// Makes or changes one. `check` is asked about the version there is.
+    /// Makes or changes one that is not the record of whoever acts. `check` is asked about the version there is.
     pub async fn set_identity(
         &self,
         who: &Who,
+        oneself: &Oneself,
         user: &Arc<str>,
         change: &Change,
         check: impl Fn(Option<u64>) -> Result<(), Fault>,
@@ -121,6 +137,7 @@ impl Administrator {
                 return Ok(Step::nothing((known.clone(), false)));
             }
             let before = known.as_ref().map(|known| &known.value);
+            oneself.check(before, &merged)?;
             let (told_before, told_after) = told(before, &merged);
             let result = Held { value: merged.clone(), version: version.unwrap_or(0) + 1, changed: now };
             Ok(Step {
@@ -134,11 +151,12 @@ impl Administrator {
         .await
     }
 
-    /// Brings every identity of a file in. When the store goes away in the middle, what was written stays; the same file
-    /// again does the rest.
-    pub async fn import(&self, who: &Who, rows: Rows, dry_run: bool) -> Result<Imported, Fault> {
-        if !self.audit.writable() {
-            return Err(Fault::Unrecorded);
+    /// Brings every identity of a file in. When the store goes away in the middle, what was written stays and is on
+    /// record; the same file again does the rest.
+    pub async fn import(&self, who: &Who, oneself: &Oneself, rows: Rows, dry_run: bool) -> Result<Imported, Fault> {
+        if let Some((line, user)) = rows.own {
+            let about = About::new("identity-import", Kind::Identity, &user);
+            return Err(self.failed(who, about, Fault::SelfChange { user, line: Some(line) }));
         }
         let mut imported = Imported { dry_run, rows: rows.count, unchanged: rows.same, ..Imported::default() };
         let mut under_way = UnderWay::begin(&self.importing, rows.patches.len() as u64);
@@ -148,7 +166,10 @@ impl Administrator {
             if batch.is_empty() {
                 break;
             }
-            self.import_batch(who, &batch, dry_run, &mut imported).await?;
+            if !self.audit.writable() {
+                return Err(Fault::Unrecorded);
+            }
+            self.import_batch(who, oneself, &batch, dry_run, &mut imported).await?;
             under_way.wrote(batch.len() as u64);
         }
         if !dry_run && imported.added + imported.changed > 0 {
@@ -162,6 +183,7 @@ impl Administrator {
     async fn import_batch(
         &self,
         who: &Who,
+        oneself: &Oneself,
         batch: &[(Arc<str>, Packed)],
         dry_run: bool,
         imported: &mut Imported,
@@ -170,8 +192,7 @@ impl Administrator {
         for _ in 0..8 {
             let known = self.known(batch).await?;
             let mut outcome = Imported { changes: Vec::new(), ..imported.clone() };
-            let mut all = Vec::new();
-            let room = TOLD.saturating_sub(imported.changes.len());
+            let (mut all, mut rows) = (Vec::new(), Vec::new());
             for (user, patch) in batch {
                 let known = known.get(user);
                 let before = known.map(|known| &known.value);
@@ -185,10 +206,10 @@ impl Administrator {
                     Some(_) => outcome.changed += 1,
                     None => outcome.added += 1,
                 }
-                if outcome.changes.len() < room {
-                    let (before, after) = told(before, &merged);
-                    outcome.changes.push(json!({ "user": user, "before": before, "after": after }));
-                }
+                // The file was read by what was known here; another gateway may know more.
+                oneself.check(before, &merged).map_err(|fault| self.failed(who, about(), fault))?;
+                let (told_before, after) = told(before, &merged);
+                rows.push(Row { user: Arc::clone(user), before: told_before, after });
                 all.extend(writes(user, known.map(|known| known.version), before, &merged));
             }
             let committed = match dry_run || all.is_empty() {
@@ -198,8 +219,13 @@ impl Administrator {
             match committed {
                 Ok(()) => {
                     self.learn().await;
-                    let changes = std::mem::take(&mut imported.changes).into_iter().chain(outcome.changes).collect();
+                    let mut changes = std::mem::take(&mut imported.changes);
+                    let room = TOLD.saturating_sub(changes.len());
+                    changes.extend(rows.iter().take(room).map(Row::shown));
                     *imported = Imported { changes, ..outcome };
+                    if !dry_run {
+                        self.tell(who, rows).await;
+                    }
                     return Ok(());
                 }
                 Err(CommitFault::Conflict { .. }) => {}
@@ -209,11 +235,54 @@ impl Administrator {
         Err(self.failed(who, about(), Fault::Busy))
     }
 
+    /// Puts on record what became of each row.
+    ///
+    /// Who is changed has a line of their own, the same as if it had been done by hand: whoever asks what happened to
+    /// somebody looks for their name and finds all of it. Those who are new have no history yet to be told apart from,
+    /// and there may be a million of them: they share lines, each with all that was said of them.
+    async fn tell(&self, who: &Who, rows: Vec<Row>) {
+        let (mut added, mut room, mut lines) = (Map::new(), ADDED, 0);
+        for Row { user, before, after } in rows {
+            if before.is_some() {
+                let about = About::new("identity-set", Kind::Identity, &user);
+                self.audit.admin(self.line(who, about, AdminOutcome::Done, None, before, Some(after)));
+                lines += 1;
+            } else {
+                let length = user.len() + length(&after);
+                if length > room && !added.is_empty() {
+                    self.tell_added(who, std::mem::take(&mut added));
+                    (room, lines) = (ADDED, lines + 1);
+                }
+                room = room.saturating_sub(length);
+                added.insert(user.to_string(), after);
+            }
+            if lines >= LINES {
+                self.audit.written().await;
+                lines = 0;
+            }
+        }
+        if !added.is_empty() {
+            self.tell_added(who, added);
+        }
+        self.audit.written().await;
+    }
+
+    fn tell_added(&self, who: &Who, added: Map<String, Value>) {
+        let about = About { action: "identity-add", target: format!("{} identities", added.len()) };
+        self.audit.admin(self.line(who, about, AdminOutcome::Done, None, None, Some(added.into())));
+    }
+
     /// What the store has of these accounts.
     async fn known(&self, batch: &[(Arc<str>, Packed)]) -> Result<HashMap<Arc<str>, Held<Identity>>, Fault> {
         let users = batch.iter().map(|(user, _)| Arc::clone(user)).collect();
         let documents = self.store.get_all(Kind::Identity, users).await?;
         documents.iter().map(|document| Ok((Arc::clone(&document.id), held(document)?))).collect()
+    }
+}
+
+impl Row {
+    fn shown(&self) -> Value {
+        json!({ "user": self.user, "before": self.before, "after": self.after })
     }
 }
 

@@ -19,6 +19,8 @@ pub mod import;
 mod issuing;
 pub mod live;
 mod moment;
+pub mod oneself;
+mod to_its_end;
 pub mod webhook;
 
 pub use administrator::{Administrator, Who};

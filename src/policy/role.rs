@@ -27,6 +27,13 @@ pub struct Role {
     pub break_glass: Option<BreakGlass>,
 }
 
+/// Whether the text can be the id of a role, or of anything else that quotas, audit records and metrics carry: 1 to 64
+/// lower-case letters, digits, `-`, `_` or `.`.
+pub fn is_id(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(good)
+}
+
 /// What a request must say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReasonRule {

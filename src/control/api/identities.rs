@@ -63,8 +63,8 @@ pub async fn set(administrator: &Administrator, asking: &mut Asking, operation: 
         }
         _ => Change::Replace(patch),
     };
-    let check = |there| Demand::check(demand, there);
-    let (held, fresh) = administrator.set_identity(&asking.who(), &user, &change, check).await?;
+    let (check, oneself) = (|there| Demand::check(demand, there), administrator.oneself(asking.evidence()));
+    let (held, fresh) = administrator.set_identity(&asking.who(), &oneself, &user, &change, check).await?;
     let shown = show::held(&held);
     let answer = match fresh {
         true => Answer::created(&shown, format!("/v1/identities/{}", held.value.user)),
@@ -74,7 +74,7 @@ pub async fn set(administrator: &Administrator, asking: &mut Asking, operation: 
 }
 
 /// The body is a file: CSV, or JSON as an array or one object after the other.
-pub async fn import(administrator: &Administrator, asking: &mut Asking) -> Result<Answer, Problem> {
+pub async fn import(administrator: &Arc<Administrator>, asking: &mut Asking) -> Result<Answer, Problem> {
     asking.only(&["dry-run"])?;
     let dry_run = asking.asked("dry-run", |text| match text {
         "" | "true" => Some(true),
@@ -97,7 +97,8 @@ pub async fn import(administrator: &Administrator, asking: &mut Asking) -> Resul
     });
     // Rows are many, and this thread serves requests.
     let aside = |_| Problem::away("the import broke off");
-    let mut import = Import::new(format);
+    let oneself = administrator.oneself(asking.evidence());
+    let mut import = Import::new(format, oneself.clone());
     if let Some(mut body) = asking.body() {
         while let Some(piece) = body.piece().await? {
             let current = Arc::clone(&current);
@@ -119,7 +120,10 @@ pub async fn import(administrator: &Administrator, asking: &mut Asking) -> Resul
             .with("fault_count", rows.fault_count)
             .with("faults", serde_json::to_value(&rows.faults).unwrap_or_default()));
     }
-    let imported = administrator.import(&asking.who(), rows, dry_run.unwrap_or(false)).await?;
+    // It is all here. From now on it does not matter whether the client stays.
+    let (done, who, dry_run) = (Arc::clone(administrator), asking.who(), dry_run.unwrap_or(false));
+    let importing = async move { done.import(&who, &oneself, rows, dry_run).await };
+    let imported = administrator.to_its_end(importing).await??;
     let mut shown = serde_json::to_value(&imported).unwrap_or_default();
     if let Some(changes) = shown.get_mut("changes") {
         show::put_into_words(changes);

@@ -33,12 +33,12 @@ use std::sync::Arc;
 pub struct Api {
     /// None: the gateway has no store, and nothing to administer.
     administrator: Option<Arc<Administrator>>,
-    submissions: Submissions,
+    submissions: Arc<Submissions>,
 }
 
 impl Api {
     pub fn new(administrator: Option<Arc<Administrator>>) -> Self {
-        Self { administrator, submissions: Submissions::default() }
+        Self { administrator, submissions: Arc::default() }
     }
 
     async fn respond(&self, call: Call) -> Response<Full<Bytes>> {
@@ -58,21 +58,38 @@ impl Api {
         let Some(administrator) = &self.administrator else {
             return Err(Problem::away("this gateway keeps nothing: its configuration has no `[store]`"));
         };
-        // Importing again changes nothing, and is too long to be kept; calls are remembered by their signatures.
-        let key = match operation {
-            Operation::ImportIdentities | Operation::Call => None,
-            _ if asking.method == Method::POST => idempotency::key(&asking)?.map(str::to_owned),
-            _ => None,
-        };
-        let Some(key) = key else { return operate(administrator, operation, &mut asking).await };
+        // A file is read as it comes, and what is read only may end where its reader does.
+        if operation == Operation::ImportIdentities || asking.method.is_safe() {
+            return operate(administrator, operation, &mut asking).await;
+        }
+        // The last that depends on the client: what it asks for is done, told and kept whether it stays or not.
         let body = asking.bytes().await?;
-        match self.submissions.begin(&asking, &key, &body)? {
-            Known::Answered(answer) => Ok(answer),
-            Known::New(pending) => {
-                let answer = operate(administrator, operation, &mut asking).await?;
-                pending.answered(&answer);
-                Ok(answer)
-            }
+        let (done, submissions) = (Arc::clone(administrator), Arc::clone(&self.submissions));
+        administrator
+            .to_its_end(async move { submit(&done, &submissions, operation, &mut asking, &body).await })
+            .await?
+    }
+}
+
+/// Does it, unless it was done under this key before.
+async fn submit(
+    administrator: &Arc<Administrator>,
+    submissions: &Arc<Submissions>,
+    operation: Operation,
+    asking: &mut Asking,
+    body: &[u8],
+) -> Result<Answer, Problem> {
+    // Calls are remembered by their signatures.
+    let keyed = asking.method == Method::POST && operation != Operation::Call;
+    let Some(key) = keyed.then(|| idempotency::key(asking)).transpose()?.flatten().map(str::to_owned) else {
+        return operate(administrator, operation, asking).await;
+    };
+    match submissions.begin(asking, &key, body)? {
+        Known::Answered(answer) => Ok(answer),
+        Known::New(pending) => {
+            let answer = operate(administrator, operation, asking).await?;
+            pending.answered(&answer);
+            Ok(answer)
         }
     }
 }
@@ -83,7 +100,11 @@ impl Builtin for Api {
     }
 }
 
-async fn operate(administrator: &Administrator, operation: Operation, asking: &mut Asking) -> Result<Answer, Problem> {
+async fn operate(
+    administrator: &Arc<Administrator>,
+    operation: Operation,
+    asking: &mut Asking,
+) -> Result<Answer, Problem> {
     use crate::access::Action;
     match operation {
         Operation::Me => grants::me(administrator, asking),

@@ -140,6 +140,7 @@ impl From<Fault> for Problem {
             Fault::NotFound(what) => Self::not_found(what),
             Fault::Changed => Self::changed(),
             Fault::Unfit { code, why } => Self::unfit(why).with("reason", code),
+            Fault::SelfChange { .. } => Self::forbidden(told).with("reason", "self-change"),
             Fault::Taken { .. } => Self::conflict(told),
             Fault::Busy | Fault::Away(_) | Fault::Unrecorded | Fault::NoAuthority => Self::away(told),
             Fault::Invitation(_) => Self::forbidden(told).with("reason", "invitation"),

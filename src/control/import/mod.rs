@@ -7,6 +7,7 @@ pub mod json;
 pub mod patch;
 mod table;
 
+use crate::control::oneself::Oneself;
 use crate::evidence::Identity;
 use csv::Csv;
 use json::Json;
@@ -53,6 +54,9 @@ pub struct Rows {
     /// Bounded: `fault_count` tells how many there were.
     pub faults: Vec<RowFault>,
     pub fault_count: u64,
+    /// Whoever brings the file, and the first row that would change what is on record of them: its line and user.
+    oneself: Oneself,
+    pub own: Option<(u64, Arc<str>)>,
     /// Every name so far, accounts and aliases, and the line it stands in.
     names: HashMap<Arc<str>, u64>,
     pub count: u64,
@@ -64,12 +68,12 @@ const MOST: u64 = 5_000_000;
 const FAULTS: usize = 10_000;
 
 impl Import {
-    pub fn new(format: Format) -> Self {
+    pub fn new(format: Format, oneself: Oneself) -> Self {
         let reader = match format {
             Format::Csv => Reader::Csv(Csv::default(), None),
             Format::Json => Reader::Json(Json::default()),
         };
-        Self { reader, rows: Rows::default() }
+        Self { reader, rows: Rows { oneself, ..Rows::default() } }
     }
 
     /// Takes the next bytes. `current` gives what is known of a user; rows that change nothing are only counted.
@@ -173,10 +177,14 @@ impl Rows {
                 fault(self, (what.to_owned(), format!("`{name}` stands in line {first} already")));
             }
         }
-        match known.is_some_and(|known| *known == merged) {
-            true => self.same += 1,
-            false => self.patches.push((user, patch.packed())),
+        if known.as_ref().is_some_and(|known| **known == merged) {
+            self.same += 1;
+            return;
         }
+        if self.own.is_none() && self.oneself.check(known.as_deref(), &merged).is_err() {
+            self.own = Some((line, Arc::clone(&user)));
+        }
+        self.patches.push((user, patch.packed()));
     }
 
     fn fault(&mut self, line: u64, column: u32, why: String) {
@@ -194,7 +202,7 @@ mod tests {
 
     fn read(format: Format, text: &str, known: &[Identity]) -> Rows {
         let current = |user: &str| known.iter().find(|identity| *identity.user == *user).cloned().map(Arc::new);
-        let mut import = Import::new(format);
+        let mut import = Import::new(format, Oneself::default());
         for piece in text.as_bytes().chunks(7) {
             import.push(piece, &current);
         }

@@ -27,6 +27,7 @@ use crate::policy::decision::Scope;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::outcome::Outcome;
 use crate::policy::requirement::{Node, Requirement};
+use crate::policy::role::is_id;
 use crate::policy::source::{Table, Value};
 use std::sync::Arc;
 
@@ -37,12 +38,9 @@ pub(super) fn all(table: &mut Table<'_>, scope: Scope, decoy: bool, names: Names
 
 /// A name that quotas, audit records and metrics can carry.
 pub(super) fn id(value: Value<'_>) -> Option<(Arc<str>, Place)> {
-    let id = value.parsed("a name", "bound-laptop", |text| {
-        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-        match (1..=64).contains(&text.len()) && text.bytes().all(good) {
-            true => Ok(text.into()),
-            false => Err("expected 1 to 64 lower-case letters, digits, `-`, `_` or `.`".to_owned()),
-        }
+    let id = value.parsed("a name", "bound-laptop", |text| match is_id(text) {
+        true => Ok(text.into()),
+        false => Err("expected 1 to 64 lower-case letters, digits, `-`, `_` or `.`".to_owned()),
     })?;
     Some((id, value.place()))
 }

@@ -1,0 +1,91 @@
+//! Who may change records does not change their own.
+
+use crate::upstream::full;
+use crate::world::{Person, Sent, World, read};
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+const OLGA: &str = "/v1/identities/olga@corp.example";
+
+/// With an operator, and a second account of hers.
+async fn world() -> World {
+    let world = World::peopled().await;
+    let people = "user,person,aliases,groups\n\
+        olga@corp.example,p-olga,olga.lee@corp.example,rangegate-operators\n\
+        olga.admin@corp.example,p-olga,,staff\n";
+    assert_eq!(world.owner("POST", "/v1/identities", Sent::Text("text/csv", people)).await.0, 200);
+    world
+}
+
+async fn set(olga: &mut Person<'_>, method: Method, user: &str, body: Value) -> (u16, Value) {
+    read(&olga.ask(method, &format!("/v1/identities/{user}"), Some(body)).await)
+}
+
+async fn import(olga: &mut Person<'_>, text: &str) -> (u16, Value) {
+    let request = Request::post("/v1/identities").header("authorization", format!("Bearer {}", olga.token));
+    let request = request.header("content-type", "text/csv").body(full(text.to_owned())).expect("a request");
+    read(&olga.client.ask(request).await)
+}
+
+#[track_caller]
+fn refused((status, problem): &(u16, Value)) {
+    assert_eq!((*status, &problem["reason"]), (403, &json!("self-change")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("another administrator")), "{problem}");
+}
+
+#[tokio::test]
+async fn an_operator_makes_nobody_of_themselves_that_they_are_not() {
+    let world = world().await;
+    let mut olga = world.registered("olga@corp.example").await;
+    let leads = || json!({ "groups": ["rangegate-operators", "payroll-leads"] });
+    let (olgas, seconds, bobs) = ("olga@corp.example", "olga.admin@corp.example", "bob@corp.example");
+    for (method, user, body) in [
+        (Method::PATCH, olgas, leads()),
+        (Method::PATCH, "olga.lee@corp.example", leads()),
+        (Method::PUT, olgas, leads()),
+        (Method::PATCH, olgas, json!({ "person": "p-somebody" })),
+        (Method::PATCH, olgas, json!({ "status": "watched" })),
+        // Her second account would be another person's, and so might approve.
+        (Method::PATCH, seconds, json!({ "person": "p-somebody" })),
+        (Method::PATCH, seconds, leads()),
+        // Bob's would be hers.
+        (Method::PATCH, bobs, json!({ "person": "p-olga" })),
+        (Method::PATCH, bobs, json!({ "aliases": ["olga@corp.example"] })),
+        (Method::PUT, "olga.third@corp.example", json!({ "person": "p-olga", "groups": ["payroll-leads"] })),
+    ] {
+        refused(&set(&mut olga, method, user, body).await);
+    }
+    let (_, record) = world.owner("GET", OLGA, Sent::Nothing).await;
+    assert_eq!((&record["version"], &record["person"]), (&json!(1), &json!("p-olga")), "{record}");
+    let lines = world.admin_lines("identity-set", 10).await;
+    assert!(lines.iter().all(|line| line["outcome"] == "refused" && line["reason"] == "self-change"), "{lines:#?}");
+    // What is already so is no change, and others are hers to change.
+    assert_eq!(set(&mut olga, Method::PATCH, olgas, json!({ "person": "p-olga" })).await.0, 200);
+    assert_eq!(set(&mut olga, Method::PATCH, bobs, json!({ "name": "Bob" })).await.0, 200);
+    // Over the socket it is the owner of the machine.
+    let (status, record) = world.owner("PATCH", OLGA, Sent::Json(json!({ "name": "Olga" }))).await;
+    assert_eq!((status, &record["name"]), (200, &json!("Olga")), "{record}");
+}
+
+#[tokio::test]
+async fn nor_by_a_file() {
+    let world = world().await;
+    let mut olga = world.registered("olga@corp.example").await;
+    let text = |user: &str, person: &str, groups: &str| {
+        format!("user,person,groups\nann@corp.example,p-ann,staff;new\n{user},{person},{groups}\n")
+    };
+    for (user, person, groups) in [
+        ("olga@corp.example", "p-olga", "rangegate-operators;payroll-leads"),
+        ("olga.admin@corp.example", "p-somebody", "staff"),
+        ("olga.third@corp.example", "p-olga", "payroll-leads"),
+    ] {
+        let answer = import(&mut olga, &text(user, person, groups)).await;
+        refused(&answer);
+        assert!(answer.1["detail"].as_str().is_some_and(|detail| detail.starts_with("line 3: ")), "{}", answer.1);
+    }
+    let (_, ann) = world.owner("GET", "/v1/identities/ann@corp.example", Sent::Nothing).await;
+    assert_eq!(ann["version"], 1, "nothing was changed: {ann}");
+    // The whole organisation's file has her in it, as she is.
+    let (status, told) = import(&mut olga, &text("olga@corp.example", "p-olga", "rangegate-operators")).await;
+    assert_eq!((status, &told["changed"]), (200, &json!(1)), "{told}");
+}
