@@ -206,8 +206,10 @@ impl Sources {
         }
         fresh.binding = binding::binding(&fresh.certificate, &fresh.device, &fresh.subject);
         let recalled = recall(
+        // A certificate takes the tokens with it that are bound to it.
+        let subject = binding::confirmed(fresh.subject, &fresh.certificate);
             &self.memory,
-            fresh.subject,
+            subject,
             &fresh.device,
             |role| policy.role(role),
             &connected.regrouped,
