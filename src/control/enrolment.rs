@@ -5,6 +5,7 @@ use super::devices::{claims, releases};
 use super::fault::Fault;
 use super::issuing::{Issuing, revoke_certificates};
 use crate::audit::{Alert, AlertKind};
+use crate::authority::guesses::Attempt;
 use crate::authority::invitation::{InvitationState, RedeemFault};
 use crate::authority::revocation::Why;
 use crate::authority::{AdmitFault, Code, DeviceKey, Invitation, Issued, admit, renew, request};
@@ -115,7 +116,12 @@ impl Administrator {
     ) -> Result<Enrolled, Fault> {
         let issuing = self.issuing()?;
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        issuing.guesses.attempt(address, (self.clock)()).map_err(Fault::Guesses)?;
+        let attempt = issuing.guesses.attempt(address, (self.clock)()).map_err(Fault::Guesses)?;
+        if let Attempt::Beyond(wait) = attempt
+            && !self.counts(code).await?
+        {
+            return Err(Fault::Guesses(wait));
+        }
         let fresh = new_id("d")?;
         let mut about = About { action: "device-enrol", target: "invitation".to_owned() };
         let read = Code::read(code).map_err(|fault| Fault::Invitation(fault.code()));
@@ -138,8 +144,15 @@ impl Administrator {
                 self.enrolled(version, invitation, device, issued, now).await
             })
             .await?;
-        issuing.guesses.succeeded(address, (self.clock)());
+        issuing.guesses.succeeded(address, attempt, (self.clock)());
         Ok(enrolled)
+    }
+
+    /// Whether an invitation could be redeemed by this code now. Nothing is written of codes that do not count.
+    async fn counts(&self, code: &str) -> Result<bool, Fault> {
+        let Ok(code) = Code::read(code) else { return Ok(false) };
+        let known = self.read::<Invitation>(Kind::Invitation, &id_of_code(&code)).await?;
+        Ok(known.is_some_and(|known| known.value.redeem(&code, "", (self.clock)()).is_ok()))
     }
 
     /// A device's next certificate, for the same key or a new one.
