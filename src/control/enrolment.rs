@@ -9,7 +9,7 @@ use crate::authority::guesses::Attempt;
 use crate::authority::invitation::{InvitationState, RedeemFault};
 use crate::authority::revocation::Why;
 use crate::authority::{AdmitFault, Code, DeviceKey, Invitation, Issued, admit, renew, request};
-use crate::evidence::{Certificate, Device, DeviceStatus, Moment};
+use crate::evidence::{Certificate, Device, DeviceStatus, Identity, IdentityStatus, Moment};
 use crate::store::document::space;
 use crate::store::{DeviceRecord, Digest, IssuedCertificate, Kind};
 use serde::Deserialize;
@@ -173,6 +173,7 @@ impl Administrator {
             let owner = known.value.owner.as_ref();
             renew(certificate, &known.value.device(), holder.as_ref())
                 .map_err(|fault| self.alarm(who, owner, fault, now))?;
+            self.owner_in_good_standing(&known.value).await?;
             let issued = issuing.authority.issue(&key, &device.id, now).map_err(Fault::Issue)?;
             let mut record = known.value.clone();
             remember(&mut record, &issued, now);
@@ -249,13 +250,24 @@ impl Administrator {
         Ok(held.map(|held| held.value.device()))
     }
 
+    /// By the store's own word, under whatever name of theirs the device is bound to.
+    async fn owner_in_good_standing(&self, device: &DeviceRecord) -> Result<(), Fault> {
+        let Some(owner) = &device.owner else { return Ok(()) };
+        let document = self.store.holder(space::USER, owner).await?;
+        let held = document.as_ref().map(super::administrator::held::<Identity>).transpose()?;
+        match held.is_some_and(|held| held.value.status == IdentityStatus::Suspended) {
+            true => Err(Fault::Admit(AdmitFault::OwnerSuspended { device: Arc::clone(&device.id) })),
+            false => Ok(()),
+        }
+    }
+
     fn issuing(&self) -> Result<&Issuing, Fault> {
         self.issuing.as_deref().ok_or(Fault::NoAuthority)
     }
 
     /// A key at a second device is a copied key: somebody should look.
     fn alarm(&self, who: &Who, user: Option<&Arc<str>>, fault: AdmitFault, now: Moment) -> Fault {
-        if !matches!(fault, AdmitFault::Suspended { .. }) {
+        if !matches!(fault, AdmitFault::Suspended { .. } | AdmitFault::OwnerSuspended { .. }) {
             let device = who.actor.device.clone();
             let about = device.as_ref().or(user).map_or("", |about| &**about).to_owned();
             let alert = Alert {
