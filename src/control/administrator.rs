@@ -1,6 +1,7 @@
 //! How every action is carried out: read, decide, commit what still holds, record.
 
 use super::fault::Fault;
+use super::forgetting::Forgetting;
 use super::identities::Importing;
 use super::issuing::Issuing;
 use super::webhook::Webhooks;
@@ -32,6 +33,7 @@ pub struct Administrator {
     pub clock: fn() -> Moment,
     pub webhooks: Arc<Webhooks>,
     pub importing: Arc<Importing>,
+    pub forgetting: Arc<Forgetting>,
 }
 
 /// Who acts, and by which request.
@@ -85,6 +87,7 @@ impl Administrator {
             clock: self.clock,
             webhooks,
             importing: Arc::clone(&self.importing),
+            forgetting: Arc::clone(&self.forgetting),
         }
     }
 
@@ -152,6 +155,7 @@ impl Administrator {
     pub async fn tend(&self) {
         self.expire_grants().await;
         self.forget_calls().await;
+        self.forget().await;
         if let Err(fault) = self.publish_list(false).await {
             tracing::warn!(%fault, "the revocation list is not published");
         }
