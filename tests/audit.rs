@@ -1091,5 +1091,6 @@ fn evidence(id: &str, method: &'static str) -> Evidence {
         posture: Fact::Absent,
         memory_age: Fact::Absent,
         identity: Fact::Absent,
+        owner: Fact::Absent,
     }
 }

@@ -146,13 +146,15 @@ proptest! {
         for finding in &decision.findings {
             prop_assert!(demands_no_less(decision.would, finding.demand), "{:?}", decision);
             prop_assert_eq!(finding.verdict == Verdict::Met, finding.demand == Outcome::Forward, "{:?}", finding);
-            if evidence.emergency == Emergency::Off && world.mode == Mode::Enforce {
+            if world.api && evidence.emergency != Emergency::Deny {
+                prop_assert_eq!(decision.outcome, decision.would, "{:?}", decision);
+            } else if evidence.emergency == Emergency::Off && world.mode == Mode::Enforce {
                 prop_assert!(demands_no_less(decision.outcome, finding.demand), "{:?}", decision);
             } else if finding.demand != Outcome::Forward {
                 prop_assert!(demands_no_less(decision.outcome, Outcome::Observe), "{:?}", decision);
             }
             // whoever is not in good standing is refused where others are only watched
-            if evidence.emergency == Emergency::Off && finding.scope == Scope::BuiltIn {
+            if (world.api || evidence.emergency == Emergency::Off) && finding.scope == Scope::BuiltIn {
                 prop_assert!(demands_no_less(decision.outcome, finding.demand), "{:?}", decision);
             }
         }
@@ -170,8 +172,10 @@ proptest! {
         let decision = decide(&world.compile(), &evidence);
         let suspended = evidence.identity.known().is_some_and(|identity| identity.status == IdentityStatus::Suspended)
             || evidence.device.known().is_some_and(|device| matches!(device.status, DeviceStatus::Suspended | DeviceStatus::Revoked));
-        let watched = evidence.identity.known().is_some_and(|identity| identity.status == IdentityStatus::Watched);
-        if evidence.emergency != Emergency::Observe {
+        let suspended = suspended || evidence.owner == Fact::Known(IdentityStatus::Suspended);
+        let watched = evidence.identity.known().is_some_and(|identity| identity.status == IdentityStatus::Watched)
+            || evidence.owner == Fact::Known(IdentityStatus::Watched);
+        if world.api || evidence.emergency != Emergency::Observe {
             if suspended || (watched && world.sensitivity == Sensitivity::High) {
                 prop_assert_eq!(decision.outcome, Outcome::Deny);
             } else if watched {
@@ -286,6 +290,8 @@ fn counted(policy: &Policy, evidence: &Evidence) -> Evidence {
 
 #[derive(Clone, Debug, Default)]
 struct World {
+    /// The resource is the administration of the gateway.
+    api: bool,
     mode: Mode,
     sensitivity: Sensitivity,
     baseline: Vec<Requirement>,
@@ -336,10 +342,11 @@ impl World {
     }
 
     fn own(&self) -> String {
-        let mode = if self.mode == Mode::Observe { "observe" } else { "enforce" };
+        let mode = if self.mode == Mode::Observe && !self.api { "observe" } else { "enforce" };
+        let upstream = if self.api { "rangegate:api" } else { "http://127.0.0.1:1" };
         let sensitivity = if self.sensitivity == Sensitivity::Low { "low" } else { "high" };
         let mut text = format!(
-            "[[resource]]\nid = 'a'\nsensitivity = '{sensitivity}'\nhosts = ['a.example', '*.b.example']\nupstream = 'http://127.0.0.1:1'\n\
+            "[[resource]]\nid = 'a'\nsensitivity = '{sensitivity}'\nhosts = ['a.example', '*.b.example']\nupstream = '{upstream}'\n\
              decoy = 'http://127.0.0.1:2'\nmode = '{mode}'\n"
         );
         text.extend(self.resource.iter().map(|requirement| requirement.text("resource.require")));
@@ -475,26 +482,29 @@ fn world() -> impl Strategy<Value = World> {
             .prop_map(|(matches, requirements)| Route { matches, requirements })
     };
     let routes = (prop::option::of(route(&["*"])), prop::option::of(route(&["GET", "POST"])));
-    let kind = (any::<bool>(), any::<bool>());
-    (kind, requirements(2), requirements(2), routes).prop_map(|((observe, low), baseline, resource, (one, other))| {
-        let mut world = World {
-            mode: if observe { Mode::Observe } else { Mode::Enforce },
-            sensitivity: if low { Sensitivity::Low } else { Sensitivity::High },
-            baseline,
-            resource,
-            routes: one.into_iter().chain(other).collect(),
-        };
-        if world.baseline.is_empty() && world.resource.is_empty() && world.routes.is_empty() {
-            world.resource.push(Requirement::open("open"));
-        }
-        let routes = world.routes.iter_mut().flat_map(|route| &mut route.requirements);
-        let all = world.baseline.iter_mut().chain(&mut world.resource).chain(routes);
-        for (index, requirement) in all.enumerate() {
-            // scattered, so that the order of ids is not that of scopes
-            requirement.id = format!("q{}", (index * 7 + 3) % 11);
-        }
-        world
-    })
+    let kind = (prop::bool::weighted(0.2), any::<bool>(), any::<bool>());
+    (kind, requirements(2), requirements(2), routes).prop_map(
+        |((api, observe, low), baseline, resource, (one, other))| {
+            let mut world = World {
+                api,
+                mode: if observe { Mode::Observe } else { Mode::Enforce },
+                sensitivity: if low { Sensitivity::Low } else { Sensitivity::High },
+                baseline,
+                resource,
+                routes: one.into_iter().chain(other).collect(),
+            };
+            if world.baseline.is_empty() && world.resource.is_empty() && world.routes.is_empty() {
+                world.resource.push(Requirement::open("open"));
+            }
+            let routes = world.routes.iter_mut().flat_map(|route| &mut route.requirements);
+            let all = world.baseline.iter_mut().chain(&mut world.resource).chain(routes);
+            for (index, requirement) in all.enumerate() {
+                // scattered, so that the order of ids is not that of scopes
+                requirement.id = format!("q{}", (index * 7 + 3) % 11);
+            }
+            world
+        },
+    )
 }
 
 fn shuffle<T>(items: &mut [T], random: &mut u64) {
@@ -583,12 +593,19 @@ fn identity() -> impl Strategy<Value = Evidence> {
         Binding::NoOwner,
         Binding::AnotherCertificate,
     ]);
-    (fact(certificate), fact(device), fact(subject), fact(binding), fact(record())).prop_map(
-        |(certificate, device, subject, binding, identity)| Evidence {
+    let owner = prop_oneof![
+        4 => Just(IdentityStatus::Active),
+        1 => Just(IdentityStatus::Watched),
+        1 => Just(IdentityStatus::Suspended),
+    ];
+    (fact(certificate), fact(device), fact(subject), fact(binding), fact(record()), fact(owner)).prop_map(
+        |(certificate, device, subject, binding, identity, owner)| Evidence {
             certificate,
             device,
-            subject,
             binding,
+            // Only where nobody is signed in is it asked whose device it is.
+            owner: if subject.known().is_some() { Fact::Absent } else { owner },
+            subject,
             identity,
             ..given::nothing()
         },
@@ -751,13 +768,15 @@ const LOSSES: [fn(&mut Evidence, Lost); 18] = [
 ];
 
 /// The facts that say whether somebody is suspended.
-const STANDINGS: [fn(&mut Evidence, Lost); 2] = [|e, how| e.device = how.fact(), |e, how| e.identity = how.fact()];
+const STANDINGS: [fn(&mut Evidence, Lost); 3] =
+    [|e, how| e.device = how.fact(), |e, how| e.identity = how.fact(), |e, how| e.owner = how.fact()];
 
 /// Makes whoever is suspended, revoked or watched an active one.
 fn reinstate(evidence: &mut Evidence) {
     if let Fact::Known(identity) = &mut evidence.identity {
         Arc::make_mut(identity).status = IdentityStatus::Active;
     }
+    evidence.owner = std::mem::replace(&mut evidence.owner, Fact::Absent).map(|_| IdentityStatus::Active);
     if let Fact::Known(device) = &mut evidence.device
         && matches!(device.status, DeviceStatus::Suspended | DeviceStatus::Revoked)
     {
@@ -766,6 +785,7 @@ fn reinstate(evidence: &mut Evidence) {
     // one that could not be read may not become one that answers
     for lose in STANDINGS {
         let unreadable = matches!(evidence.identity, Fact::Invalid(_) | Fact::Unavailable(_))
+            || matches!(evidence.owner, Fact::Invalid(_) | Fact::Unavailable(_))
             || matches!(evidence.device, Fact::Unavailable(_));
         if unreadable {
             lose(evidence, Lost::Absent);

@@ -13,6 +13,11 @@ use std::sync::Arc;
 pub const LONGEST_REASON: usize = 1000;
 /// Requests and grants that one person may have open at once, over all roles.
 pub const MOST_OPEN: usize = 32;
+/// How often one person may ask within 24 hours, whatever became of it: so many records of a person there are at most
+/// for each day that they are kept. Breaking the glass is counted by itself, so that nothing stands in its way.
+pub const MOST_A_DAY: usize = 100;
+
+const DAY_MS: u64 = 86_400_000;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +158,16 @@ fn in_the_way(role: &Role, own: &[&GrantRecord], asking: Asking<'_>, now: Moment
         }
     }
     let open = own.iter().filter(|record| record.phase(now) != Phase::Over).count();
-    if open >= MOST_OPEN { Err(Refusal::TooManyOpen) } else { Ok(()) }
+    if open >= MOST_OPEN {
+        return Err(Refusal::TooManyOpen);
+    }
+    let today = |record: &&&GrantRecord| record.break_glass == asking.break_glass && now.since(record.asked) < DAY_MS;
+    let mut asked: Vec<Moment> = own.iter().filter(today).map(|record| record.asked).collect();
+    asked.sort_unstable_by(|a, b| b.cmp(a));
+    match asked.get(MOST_A_DAY - 1) {
+        Some(asked) => Err(Refusal::TooMany { until: after(*asked, DAY_MS) }),
+        None => Ok(()),
+    }
 }
 
 fn ordinary(

@@ -6,7 +6,7 @@ use crate::policy::Role;
 use std::sync::Arc;
 
 /// For so long it is told that something has ended, milliseconds.
-const LATELY_MS: u64 = 3_600_000;
+pub(super) const LATELY_MS: u64 = 3_600_000;
 
 /// What `record` is worth at `now` under today's role; `expires` is when that ends, as far as it can be foreseen.
 ///
@@ -78,6 +78,16 @@ pub fn held_lately<'r, 'p>(
     }
     // Most people have none, and this is asked of every request.
     if grants.is_empty() { Arc::default() } else { grants.into() }
+}
+
+/// Until when `held` or `held_lately` may have something to say of `record`, as it is written; today's role may say less.
+/// None: they never have.
+pub fn told_until(record: &GrantRecord) -> Option<Moment> {
+    match record.state {
+        GrantState::Active { .. } => Some(Moment(i64::MAX)),
+        GrantState::Expired { at, .. } | GrantState::Ended { at, .. } => Some(after(at, LATELY_MS)),
+        _ => None,
+    }
 }
 
 fn is_here(record: &GrantRecord, device: Option<&str>) -> bool {

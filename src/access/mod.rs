@@ -16,6 +16,7 @@
 
 pub mod actor;
 pub mod ask;
+pub mod forget;
 pub mod grant;
 pub mod held;
 pub mod refusal;
@@ -24,6 +25,6 @@ pub mod step;
 pub use actor::Actor;
 pub use ask::{Answer, Asking, ask};
 pub use grant::{Approval, GrantRecord, GrantState};
-pub use held::{held, held_lately, standing};
+pub use held::{held, held_lately, standing, told_until};
 pub use refusal::Refusal;
 pub use step::{Action, Parties, expire, step};

@@ -80,6 +80,8 @@ refusals! {
     AlreadyHeld { id: Arc<str>, until: Moment } = "already-held",
     /// You have too many requests and grants open: withdraw or end some first.
     TooManyOpen = "too-many-open",
+    /// You have asked too often within a day: ask again after
+    TooMany { until: Moment } = "too-many",
     /// Break the glass from a device that is registered to you: no device certificate came with this connection.
     DeviceNeeded = "device-needed",
     /// Break the glass from a device that is registered to you and neither suspended nor revoked: this one will not do.
@@ -113,7 +115,9 @@ impl fmt::Display for Refusal {
             Self::ReasonUnlike { pattern } => write!(f, " `{pattern}`."),
             Self::TooLong { longest_ms } => write!(f, " {}.", Seen::Age(*longest_ms)),
             Self::AlreadyAsked { id } => write!(f, " `{id}`."),
-            Self::AlreadyHeld { until, .. } | Self::CoolingDown { until } => write!(f, " {}.", Seen::Moment(*until)),
+            Self::AlreadyHeld { until, .. } | Self::CoolingDown { until } | Self::TooMany { until } => {
+                write!(f, " {}.", Seen::Moment(*until))
+            }
             _ => Ok(()),
         }
     }

@@ -26,6 +26,9 @@ pub fn evidence(pen: &mut Pen<'_>, evidence: &Evidence) {
         });
     }
     fact(pen, r#"},"memory_age":"#, &evidence.memory_age, |pen, age| pen.number(*age));
+    if !evidence.owner.is_absent() {
+        fact(pen, r#","owner":"#, &evidence.owner, |pen, owner| pen.value(owner));
+    }
     pen.raw("}");
 }
 

@@ -6,7 +6,7 @@ use crate::evidence::{Certificate, Device, DeviceStatus};
 use crate::sources::certificate::named_device;
 use std::sync::Arc;
 
-/// Why a good key gets no certificate. Each is worth an alert but `Suspended`.
+/// Why a good key gets no certificate. Each is worth an alert but `Suspended` and `OwnerSuspended`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitFault {
     /// One key at two devices is a copied key.
@@ -22,6 +22,8 @@ pub enum AdmitFault {
     Foreign,
     #[error("the device `{device}` is suspended")]
     Suspended { device: Arc<str> },
+    #[error("the owner of the device `{device}` is suspended")]
+    OwnerSuspended { device: Arc<str> },
     #[error("the device `{device}` is revoked")]
     Revoked { device: Arc<str> },
 }
@@ -35,6 +37,7 @@ impl AdmitFault {
             Self::AnotherSubject { .. } => "certificate-of-another-device",
             Self::Foreign => "certificate-foreign",
             Self::Suspended { .. } => "device-suspended",
+            Self::OwnerSuspended { .. } => "owner-suspended",
             Self::Revoked { .. } => "device-revoked",
         }
     }

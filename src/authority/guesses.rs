@@ -2,7 +2,8 @@
 //!
 //! Codes cannot be guessed; this keeps whoever tries from filling logs and from being heard too often. Each attempt
 //! is charged before the code is looked at, so that attempts side by side do not slip through, and given back when
-//! the code was good.
+//! the code was good. Where what is shared is used up, whoever has room of their own is heard all the same, for a good
+//! code only: one stranger with many addresses must not keep everybody from enrolling.
 
 use crate::evidence::Moment;
 use std::collections::HashMap;
@@ -54,34 +55,62 @@ impl Guesses {
     /// Charges one attempt.
     ///
     /// # Errors
-    /// There is no room: how long until there is. Nothing was charged.
-    pub fn attempt(&self, address: IpAddr, now: Moment) -> Result<(), Duration> {
+    /// The address has no room: how long until it has. Nothing was charged.
+    pub fn attempt(&self, address: IpAddr, now: Moment) -> Result<Attempt, Duration> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let everybody = EVERYBODY.charged(table.everybody, now)?;
-        let own = ADDRESS.charged(*table.counter(network(address), self.addresses, now), now)?;
-        table.everybody = everybody;
-        *table.counter(network(address), self.addresses, now) = own;
-        Ok(())
+        let (everybody, crowd) = (EVERYBODY.charged(table.everybody, now), ADDRESS.charged(table.crowd, now));
+        let own = match table.own(network(address), self.addresses, now) {
+            Some(own) => {
+                *own = ADDRESS.charged(*own, now)?;
+                None
+            }
+            None => Some(crowd),
+        };
+        match (everybody, own.transpose()) {
+            (Ok(everybody), Ok(crowd)) => {
+                table.everybody = everybody;
+                table.crowd = crowd.unwrap_or(table.crowd);
+                Ok(Attempt::Charged)
+            }
+            (Err(wait), _) | (_, Err(wait)) => Ok(Attempt::Beyond(wait)),
+        }
     }
 
     /// Gives one attempt back: the code was good.
-    pub fn succeeded(&self, address: IpAddr, now: Moment) {
+    pub fn succeeded(&self, address: IpAddr, attempt: Attempt, now: Moment) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.everybody -= EVERYBODY.interval;
-        *table.counter(network(address), self.addresses, now) -= ADDRESS.interval;
+        let shared = attempt == Attempt::Charged;
+        if shared {
+            table.everybody -= EVERYBODY.interval;
+        }
+        match table.own(network(address), self.addresses, now) {
+            Some(own) => *own -= ADDRESS.interval,
+            None if shared => table.crowd -= ADDRESS.interval,
+            None => {}
+        }
     }
 }
 
+/// What an attempt is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It is heard, whatever the code.
+    Charged,
+    /// What is shared is used up, until then: only a good code is heard, and nothing is said or written of others.
+    Beyond(Duration),
+}
+
 impl Table {
-    fn counter(&mut self, address: IpAddr, most: usize, now: Moment) -> &mut i64 {
+    /// None: the table is full.
+    fn own(&mut self, address: IpAddr, most: usize, now: Moment) -> Option<&mut i64> {
         if self.by_address.len() >= most && !self.by_address.contains_key(&address) {
             // Whoever has all room again need not be remembered.
             self.by_address.retain(|_, until| *until > now.millis());
             if self.by_address.len() >= most {
-                return &mut self.crowd;
+                return None;
             }
         }
-        self.by_address.entry(address).or_insert(0)
+        Some(self.by_address.entry(address).or_insert(0))
     }
 }
 
@@ -123,13 +152,17 @@ mod tests {
         let guesses = Guesses::default();
         let mallory = address("192.0.2.66");
         for attempt in 0..10 {
-            assert_eq!(guesses.attempt(mallory, NOW), Ok(()), "{attempt}");
+            assert_eq!(guesses.attempt(mallory, NOW), Ok(Attempt::Charged), "{attempt}");
         }
         assert_eq!(guesses.attempt(mallory, NOW), Err(Duration::from_secs(60)));
         assert_eq!(guesses.attempt(mallory, NOW.plus_millis(59_999)), Err(Duration::from_millis(1)));
-        assert_eq!(guesses.attempt(mallory, NOW.plus_millis(60_000)), Ok(()));
+        assert_eq!(guesses.attempt(mallory, NOW.plus_millis(60_000)), Ok(Attempt::Charged));
         assert!(guesses.attempt(mallory, NOW.plus_millis(60_000)).is_err());
-        assert_eq!(guesses.attempt(address("192.0.2.67"), NOW.plus_millis(60_000)), Ok(()), "others are not harmed");
+        assert_eq!(
+            guesses.attempt(address("192.0.2.67"), NOW.plus_millis(60_000)),
+            Ok(Attempt::Charged),
+            "others are not harmed"
+        );
         assert!(guesses.attempt(address("::ffff:192.0.2.66"), NOW.plus_millis(60_000)).is_err(), "the same address");
     }
 
@@ -138,8 +171,8 @@ mod tests {
         let guesses = Guesses::default();
         let office = address("192.0.2.1");
         for _ in 0..5_000 {
-            assert_eq!(guesses.attempt(office, NOW), Ok(()));
-            guesses.succeeded(office, NOW);
+            assert_eq!(guesses.attempt(office, NOW), Ok(Attempt::Charged));
+            guesses.succeeded(office, Attempt::Charged, NOW);
         }
     }
 
@@ -147,11 +180,11 @@ mod tests {
     fn many_addresses_share_what_everybody_has_and_the_table_is_bounded() {
         let guesses = Guesses::new(100);
         let from = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, n, 0, 0, 0, 1]);
-        let heard = (0..5_000).filter(|n| guesses.attempt(from(*n), NOW).is_ok()).count();
+        let heard = (0..5_000).filter(|n| guesses.attempt(from(*n), NOW) == Ok(Attempt::Charged)).count();
         assert_eq!(heard, 110, "100 of their own, ten of the crowd");
         assert_eq!(guesses.table.lock().expect("free").by_address.len(), 100);
         let guesses = Guesses::default();
-        let heard = (0..5_000).filter(|n| guesses.attempt(from(*n), NOW).is_ok()).count();
+        let heard = (0..5_000).filter(|n| guesses.attempt(from(*n), NOW) == Ok(Attempt::Charged)).count();
         assert_eq!(heard, 600);
         let one = |host: u16| IpAddr::from([0x2001, 0xdb8, 7, 7, 0, 0, 0, host]);
         let guesses = Guesses::default();
@@ -159,13 +192,41 @@ mod tests {
     }
 
     #[test]
+    fn one_strangers_network_keeps_nobody_else_from_being_heard() {
+        // With a table that has room, and with one that the stranger fills.
+        for (addresses, stranger) in [(ADDRESSES, 1_000), (100, 1_000)] {
+            let guesses = Guesses::new(addresses);
+            for n in 0..stranger {
+                let _ = guesses.attempt(IpAddr::from([0x2001, 0xdb8, 0, n, 0, 0, 0, 1]), NOW);
+            }
+            let office = address("192.0.2.1");
+            for _ in 0..100 {
+                let attempt = guesses.attempt(office, NOW).expect("heard");
+                assert!(matches!(attempt, Attempt::Beyond(wait) if !wait.is_zero()), "{attempt:?}");
+                guesses.succeeded(office, attempt, NOW);
+            }
+        }
+        let guesses = Guesses::default();
+        for n in 0..1_000 {
+            let _ = guesses.attempt(IpAddr::from([0x2001, 0xdb8, 0, n, 0, 0, 0, 1]), NOW);
+        }
+        let mallory = address("192.0.2.66");
+        let heard = (0..100).filter(|_| guesses.attempt(mallory, NOW).is_ok()).count();
+        assert_eq!(heard, 10, "wrong codes are the address's own");
+        assert!(
+            matches!(guesses.attempt(address("192.0.2.1"), NOW), Ok(Attempt::Beyond(_))),
+            "and nobody gave it back"
+        );
+    }
+
+    #[test]
     fn a_clock_set_back_locks_nobody_out() {
         let guesses = Guesses::default();
         let office = address("192.0.2.1");
         for _ in 0..10 {
-            assert_eq!(guesses.attempt(office, NOW), Ok(()));
+            assert_eq!(guesses.attempt(office, NOW), Ok(Attempt::Charged));
         }
         let earlier = NOW.plus_millis(-86_400_000);
-        assert_eq!(guesses.attempt(office, earlier), Ok(()));
+        assert_eq!(guesses.attempt(office, earlier), Ok(Attempt::Charged));
     }
 }

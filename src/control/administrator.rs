@@ -1,6 +1,7 @@
 //! How every action is carried out: read, decide, commit what still holds, record.
 
 use super::fault::Fault;
+use super::forgetting::Forgetting;
 use super::identities::Importing;
 use super::issuing::Issuing;
 use super::webhook::Webhooks;
@@ -32,6 +33,7 @@ pub struct Administrator {
     pub clock: fn() -> Moment,
     pub webhooks: Arc<Webhooks>,
     pub importing: Arc<Importing>,
+    pub forgetting: Arc<Forgetting>,
 }
 
 /// Who acts, and by which request.
@@ -85,6 +87,7 @@ impl Administrator {
             clock: self.clock,
             webhooks,
             importing: Arc::clone(&self.importing),
+            forgetting: Arc::clone(&self.forgetting),
         }
     }
 
@@ -156,6 +159,7 @@ impl Administrator {
         }
         self.expire_grants().await;
         self.forget_calls().await;
+        self.forget().await;
     }
 
     /// Records something that was done and is not a change of the store, and tells whoever wants to hear of it.

@@ -5,10 +5,11 @@ use super::devices::{claims, releases};
 use super::fault::Fault;
 use super::issuing::{Issuing, revoke_certificates};
 use crate::audit::{Alert, AlertKind};
+use crate::authority::guesses::Attempt;
 use crate::authority::invitation::{InvitationState, RedeemFault};
 use crate::authority::revocation::Why;
 use crate::authority::{AdmitFault, Code, DeviceKey, Invitation, Issued, admit, renew, request};
-use crate::evidence::{Certificate, Device, DeviceStatus, Moment};
+use crate::evidence::{Certificate, Device, DeviceStatus, Identity, IdentityStatus, Moment};
 use crate::store::document::space;
 use crate::store::{DeviceRecord, Digest, IssuedCertificate, Kind};
 use serde::Deserialize;
@@ -115,7 +116,12 @@ impl Administrator {
     ) -> Result<Enrolled, Fault> {
         let issuing = self.issuing()?;
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        issuing.guesses.attempt(address, (self.clock)()).map_err(Fault::Guesses)?;
+        let attempt = issuing.guesses.attempt(address, (self.clock)()).map_err(Fault::Guesses)?;
+        if let Attempt::Beyond(wait) = attempt
+            && !self.counts(code).await?
+        {
+            return Err(Fault::Guesses(wait));
+        }
         let fresh = new_id("d")?;
         let mut about = About { action: "device-enrol", target: "invitation".to_owned() };
         let read = Code::read(code).map_err(|fault| Fault::Invitation(fault.code()));
@@ -138,8 +144,15 @@ impl Administrator {
                 self.enrolled(version, invitation, device, issued, now).await
             })
             .await?;
-        issuing.guesses.succeeded(address, (self.clock)());
+        issuing.guesses.succeeded(address, attempt, (self.clock)());
         Ok(enrolled)
+    }
+
+    /// Whether an invitation could be redeemed by this code now. Nothing is written of codes that do not count.
+    async fn counts(&self, code: &str) -> Result<bool, Fault> {
+        let Ok(code) = Code::read(code) else { return Ok(false) };
+        let known = self.read::<Invitation>(Kind::Invitation, &id_of_code(&code)).await?;
+        Ok(known.is_some_and(|known| known.value.redeem(&code, "", (self.clock)()).is_ok()))
     }
 
     /// A device's next certificate, for the same key or a new one.
@@ -160,6 +173,7 @@ impl Administrator {
             let owner = known.value.owner.as_ref();
             renew(certificate, &known.value.device(), holder.as_ref())
                 .map_err(|fault| self.alarm(who, owner, fault, now))?;
+            self.owner_in_good_standing(&known.value).await?;
             let issued = issuing.authority.issue(&key, &device.id, now).map_err(Fault::Issue)?;
             let mut record = known.value.clone();
             remember(&mut record, &issued, now);
@@ -236,13 +250,24 @@ impl Administrator {
         Ok(held.map(|held| held.value.device()))
     }
 
+    /// By the store's own word, under whatever name of theirs the device is bound to.
+    async fn owner_in_good_standing(&self, device: &DeviceRecord) -> Result<(), Fault> {
+        let Some(owner) = &device.owner else { return Ok(()) };
+        let document = self.store.holder(space::USER, owner).await?;
+        let held = document.as_ref().map(super::administrator::held::<Identity>).transpose()?;
+        match held.is_some_and(|held| held.value.status == IdentityStatus::Suspended) {
+            true => Err(Fault::Admit(AdmitFault::OwnerSuspended { device: Arc::clone(&device.id) })),
+            false => Ok(()),
+        }
+    }
+
     fn issuing(&self) -> Result<&Issuing, Fault> {
         self.issuing.as_deref().ok_or(Fault::NoAuthority)
     }
 
     /// A key at a second device is a copied key: somebody should look.
     fn alarm(&self, who: &Who, user: Option<&Arc<str>>, fault: AdmitFault, now: Moment) -> Fault {
-        if !matches!(fault, AdmitFault::Suspended { .. }) {
+        if !matches!(fault, AdmitFault::Suspended { .. } | AdmitFault::OwnerSuspended { .. }) {
             let device = who.actor.device.clone();
             let about = device.as_ref().or(user).map_or("", |about| &**about).to_owned();
             let alert = Alert {

@@ -13,6 +13,7 @@ pub mod api;
 pub mod devices;
 pub mod enrolment;
 mod fault;
+pub mod forgetting;
 pub mod grants;
 pub mod identities;
 pub mod import;

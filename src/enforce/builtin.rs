@@ -18,8 +18,8 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// The administration's name behind `rangegate:`.
-pub const API: &str = "api";
+pub use crate::policy::resource::API;
+
 /// The published keys' name behind `rangegate:`.
 pub const ASSERTION_KEYS: &str = "assertion-keys";
 

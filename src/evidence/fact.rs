@@ -20,6 +20,10 @@ pub enum Fact<T> {
 }
 
 impl<T> Fact<T> {
+    pub const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
     pub const fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),

@@ -86,6 +86,10 @@ pub struct Evidence {
     /// The organisation's own record of the subject.
     #[serde(default = "absent")]
     pub identity: Fact<Arc<Identity>>,
+    /// What the organisation's record says of the device's owner. Only where nobody is signed in, and it does not say
+    /// who asks: only whose device it is.
+    #[serde(default = "absent", skip_serializing_if = "Fact::is_absent")]
+    pub owner: Fact<IdentityStatus>,
     pub network: Arc<Network>,
     pub timing: Timing,
     /// One entry per rate limit of the addressed resource.
@@ -145,6 +149,7 @@ impl Evidence {
             posture: Fact::Absent,
             memory_age: Fact::Absent,
             identity: Fact::Absent,
+            owner: Fact::Absent,
         }
     }
 

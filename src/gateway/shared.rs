@@ -164,6 +164,7 @@ impl Shared {
                 clock: super::clock::now,
                 webhooks: Arc::new(webhooks(settings)?),
                 importing: Arc::default(),
+                forgetting: Arc::default(),
             })),
         };
         Ok(Self {

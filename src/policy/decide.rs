@@ -222,6 +222,8 @@ impl<'p> Addressed<'p> {
         let watched = if would == Outcome::Forward { Outcome::Forward } else { Outcome::Observe };
         let outcome = match (evidence.emergency, guarded.resource.mode) {
             (Emergency::Deny, _) => Outcome::Deny,
+            // Watching everybody is no reason to let everybody administer.
+            _ if guarded.resource.administers() => would,
             (Emergency::Observe, _) => watched,
             (Emergency::Off, Mode::Observe) => watched.join(at_least),
             (Emergency::Off, Mode::Enforce) => would,
@@ -370,6 +372,35 @@ mod tests {
             assert!(decision.resource.is_none() && decision.findings.is_empty());
             assert!(matches!(decision.ruling(), Ruling::Deny));
             assert!(policy.needs(&evidence.request).limits.is_empty());
+        }
+    }
+
+    #[test]
+    fn who_administers_is_never_only_watched() {
+        let policy = |upstream: &str| {
+            let text = format!(
+                "[[resource]]\nid = 'r'\nhosts = ['gate.example']\nupstream = '{upstream}'\n\
+                 require = [{{ id = 'owner', that = {{ login = {{ group = 'owner' }} }} }}]\n"
+            );
+            Policy::compile(&[Source::new("t", text)], &Context::default()).expect("compiles")
+        };
+        let outcome = |policy: &Policy, given: &str, emergency| {
+            let mut evidence = evidence(policy, "PUT https://gate.example/v1/identities/eve", given);
+            evidence.emergency = emergency;
+            policy.decide(&evidence).outcome
+        };
+        let api = policy("rangegate:api");
+        let owner = "user = 'uid:0', issuer = 'unix', groups = ['owner']";
+        let suspended = "user = 'uid:0', issuer = 'unix', groups = ['owner'], identity = { status = 'suspended' }";
+        for emergency in [Emergency::Off, Emergency::Observe] {
+            assert_eq!(outcome(&api, "", emergency), Outcome::StepUp, "{emergency:?}");
+            assert_eq!(outcome(&api, suspended, emergency), Outcome::Deny, "{emergency:?}");
+            assert_eq!(outcome(&api, owner, emergency), Outcome::Forward, "{emergency:?}: repairs");
+        }
+        assert_eq!(outcome(&api, owner, Emergency::Deny), Outcome::Deny);
+        // What else the gateway serves is for everybody, and what it protects is watched as ever.
+        for other in ["rangegate:assertion-keys", "http://127.0.0.1:1"] {
+            assert_eq!(outcome(&policy(other), "", Emergency::Observe), Outcome::Observe, "{other}");
         }
     }
 

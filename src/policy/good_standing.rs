@@ -1,4 +1,5 @@
 //! What every decision asks, whatever the policy says: is the person or the device suspended, is the person watched?
+//! Where nobody is signed in it is the device's owner who is looked at: a device is worth no more than whose it is.
 //!
 //! It is one more finding, so that no other finding can outweigh it. It says something only when something is
 //! wrong: a person without a record and a connection without a device are the policy's business. A record that
@@ -18,27 +19,35 @@ pub const ID: &str = "good-standing";
 /// What stands against whoever asks. None: nothing.
 pub(super) fn find(evidence: &Evidence, sensitivity: Sensitivity) -> Option<Finding> {
     let user = |identity: &Identity| Seen::Text(Arc::clone(&identity.user));
-    let (verdict, reason, demand, seen) = match (&evidence.identity, &evidence.device) {
-        (Fact::Known(identity), _) if identity.status == IdentityStatus::Suspended => {
+    let owner = || evidence.device.known().and_then(|device| device.owner.clone()).map_or(Seen::Nothing, Seen::Text);
+    let (verdict, reason, demand, seen) = match (&evidence.identity, &evidence.owner, &evidence.device) {
+        (Fact::Known(identity), ..) if identity.status == IdentityStatus::Suspended => {
             (Verdict::Unmet, Reason::IdentitySuspended, Outcome::Deny, user(identity))
         }
-        (_, Fact::Known(device)) if device.status == DeviceStatus::Suspended => {
+        (_, Fact::Known(IdentityStatus::Suspended), _) => {
+            (Verdict::Unmet, Reason::OwnerSuspended, Outcome::Deny, owner())
+        }
+        (.., Fact::Known(device)) if device.status == DeviceStatus::Suspended => {
             (Verdict::Unmet, Reason::DeviceSuspended, Outcome::Deny, Seen::Text(Arc::clone(&device.id)))
         }
-        (_, Fact::Known(device)) if device.status == DeviceStatus::Revoked => {
+        (.., Fact::Known(device)) if device.status == DeviceStatus::Revoked => {
             (Verdict::Unmet, Reason::DeviceRevoked, Outcome::Deny, Seen::Text(Arc::clone(&device.id)))
         }
-        (Fact::Known(identity), _)
+        (Fact::Known(identity), ..)
             if identity.status == IdentityStatus::Watched && sensitivity == Sensitivity::High =>
         {
             (Verdict::Unmet, Reason::Watched, Outcome::Deny, user(identity))
         }
-        (Fact::Invalid(fault) | Fact::Unavailable(fault), _) | (_, Fact::Unavailable(fault)) => {
-            (Verdict::Unknown, Reason::Fault(*fault), Outcome::Deny, Seen::Nothing)
+        (_, Fact::Known(IdentityStatus::Watched), _) if sensitivity == Sensitivity::High => {
+            (Verdict::Unmet, Reason::Watched, Outcome::Deny, owner())
         }
-        (Fact::Known(identity), _) if identity.status == IdentityStatus::Watched => {
+        (Fact::Invalid(fault) | Fact::Unavailable(fault), ..)
+        | (_, Fact::Invalid(fault) | Fact::Unavailable(fault), _)
+        | (.., Fact::Unavailable(fault)) => (Verdict::Unknown, Reason::Fault(*fault), Outcome::Deny, Seen::Nothing),
+        (Fact::Known(identity), ..) if identity.status == IdentityStatus::Watched => {
             (Verdict::Unmet, Reason::Watched, Outcome::Observe, user(identity))
         }
+        (_, Fact::Known(IdentityStatus::Watched), _) => (Verdict::Unmet, Reason::Watched, Outcome::Observe, owner()),
         _ => return None,
     };
     Some(Finding { scope: Scope::BuiltIn, requirement: ID.into(), verdict, reason, demand, seen, remedy: Remedy::None })
@@ -87,21 +96,30 @@ mod tests {
             ("identity = { status = 'suspended' }", "identity-suspended"),
             ("device = 'd', device-status = 'suspended'", "device-suspended"),
             ("device = 'd', device-status = 'revoked'", "device-revoked"),
+            ("device = 'd', device-owner = 'ann', owner-status = 'suspended'", "owner-suspended"),
+            ("device = 'd', unavailable = ['owner-status']", "registry-unavailable"),
             ("unavailable = ['identity']", "registry-unavailable"),
             ("unavailable = ['device']", "registry-unavailable"),
         ] {
             for host in ["high", "low", "shadow"] {
                 assert_eq!(decided(host, given, Emergency::Off), (Outcome::Deny, reason), "{host}: {given}");
             }
-            assert_eq!(decided("high", given, Emergency::Observe).0, Outcome::Observe, "the switch is for everything");
+            assert_eq!(
+                decided("high", given, Emergency::Observe).0,
+                Outcome::Observe,
+                "the switch is for all but the api"
+            );
         }
     }
 
     #[test]
     fn a_watched_person_keeps_what_is_not_sensitive() {
-        let given = "identity = { status = 'watched' }";
-        assert_eq!(decided("high", given, Emergency::Off), (Outcome::Deny, "watched"));
-        assert_eq!(decided("low", given, Emergency::Off), (Outcome::Observe, "watched"));
+        for given in
+            ["identity = { status = 'watched' }", "device = 'd', device-owner = 'ann', owner-status = 'watched'"]
+        {
+            assert_eq!(decided("high", given, Emergency::Off), (Outcome::Deny, "watched"));
+            assert_eq!(decided("low", given, Emergency::Off), (Outcome::Observe, "watched"));
+        }
         let both = "identity = { status = 'watched' }, unavailable = ['device']";
         assert_eq!(decided("low", both, Emergency::Off), (Outcome::Deny, "registry-unavailable"));
     }
@@ -113,6 +131,7 @@ mod tests {
             "user = 'ann'",
             "identity = {}",
             "device = 'd', device-status = 'watched'",
+            "device = 'd', device-owner = 'ann', owner-status = 'active'",
             "invalid = ['certificate-expired']",
         ] {
             for host in ["high", "low", "shadow"] {

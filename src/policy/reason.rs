@@ -61,6 +61,8 @@ reasons! {
     // good standing, which every decision asks for
     /// The person is suspended.
     IdentitySuspended = "identity-suspended",
+    /// Nobody is signed in, and the device's owner is suspended.
+    OwnerSuspended = "owner-suspended",
     /// The device is suspended.
     DeviceSuspended = "device-suspended",
     /// The device is revoked.

@@ -69,3 +69,20 @@ pub struct Resource {
     /// Who answers when the outcome is `decoy`. None: a decoy outcome refuses.
     pub decoy: Option<Arc<[Origin]>>,
 }
+
+impl Origin {
+    /// The administration of the gateway: `rangegate:api`.
+    pub fn administers(&self) -> bool {
+        self.scheme == Scheme::Builtin && *self.host == *API
+    }
+}
+
+impl Resource {
+    /// Whoever is let through here administers the gateway: nothing here is only watched.
+    pub fn administers(&self) -> bool {
+        self.upstreams.iter().any(Origin::administers)
+    }
+}
+
+/// The administration's name behind `rangegate:`.
+pub const API: &str = "api";

@@ -247,6 +247,7 @@ fn of_reason(reason: Reason) -> Cause {
         | Reason::DeviceClassOther
         | Reason::DeviceStatusOther
         | Reason::DeviceSuspended
+        | Reason::OwnerSuspended
         | Reason::DeviceRevoked
         | Reason::SanMissing
         | Reason::PostureAttested

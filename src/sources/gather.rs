@@ -145,7 +145,7 @@ impl Sources {
         // The binding is of what was claimed, so that a stolen token shows as one.
         let binding = binding::binding(&certificate, &device, &claimed);
         let subject = binding::confirmed(claimed, &certificate);
-        let Recalled { subject, identity, grants } = recall(
+        let Recalled { subject, identity, owner, grants } = recall(
             &self.memory,
             subject,
             &device,
@@ -178,6 +178,7 @@ impl Sources {
             timing,
             quotas,
             identity,
+            owner,
             grants,
             posture: Fact::Absent,
             memory_age: self.memory.age(now),
@@ -205,9 +206,11 @@ impl Sources {
             }
         }
         fresh.binding = binding::binding(&fresh.certificate, &fresh.device, &fresh.subject);
+        // A certificate takes the tokens with it that are bound to it.
+        let subject = binding::confirmed(fresh.subject, &fresh.certificate);
         let recalled = recall(
             &self.memory,
-            fresh.subject,
+            subject,
             &fresh.device,
             |role| policy.role(role),
             &connected.regrouped,
@@ -215,6 +218,7 @@ impl Sources {
         );
         fresh.subject = connected.vouched(recalled.subject_after(&evidence.identity));
         fresh.identity = recalled.identity;
+        fresh.owner = recalled.owner;
         fresh.grants = recalled.grants;
         fresh.memory_age = self.memory.age(now);
         if let Some(socket) = connected.socket.upgrade() {

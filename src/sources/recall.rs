@@ -72,6 +72,8 @@ pub struct Recalled {
     /// In the groups that the record names, where it names any.
     pub subject: Fact<Arc<Subject>>,
     pub identity: Fact<Arc<Identity>>,
+    /// As `Evidence::owner`.
+    pub owner: Fact<IdentityStatus>,
     /// What is held, and what was until lately.
     pub grants: Fact<Arc<[Grant]>>,
 }
@@ -90,8 +92,11 @@ pub fn recall<'p>(
 ) -> Recalled {
     let here = device.known().map(Arc::as_ref);
     let Fact::Known(claimed) = subject else {
-        let grants = here.map_or(Fact::Absent, |device| without_login(memory, device, role, now));
-        return Recalled { subject, identity: Fact::Absent, grants };
+        let record =
+            here.and_then(|device| device.owner.as_deref()).map_or(Fact::Absent, |owner| memory.identity(owner));
+        let grants = here.map_or(Fact::Absent, |device| without_login(memory, device, &record, role, now));
+        let owner = record.map(|record| record.status);
+        return Recalled { subject, identity: Fact::Absent, owner, grants };
     };
     let identity = memory.identity(&claimed.user);
     let grants = match &identity {
@@ -109,7 +114,7 @@ pub fn recall<'p>(
         Fact::Known(identity) => regrouped.get(claimed, identity),
         _ => claimed,
     };
-    Recalled { subject: Fact::Known(subject), identity, grants }
+    Recalled { subject: Fact::Known(subject), identity, owner: Fact::Absent, grants }
 }
 
 impl Recalled {
@@ -131,13 +136,14 @@ impl Recalled {
 fn without_login<'p>(
     memory: &Memory,
     device: &Device,
+    record: &Fact<Arc<Identity>>,
     role: impl Fn(&str) -> Option<&'p Role>,
     now: Moment,
 ) -> Fact<Arc<[Grant]>> {
     let usable = matches!(device.status, DeviceStatus::Active | DeviceStatus::Watched);
     let Some(owner) = device.owner.as_ref().filter(|_| usable) else { return Fact::Absent };
-    // Nobody's identity is in the evidence, so that nothing else would refuse somebody suspended or watched.
-    let user = match memory.identity(owner) {
+    // Whoever is watched may keep what is not sensitive, and breaks no glass.
+    let user = match record {
         Fact::Known(identity) if identity.status == IdentityStatus::Active => Arc::clone(&identity.user),
         Fact::Absent => Arc::clone(owner),
         _ => return Fact::Absent,
@@ -153,7 +159,7 @@ fn without_login<'p>(
 mod tests {
     use super::*;
     use crate::access::{Approval, GrantRecord, GrantState};
-    use crate::evidence::Over;
+    use crate::evidence::{Fault, Over};
     use crate::policy::source::Source;
     use crate::policy::{Context, Policy, given};
     use crate::state::devices::Devices;
@@ -295,6 +301,24 @@ mod tests {
     }
 
     #[test]
+    fn whose_device_it_is_is_asked_where_nobody_is_signed_in() {
+        use IdentityStatus::{Suspended, Watched};
+        let ann = Identity { aliases: vec!["ann@old".into()], status: Suspended, ..given::person("ann") };
+        let (memory, policy) = (memory(&[ann, Identity { status: Watched, ..given::person("wim") }], &[]), policy());
+        let ask = |subject: Fact<Arc<Subject>>, device: &Fact<Arc<Device>>| {
+            let recalled = recall(&memory, subject, device, |role| policy.role(role), &Regrouped::default(), NOW);
+            (recalled.owner, recalled.identity.known().map(|identity| identity.user.to_string()))
+        };
+        let of = |owner: &str| laptop("d", owner, DeviceStatus::Active);
+        assert_eq!(ask(Fact::Absent, &of("ann")), (Fact::Known(Suspended), None), "it is not ann who asks");
+        assert_eq!(ask(Fact::Absent, &of("ann@old")), (Fact::Known(Suspended), None));
+        assert_eq!(ask(Fact::Invalid(Fault::TokenExpired), &of("wim")), (Fact::Known(Watched), None));
+        assert_eq!(ask(Fact::Absent, &of("bob")), (Fact::Absent, None), "no record has it");
+        assert_eq!(ask(Fact::Absent, &Fact::Absent), (Fact::Absent, None));
+        assert_eq!(ask(login("ann"), &of("ann")), (Fact::Absent, Some("ann".to_owned())), "who asks is known");
+    }
+
+    #[test]
     fn without_a_store_nobody_answers_for_grants() {
         let (memory, policy) = (Memory::none(Arc::new(Devices::default())), policy());
         let recalled =
@@ -308,6 +332,7 @@ mod tests {
         let recalled = |groups: Option<Vec<Arc<str>>>| Recalled {
             subject: login("ann"),
             identity: Fact::Known(Arc::new(Identity { groups, ..given::person("ann") })),
+            owner: Fact::Absent,
             grants: Fact::Absent,
         };
         let named = recalled(Some(vec!["record".into()])).identity;

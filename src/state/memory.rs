@@ -72,8 +72,7 @@ impl Memory {
         }
     }
 
-    /// Everything the account ever asked for that the store still keeps, whatever became of it. By `user`, not by
-    /// alias: ask `identity` first.
+    /// What the account holds, and what it held until lately. By `user`, not by alias: ask `identity` first.
     pub fn grants(&self, user: &str) -> Arc<[Arc<GrantRecord>]> {
         self.people.load().grants(user)
     }
@@ -142,9 +141,10 @@ impl Memory {
         let _turn = self.turn.lock().await;
         let since = if self.loaded() { store.since(self.revision()).await? } else { Since::Everything };
         match &since {
-            Since::Changes(changes) => self.apply(changes),
+            Since::Changes(changes) => self.apply(changes, now),
             Since::Everything => self.load_in_turn(store, now).await?,
         }
+        self.people.load().fade(now);
         self.current.store(now.0, Ordering::Release);
         if let Some(hook) = self.hook.get()
             && since != Since::Changes(Vec::new())
@@ -172,13 +172,13 @@ impl Memory {
         }
         building.faults.iter().for_each(tell);
         self.devices.registered().replace(building.devices);
-        self.people.store(Arc::new(building.people.build(Some(&self.people.load()))));
+        self.people.store(Arc::new(building.people.build(Some(&self.people.load()), now)));
         self.revision.store(revision.0, Ordering::Release);
         self.current.store(now.0, Ordering::Release);
         Ok(())
     }
 
-    fn apply(&self, changes: &[Change]) {
+    fn apply(&self, changes: &[Change], now: Moment) {
         let people = self.people.load();
         let devices = self.devices.registered();
         let identities = changes.iter().filter(|change| change.kind == Kind::Identity);
@@ -194,9 +194,9 @@ impl Memory {
                     devices.remove(id);
                     Ok(())
                 }
-                (Kind::Grant, Some(body)) => people.put_grant(id, body),
+                (Kind::Grant, Some(body)) => people.put_grant(id, body, now),
                 (Kind::Grant, None) => {
-                    people.remove_grant(id);
+                    people.remove_grant(id, now);
                     Ok(())
                 }
                 // Read from the store by whoever needs them.

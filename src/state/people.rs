@@ -2,15 +2,20 @@
 
 use super::shards::{Change, Filling, Shards};
 use crate::access::grant::GrantRecord;
-use crate::evidence::{Fact, Fault, Identity};
-use std::sync::Arc;
+use crate::access::told_until;
+use crate::evidence::{Fact, Fault, Identity, Moment};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug)]
 pub struct People {
     /// By user and by every alias.
     names: Shards<Arc<str>, Named>,
     grants: Shards<Arc<str>, Arc<GrantRecord>>,
+    /// Of each account what counts, or has ended lately: a long history costs a request nothing.
     held: Shards<Arc<str>, Arc<[Arc<GrantRecord>]>>,
+    /// When something that has ended is no longer told of, and whose it was. Of the last hour, and so bounded.
+    fading: Mutex<BTreeSet<(Moment, Arc<str>)>>,
     nothing: Arc<[Arc<GrantRecord>]>,
 }
 
@@ -32,7 +37,7 @@ impl Named {
 
 impl Default for People {
     fn default() -> Self {
-        Building::default().build(None)
+        Building::default().build(None, Moment(0))
     }
 }
 
@@ -46,7 +51,7 @@ impl People {
         }
     }
 
-    /// Everything the account ever asked for that the store still keeps, whatever became of it.
+    /// What the account holds, and what it held until lately: whatever `access::held_lately` can have something to say of.
     pub fn grants(&self, user: &str) -> Arc<[Arc<GrantRecord>]> {
         self.held.get(user).unwrap_or_else(|| Arc::clone(&self.nothing))
     }
@@ -101,30 +106,57 @@ impl People {
 
     /// # Errors
     /// What is wrong with the body. Nothing is granted by it from now on.
-    pub fn put_grant(&self, id: &Arc<str>, body: &str) -> Result<(), String> {
+    pub fn put_grant(&self, id: &Arc<str>, body: &str, now: Moment) -> Result<(), String> {
         let grant = match read_grant(id, body) {
             Ok(grant) => grant,
             Err(why) => {
-                self.remove_grant(id);
+                self.remove_grant(id, now);
                 return Err(why);
             }
         };
         if self.grants.get(id).is_some_and(|before| before.user != grant.user) {
-            self.remove_grant(id);
+            self.remove_grant(id, now);
         }
-        let mut held: Vec<_> = self.grants(&grant.user).iter().filter(|known| known.id != grant.id).cloned().collect();
-        held.push(Arc::clone(&grant));
-        self.held.change([(Arc::clone(&grant.user), Change::Put(held.into()))]);
+        self.hold(&grant.user, id, Some(&grant), now);
         self.grants.change([(Arc::clone(id), Change::Put(grant))]);
         Ok(())
     }
 
-    pub fn remove_grant(&self, id: &str) {
+    pub fn remove_grant(&self, id: &str, now: Moment) {
         let Some(grant) = self.grants.get(id) else { return };
-        let held: Arc<[_]> = self.grants(&grant.user).iter().filter(|known| &*known.id != id).cloned().collect();
-        let change = if held.is_empty() { Change::Remove } else { Change::Put(held) };
-        self.held.change([(Arc::clone(&grant.user), change)]);
+        self.hold(&grant.user, id, None, now);
         self.grants.change([(Arc::clone(&grant.id), Change::Remove)]);
+    }
+
+    /// Lets go of what has ended and is no longer told of at `now`.
+    pub fn fade(&self, now: Moment) {
+        let mut due = Vec::new();
+        {
+            let mut fading = self.fading.lock().unwrap_or_else(PoisonError::into_inner);
+            while fading.first().is_some_and(|(until, _)| *until <= now) {
+                due.extend(fading.pop_first().map(|(_, user)| user));
+            }
+        }
+        due.sort_unstable();
+        due.dedup();
+        due.iter().for_each(|user| self.hold(user, "", None, now));
+    }
+
+    /// What is held by `user` from now on: as before, but of `id` what `grant` says.
+    fn hold(&self, user: &Arc<str>, id: &str, grant: Option<&Arc<GrantRecord>>, now: Moment) {
+        let before = self.grants(user);
+        let stays = |known: &&Arc<GrantRecord>| *known.id != *id && told(known, now).is_some();
+        let mut held: Vec<_> = before.iter().filter(stays).cloned().collect();
+        if let Some((grant, until)) = grant.and_then(|grant| Some((grant, told(grant, now)?))) {
+            held.push(Arc::clone(grant));
+            if until < Moment(i64::MAX) {
+                self.fading.lock().unwrap_or_else(PoisonError::into_inner).insert((until, Arc::clone(user)));
+            }
+        } else if held.len() == before.len() {
+            return;
+        }
+        let change = if held.is_empty() { Change::Remove } else { Change::Put(held.into()) };
+        self.held.change([(Arc::clone(user), change)]);
     }
 
     /// Every name that still leads to this account: another may have taken one over meanwhile.
@@ -180,30 +212,43 @@ impl Building {
     /// What is wrong with the body.
     pub fn put_grant(&mut self, id: &Arc<str>, body: &str) -> Result<(), String> {
         let grant = read_grant(id, body)?;
-        self.held.entry(Arc::clone(&grant.user)).or_default().push(Arc::clone(&grant));
+        if told_until(&grant).is_some() {
+            self.held.entry(Arc::clone(&grant.user)).or_default().push(Arc::clone(&grant));
+        }
         self.grants.insert(Arc::clone(id), grant);
         Ok(())
     }
 
     /// Accounts that cannot be read now answer `Unavailable`, by every name they had before.
-    pub fn build(mut self, before: Option<&People>) -> People {
+    pub fn build(mut self, before: Option<&People>, now: Moment) -> People {
         for id in std::mem::take(&mut self.unreadable) {
             for name in before.map(|before| before.names_of(&id)).unwrap_or_default() {
                 self.names.part(&name).entry(name).or_insert_with(|| Named::Unreadable(Arc::clone(&id)));
             }
             self.names.insert(Arc::clone(&id), Named::Unreadable(id));
         }
-        let mut held = Filling::default();
-        for (user, grants) in self.held {
-            held.insert(user, grants.into());
+        let (mut held, mut fading) = (Filling::default(), BTreeSet::new());
+        for (user, mut grants) in self.held {
+            grants.retain(|grant| told(grant, now).is_some());
+            let ends = grants.iter().filter_map(|grant| told_until(grant)).filter(|until| *until < Moment(i64::MAX));
+            fading.extend(ends.map(|until| (until, Arc::clone(&user))));
+            if !grants.is_empty() {
+                held.insert(user, grants.into());
+            }
         }
         People {
             names: Shards::build(self.names),
             grants: Shards::build(self.grants),
             held: Shards::build(held),
+            fading: Mutex::new(fading),
             nothing: Arc::default(),
         }
     }
+}
+
+/// Until when there is something to tell of it, if there is at `now`.
+fn told(grant: &GrantRecord, now: Moment) -> Option<Moment> {
+    told_until(grant).filter(|until| now < *until)
 }
 
 fn names(identity: &Identity) -> impl Iterator<Item = &Arc<str>> {
@@ -232,6 +277,49 @@ mod tests {
 
     fn body(user: &str, aliases: &[&str]) -> String {
         serde_json::json!({ "user": user, "person": user, "aliases": aliases, "status": "active" }).to_string()
+    }
+
+    #[test]
+    fn a_long_history_is_not_what_requests_look_at() {
+        const NOW: Moment = Moment(1_800_000_000_000);
+        let hour = 3_600_000;
+        let body = |id: &str, state: serde_json::Value| {
+            serde_json::json!({
+                "id": id, "role": "r", "user": "ann", "person": "ann", "reason": "", "asked": 0, "duration": 1,
+                "state": state, "approvals": [], "break-glass": false,
+            })
+            .to_string()
+        };
+        let (at, until) = (NOW.millis(), NOW.millis() + 10 * hour);
+        let withdrawn = serde_json::json!({ "is": "withdrawn", "at": at });
+        let mut all: Vec<(Arc<str>, String)> =
+            (0..2_000).map(|n| format!("w{n}")).map(|id| (id.as_str().into(), body(&id, withdrawn.clone()))).collect();
+        let old = serde_json::json!({ "is": "expired", "since": 0, "at": at - hour });
+        all.extend((0..50).map(|n| format!("o{n}")).map(|id| (id.as_str().into(), body(&id, old.clone()))));
+        all.push(("held".into(), body("held", serde_json::json!({ "is": "active", "since": at, "until": until }))));
+        all.push(("lately".into(), body("lately", serde_json::json!({ "is": "expired", "since": 0, "at": at - 1 }))));
+        all.push(("asked".into(), body("asked", serde_json::json!({ "is": "asked", "until": until }))));
+        let one_by_one = People::default();
+        let mut building = Building::default();
+        for (id, body) in &all {
+            one_by_one.put_grant(id, body, NOW).expect("reads");
+            building.put_grant(id, body).expect("reads");
+        }
+        for people in [one_by_one, building.build(None, NOW)] {
+            let held = || {
+                let mut ids: Vec<String> = people.grants("ann").iter().map(|grant| grant.id.to_string()).collect();
+                ids.sort();
+                ids
+            };
+            assert_eq!(held(), ["held", "lately"]);
+            people.fade(NOW.plus_millis(hour - 2));
+            assert_eq!(held(), ["held", "lately"]);
+            people.fade(NOW.plus_millis(hour - 1));
+            assert_eq!(held(), ["held"]);
+            assert!(people.grant("lately").is_some() && people.grant("w7").is_some(), "listings have them all");
+            people.put_grant(&"held".into(), &body("held", withdrawn.clone()), NOW).expect("reads");
+            assert!(held().is_empty());
+        }
     }
 
     #[test]

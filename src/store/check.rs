@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::connect::Dialect;
 use super::delivery::Delivery;
-use super::device::DeviceRecord;
+use super::device::{DeviceRecord, IssuedCertificate};
 use super::document::{Document, Handle, Kind, handles_of, space, submission_of};
 use super::dump::{Counts, Item};
 use super::durable::{Reach, Store};
@@ -12,12 +12,12 @@ use super::invitation::Invitation;
 use super::read::{self, in_time};
 use super::revocation::Revoked;
 use crate::access::grant::GrantRecord;
-use crate::evidence::Identity;
+use crate::evidence::{Identity, Moment};
 use serde::de::DeserializeOwned;
 use sqlx::{AnyConnection, Row};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,14 @@ impl Store {
 async fn check(reach: &Reach) -> Result<Checked, StoreFault> {
     let mut snapshot = in_time(reach.timeout, reach.pool.begin_with(reach.dialect.begin_reading())).await?;
     read::unhurried(reach, &mut snapshot).await?;
-    let mut look = Look::default();
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut look = Look {
+        now: Moment(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)),
+        checked: Checked::default(),
+        due: HashMap::new(),
+        ended: HashMap::new(),
+        listed: HashSet::new(),
+    };
     look.numbers(reach, &mut snapshot).await?;
     if reach.dialect == Dialect::Sqlite {
         let rows = in_time(PATIENCE, sqlx::query("PRAGMA integrity_check(100)").fetch_all(&mut *snapshot)).await?;
@@ -83,8 +90,8 @@ fn lock(look: &Mutex<Look>) -> MutexGuard<'_, Look> {
     look.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[derive(Default)]
 struct Look {
+    now: Moment,
     checked: Checked,
     /// Who should hold what, by what the records say.
     due: HashMap<(&'static str, Arc<str>), Holder>,
@@ -138,7 +145,9 @@ impl Look {
         let due = match document.kind {
             Kind::Identity => read_as(document, |record: &Identity| (Arc::clone(&record.user), handles_of(record))),
             Kind::Device => read_as(document, |record: &DeviceRecord| {
-                let ended = record.history.iter().filter(|issued| issued.revoked.is_some());
+                // One that has ended by itself need not be listed any more, and is forgotten some time after.
+                let listed = |issued: &&IssuedCertificate| issued.revoked.is_some() && issued.not_after > self.now;
+                let ended = record.history.iter().filter(listed);
                 self.ended.extend(ended.map(|issued| (Arc::clone(&issued.serial), Arc::clone(&record.id))));
                 (Arc::clone(&record.id), record.handles())
             }),

@@ -114,6 +114,32 @@ fn a_key_names_one_submission_whatever_became_of_it() {
 }
 
 #[test]
+fn nobody_asks_more_than_a_hundred_times_a_day() {
+    let role = role("break-glass = { group = 'staff', longest = '1h' }");
+    let withdrawn = |n: i64| GrantRecord {
+        id: format!("g{n}").into(),
+        asked: after(n),
+        state: GrantState::Withdrawn { at: after(n) },
+        ..asked(&role)
+    };
+    let refused = |n: i64| GrantRecord {
+        state: GrantState::Refused { at: after(n), by: "lee".into(), why: "no".into() },
+        ..withdrawn(n)
+    };
+    let mut own: Vec<GrantRecord> = (0..50).map(withdrawn).chain((50..100).map(refused)).collect();
+    let day = 24 * HOUR;
+    for (now, until) in [(after(100), day), (after(day - 1), day)] {
+        let told = Refusal::TooMany { until: after(until) };
+        assert_eq!(ask(Some(&role), &own, &ann(), ASKING, now), Err(told));
+    }
+    assert!(ask(Some(&role), &own, &ann(), ASKING, after(day)).is_ok(), "the first was a day ago");
+    assert!(ask(Some(&role), &own, &ann(), BREAKING.to_owned(), after(100)).is_ok(), "the glass is another matter");
+    assert!(ask(Some(&role), &own, &bob(), ASKING, after(100)).is_ok(), "as is another person");
+    own.pop();
+    assert!(ask(Some(&role), &own, &ann(), ASKING, after(100)).is_ok());
+}
+
+#[test]
 fn nobody_has_more_open_than_can_be_looked_after() {
     let role = plain();
     let other = |n: usize| GrantRecord { id: format!("g{n}").into(), role: format!("r{n}").into(), ..asked(&role) };

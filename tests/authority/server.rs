@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rangegate::authority::guesses::Guesses;
+use rangegate::authority::guesses::{Attempt, Guesses};
 use rangegate::authority::invitation::{InvitationState, RedeemFault};
 use rangegate::authority::{Authority, Code, Invitation, Issued, admit, renew, request};
 use rangegate::evidence::{Certificate, Device, DeviceStatus, Fact, Moment};
@@ -164,9 +164,12 @@ async fn answer(
 
 impl State {
     fn enrol(&mut self, code: &str, request: &[u8], peer: IpAddr, now: Moment) -> Response<Full<Bytes>> {
-        if let Err(wait) = self.guesses.attempt(peer, now) {
-            return refused(StatusCode::TOO_MANY_REQUESTS, "invitation-guesses", &format!("wait {wait:?}"));
-        }
+        let attempt = match self.guesses.attempt(peer, now) {
+            Ok(attempt @ Attempt::Charged) => attempt,
+            Ok(Attempt::Beyond(wait)) | Err(wait) => {
+                return refused(StatusCode::TOO_MANY_REQUESTS, "invitation-guesses", &format!("wait {wait:?}"));
+            }
+        };
         let Ok(code) = Code::read(code) else {
             return refused(StatusCode::FORBIDDEN, "invitation", RedeemFault::TOLD);
         };
@@ -177,7 +180,7 @@ impl State {
         let Ok(used) = self.invitations[at].redeem(&code, &id, now) else {
             return refused(StatusCode::FORBIDDEN, "invitation", RedeemFault::TOLD);
         };
-        self.guesses.succeeded(peer, now);
+        self.guesses.succeeded(peer, attempt, now);
         let key = match request::read(request) {
             Ok(key) => key,
             Err(fault) => return refused(StatusCode::BAD_REQUEST, fault.code(), &fault.to_string()),

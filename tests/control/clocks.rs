@@ -5,16 +5,22 @@
 use crate::upstream::Upstream;
 use rangegate::access::{Action, Actor, GrantState, Refusal};
 use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
+use rangegate::authority::invitation::Invitation;
+use rangegate::authority::revocation::Why;
+use rangegate::authority::{Authority, Passphrase};
+use rangegate::authority::{Code, Revoked};
+use rangegate::control::enrolment::NewInvitation;
 use rangegate::control::grants::NewGrant;
 use rangegate::control::webhook::{Before, Format, Rounds, WebhookSettings, Webhooks};
-use rangegate::control::{Administrator, Fault, Who};
-use rangegate::evidence::{Fact, Moment, Subject};
+use rangegate::control::{Administrator, Fault, Issuing, Who};
+use rangegate::evidence::{Certificate, Device, DeviceStatus, Fact, Moment, Subject};
 use rangegate::policy::Context;
 use rangegate::sources::recall::{Regrouped, Tide, recall};
 use rangegate::state::devices::Devices;
 use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
-use rangegate::store::{Delivery, Kind, Store, StoreSettings};
+use rangegate::store::document::space;
+use rangegate::store::{Delivery, Expect, Handle, Kind, Store, StoreSettings, Write};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -40,6 +46,7 @@ approvers = { group = 'leads' }
 const NOW: Moment = Moment(1_800_000_000_000);
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * 24 * HOUR;
 
 thread_local! {
@@ -67,6 +74,13 @@ impl Stage {
     }
 
     async fn with(webhooks: impl FnOnce(&Path) -> Vec<WebhookSettings>) -> Self {
+        Self::issuing(webhooks, |_| None).await
+    }
+
+    async fn issuing(
+        webhooks: impl FnOnce(&Path) -> Vec<WebhookSettings>,
+        issuing: impl FnOnce(&Path) -> Option<Issuing>,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let here = directory.path();
         std::fs::create_dir(here.join("policies")).expect("a directory");
@@ -91,10 +105,11 @@ impl Stage {
             policies: Arc::new(policies.unwrap_or_else(|faults| panic!("{:?}", faults.diagnostics))),
             audit: Audit::start(audit, || NOW).expect("a log"),
             cores: Arc::default(),
-            issuing: None,
+            issuing: issuing(here).map(Arc::new),
             clock,
             webhooks: Arc::new(Webhooks::load(&webhooks(here)).expect("webhooks")),
             importing: Arc::default(),
+            forgetting: Arc::default(),
         };
         Self { administrator: Arc::new(administrator), _directory: directory }
     }
@@ -150,6 +165,14 @@ impl Stage {
     async fn state(&self, id: &str) -> GrantState {
         self.administrator.grant(id).await.expect("there").value.state
     }
+}
+
+/// The built-in authority.
+fn built_in(at: &Path) -> Option<Issuing> {
+    let settings = crate::world::authority(at);
+    let passphrase = Passphrase::new("correct horse battery staple").expect("a passphrase");
+    let authority = Authority::load(&settings, &passphrase).expect("an authority");
+    Some(Issuing::new(authority, settings))
 }
 
 fn who(user: &str) -> Who {
@@ -396,4 +419,177 @@ async fn a_call_is_remembered_until_nobody_believes_it_any_more() {
     assert!(hook.verify(Some(&signature), b"{}", clock()).is_err());
     administrator.tend(false).await;
     assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never), "nobody believes it any more");
+}
+
+impl Stage {
+    async fn withdrawn(&self, user: &str) -> Arc<str> {
+        let id = self.asked(user).await;
+        let actor = Actor::unrecorded(user.into(), Vec::new());
+        let withdrawn = self.administrator.step_grant(&who(user), &actor, &id, &Action::Withdraw, |_| Ok(())).await;
+        withdrawn.expect("withdrawn");
+        id
+    }
+
+    /// What is left of these, in the store and in memory.
+    async fn left(&self, ids: &[Arc<str>]) -> Vec<bool> {
+        let mut left = Vec::new();
+        for id in ids {
+            let kept = self.administrator.grant(id).await.is_ok();
+            assert_eq!(self.administrator.memory.grant(id).is_some(), kept, "{id}");
+            left.push(kept);
+        }
+        left
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_forgotten_after_a_month_and_no_id_comes_again() {
+    let stage = Stage::new().await;
+    let mut ids = Vec::new();
+    for minute in 0..4 {
+        at(minute * 2 * MINUTE);
+        ids.push(stage.withdrawn("ann").await);
+    }
+    at(10 * MINUTE);
+    ids.push(stage.granted("ann").await);
+    let other = stage.withdrawn("bob").await;
+    at(2 * HOUR);
+    stage.administrator.tend(false).await;
+    at(30 * DAY);
+    stage.administrator.tend(false).await;
+    assert_eq!(stage.left(&ids).await, [true; 5]);
+    // All of it is a month old now, and what was held ended an hour later.
+    at(30 * DAY + 90 * MINUTE);
+    stage.administrator.tend(false).await;
+    assert_eq!(stage.left(&ids).await, [false, false, false, false, true], "the last one stays: ids follow from it");
+    assert!(stage.administrator.grant(&other).await.is_ok());
+    let next = stage.asked("ann").await;
+    assert!(!ids.contains(&next));
+    let again = stage.withdrawn("bob").await;
+    assert_ne!(again, other);
+    at(31 * DAY);
+    stage.administrator.tend(false).await;
+    assert_eq!(stage.left(&[ids[4].clone(), next, other, again]).await, [false, true, false, true]);
+}
+
+#[tokio::test]
+async fn who_asks_all_day_is_stopped_and_costs_requests_nothing() {
+    let stage = Stage::new().await;
+    for _ in 0..100 {
+        stage.withdrawn("ann").await;
+    }
+    let new = NewGrant { role: "role".into(), reason: "".into(), duration: None, break_glass: false };
+    let ann = Actor::unrecorded("ann".into(), Vec::new());
+    let asked = stage.administrator.ask(&who("ann"), &ann, &new, None, None).await;
+    let until = NOW.plus_millis(DAY);
+    assert!(matches!(asked, Err(Fault::Access(Refusal::TooMany { until: told })) if told == until), "{asked:?}");
+    assert_eq!(stage.administrator.memory.grants("ann").len(), 0);
+    at(DAY);
+    stage.granted("ann").await;
+    assert_eq!(stage.administrator.memory.grants("ann").len(), 1);
+    at(DAY + 2 * HOUR);
+    stage.administrator.tend(false).await;
+    stage.administrator.learn().await;
+    assert_eq!(stage.administrator.memory.grants("ann").len(), 0, "ended an hour ago, and told of for an hour");
+}
+
+#[tokio::test]
+async fn invitations_and_revocations_that_are_over_are_forgotten() {
+    let stage = Stage::issuing(|_| Vec::new(), built_in).await;
+    let administrator = &stage.administrator;
+    let (withdrawn, _) = administrator.invite(&who("lee"), &invitation(DAY)).await.expect("invited");
+    administrator.withdraw_invitation(&who("lee"), &withdrawn.value.id).await.expect("withdrawn");
+    let (unused, _) = administrator.invite(&who("lee"), &invitation(5 * DAY)).await.expect("invited");
+    let revoked = Revoked { serial: "7".into(), at: NOW, expires: NOW.plus_millis(DAY), why: Why::default() };
+    let body = serde_json::to_string(&revoked).expect("JSON");
+    let write = Write::Put { kind: Kind::Revocation, id: "7".into(), expect: Expect::New, body };
+    administrator.store.commit(vec![write], NOW).await.expect("written");
+    let there = async |kind, id: &str| administrator.store.get(kind, id).await.expect("an answer").is_some();
+    for (millis, first, second, listed) in [
+        (2 * DAY, true, true, true),
+        (2 * DAY + HOUR, true, true, false),
+        (30 * DAY, true, true, false),
+        (30 * DAY + HOUR, false, true, false),
+        (35 * DAY + HOUR, false, false, false),
+    ] {
+        at(millis);
+        administrator.tend(false).await;
+        assert_eq!(there(Kind::Invitation, &withdrawn.value.id).await, first, "{millis}");
+        assert_eq!(there(Kind::Invitation, &unused.value.id).await, second, "{millis}");
+        // A list counts for a day.
+        assert_eq!(there(Kind::Revocation, "7").await, listed, "{millis}");
+    }
+    assert!(administrator.page::<Invitation>(Kind::Invitation, "", 10).await.expect("an answer").is_empty());
+}
+
+fn invitation(expires_in: i64) -> NewInvitation {
+    let expires_in = u64::try_from(expires_in / 1000).ok();
+    NewInvitation { user: "ann".into(), class: "corporate".into(), device: None, expires_in }
+}
+
+/// Whatever the policy lets through: nobody asks twice what the memory of this gateway knew a moment ago.
+#[tokio::test]
+async fn a_suspended_owners_device_renews_nothing() {
+    let stage = Stage::issuing(|_| Vec::new(), built_in).await;
+    let administrator = &stage.administrator;
+    let (_, csr) = crate::enrolment::request(stage._directory.path(), "device").await;
+    let csr = std::fs::read(csr).expect("a request");
+    let device = Device {
+        id: "d_1".into(),
+        owner: Some("ann@old".into()),
+        class: "corporate".into(),
+        status: DeviceStatus::Active,
+    };
+    let record = serde_json::json!({ "id": "d_1", "owner": "ann@old", "class": "corporate", "status": "active" });
+    let ann = |status: &str| {
+        serde_json::json!({ "user": "ann", "person": "ann", "aliases": ["ann@old"], "status": status }).to_string()
+    };
+    let put = |kind, id: &str, expect, body| Write::Put { kind, id: id.into(), expect, body };
+    let name =
+        |name: &str| Write::Claim { handle: Handle::new(space::USER, name), kind: Kind::Identity, id: "ann".into() };
+    let writes = vec![
+        put(Kind::Device, "d_1", Expect::New, record.to_string()),
+        put(Kind::Identity, "ann", Expect::New, ann("suspended")),
+        name("ann"),
+        name("ann@old"),
+    ];
+    administrator.store.commit(writes, NOW).await.expect("written");
+    let certificate = Certificate {
+        sha256: "".into(),
+        spki_sha256: "".into(),
+        serial: "1".into(),
+        subject: "".into(),
+        issuer: "".into(),
+        sans: vec!["uri:urn:rangegate:device:d_1".into()],
+        not_before: NOW,
+        not_after: NOW,
+        class: None,
+    };
+    let renewed = administrator.renew(&who("ann"), &certificate, &device, &csr).await;
+    assert!(matches!(&renewed, Err(Fault::Admit(fault)) if fault.code() == "owner-suspended"), "{renewed:?}");
+    let again = vec![put(Kind::Identity, "ann", Expect::Version(1), ann("active"))];
+    administrator.store.commit(again, NOW).await.expect("written");
+    let renewed = administrator.renew(&who("ann"), &certificate, &device, &csr).await;
+    assert!(!matches!(renewed, Err(Fault::Admit(_))), "{renewed:?}");
+}
+
+#[tokio::test]
+async fn whoever_has_a_good_code_is_heard_while_a_stranger_tries_others() {
+    let stage = Stage::issuing(|_| Vec::new(), built_in).await;
+    let administrator = &stage.administrator;
+    let (_, code) = administrator.invite(&who("lee"), &invitation(DAY)).await.expect("invited");
+    let guesses = &administrator.issuing.as_ref().expect("an authority").guesses;
+    for n in 0..1_000 {
+        let _ = guesses.attempt(std::net::IpAddr::from([0x2001, 0xdb8, 0, n, 0, 0, 0, 1]), clock());
+    }
+    let office = Some(std::net::IpAddr::from([192, 0, 2, 1]));
+    let revision = administrator.memory.revision();
+    for wrong in [Code::of(&[7; 17]).to_string(), "nonsense".to_owned()] {
+        let told = administrator.enrol(&who("nobody"), &wrong, b"no request", office).await;
+        assert!(matches!(told, Err(Fault::Guesses(_))), "{told:?}");
+    }
+    // It is looked at, and what is wrong is the request alone.
+    let told = administrator.enrol(&who("nobody"), &code.to_string(), b"no request", office).await;
+    assert!(matches!(told, Err(Fault::Issue(_))), "{told:?}");
+    assert_eq!(administrator.memory.revision(), revision);
 }

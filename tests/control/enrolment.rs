@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A key and a request for a certificate, made by openssl.
-async fn request(at: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub async fn request(at: &Path, name: &str) -> (PathBuf, PathBuf) {
     let (key, csr) = (at.join(format!("{name}.key")), at.join(format!("{name}.csr")));
     let mut command = Command::new("openssl");
     command.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]);
@@ -80,6 +80,17 @@ async fn from_an_invitation_to_the_first_allowed_request() {
     assert_eq!(status, 201, "{pem}");
     let renewed = file(&at, "renewed.pem", &pem);
     let renewed = ["--cert", renewed.to_str().unwrap(), "--key", new_key.to_str().unwrap(), "--header", &bearer];
+    assert_eq!(curl(&world, "/v1/me", &renewed).await.0, 200);
+    // Its owner is suspended: it renews nothing and opens nothing, though nobody is signed in; and is itself again after.
+    let status = |word: &str| json!({ "status": word });
+    let ann = "/v1/identities/ann@corp.example";
+    let (told, shown) = world.owner("PATCH", ann, Sent::Json(status("suspended"))).await;
+    assert_eq!(told, 200, "{shown}");
+    let (refused, problem) = curl(&world, "/v1/renewals", &args).await;
+    assert_eq!(refused, 403, "{problem}");
+    let reason = |line: &Value| line["decision"]["reason"] == "owner-suspended";
+    world.gate.lines_where(1, reason).await;
+    assert_eq!(world.owner("PATCH", ann, Sent::Json(status("active"))).await.0, 200);
     assert_eq!(curl(&world, "/v1/me", &renewed).await.0, 200);
     // Revoked, neither certificate counts, and nothing is renewed.
     let (status, shown) = world.owner("POST", &format!("/v1/devices/{device}/revoke"), Sent::Nothing).await;

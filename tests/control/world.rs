@@ -269,7 +269,7 @@ fn never_ending() -> Body {
 }
 
 /// A new authority in this directory, with its first list.
-fn authority(at: &Path) -> AuthoritySettings {
+pub fn authority(at: &Path) -> AuthoritySettings {
     let (now, year) = (clock::now(), Duration::from_secs(365 * 86_400));
     let made = make("Devices of Corp", Default::default(), year, now).expect("an authority");
     let passphrase = Passphrase::new("correct horse battery staple").expect("a passphrase");

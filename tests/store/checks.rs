@@ -2,7 +2,7 @@
 
 use crate::{NOW, Place, body, claim, identity, on_both, put};
 use rangegate::access::{GrantRecord, GrantState};
-use rangegate::evidence::{DeviceStatus, IdentityStatus};
+use rangegate::evidence::{DeviceStatus, IdentityStatus, Moment};
 use rangegate::store::document::{handles_of, space, submission_of};
 use rangegate::store::revocation::Why;
 use rangegate::store::{
@@ -37,7 +37,8 @@ fn device(id: &str, key: &[u8], revoked: bool) -> DeviceRecord {
             spki: key,
             serial: format!("5e{}", id.len()).into(),
             issued: NOW,
-            not_after: NOW,
+            // Whenever this is run, it has not ended by itself.
+            not_after: Moment(i64::MAX),
             revoked: revoked.then_some(NOW),
         }],
     }
@@ -92,7 +93,15 @@ fn hold(kind: Kind, id: &str, handles: Vec<Handle>) -> impl Iterator<Item = Writ
 async fn fill(store: &Store) {
     // Named twice is held once.
     let ann = identity("ann", &["ann@corp", "ann@corp"], IdentityStatus::Active);
-    let (laptop, grant) = (device("laptop", b"k", true), grant("g_1", Some("k-1")));
+    let (mut laptop, grant) = (device("laptop", b"k", true), grant("g_1", Some("k-1")));
+    // Revoked, and ended by itself since: no list has to name it.
+    let ended = IssuedCertificate {
+        sha256: Digest::of(b"ended"),
+        serial: "1".into(),
+        not_after: Moment(0),
+        ..laptop.history[0].clone()
+    };
+    laptop.history.insert(0, ended);
     let delivery =
         Delivery { hook: "chat".into(), event: "e".into(), at: NOW, attempts: 0, next: NOW, body: "{}".into() };
     let mut writes = vec![

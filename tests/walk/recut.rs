@@ -34,6 +34,21 @@ upstream = "$app"
 require = [{ id = "laptop", that = { device = { bound = true, class = "corporate" } } }]
 "#;
 
+/// A login is all that is asked for: nothing reads the certificate.
+const LOGIN_ONLY: &str = r#"
+[[resource]]
+id = "room"
+hosts = ["room.corp.example"]
+upstream = "$chat"
+require = [{ id = "login", that = { login = { user = "ann@corp.example" } } }]
+
+[[resource]]
+id = "app"
+hosts = ["app.corp.example"]
+upstream = "$app"
+require = [{ id = "login", that = { login = { user = "ann@corp.example" } } }]
+"#;
+
 type Writer = mpsc::Sender<std::io::Result<http_body::Frame<bytes::Bytes>>>;
 
 /// A running gateway with two WebSockets and two long answers open, all Ann's.
@@ -49,11 +64,11 @@ struct Stage {
 
 impl Stage {
     async fn new(token: impl FnOnce(&Harness) -> String) -> Self {
-        Self::on(&PKI.ann, token).await
+        Self::on(POLICY, &PKI.ann, token).await
     }
 
     /// On `ann-laptop`, which has this certificate.
-    async fn on(laptop: &Leaf, token: impl FnOnce(&Harness) -> String) -> Self {
+    async fn on(policy: &str, laptop: &Leaf, token: impl FnOnce(&Harness) -> String) -> Self {
         let writers = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&writers);
         let app = Upstream::http1(move |_| {
@@ -66,7 +81,7 @@ impl Stage {
         })
         .await;
         let chat = chat().await;
-        let gate = Harness::builder().policy("all", POLICY, &[("app", &app), ("chat", &chat)]).start().await;
+        let gate = Harness::builder().policy("all", policy, &[("app", &app), ("chat", &chat)]).start().await;
         if !std::ptr::eq(laptop, &PKI.ann) {
             let mut devices = everybody("active");
             devices[0].certificate = fingerprint(laptop);
@@ -185,6 +200,25 @@ async fn a_revoked_certificate_cuts() {
     stage.loses_everything("certificate-revoked").await;
 }
 
+/// RFC 8705: a token that is bound to a certificate is worth nothing without it, whatever the policy reads.
+#[tokio::test]
+async fn a_revoked_certificate_takes_the_tokens_with_it_that_are_bound_to_it() {
+    let mut unbound = Stage::on(LOGIN_ONLY, &PKI.ann, |gate| gate.token("ann@corp.example")).await;
+    unbound.gate.revoke(&[PKI.ann.serial]).await;
+    unbound.flow().await;
+    let stage = Stage::on(LOGIN_ONLY, &PKI.ann, ann).await;
+    stage.gate.revoke(&[PKI.ann.serial]).await;
+    stage.loses_everything("certificate-revoked").await;
+}
+
+#[tokio::test]
+async fn what_relied_on_a_bound_token_ends_with_its_certificate() {
+    let soon = clock::now().plus_millis(3_000);
+    let laptop = PKI.devices.issue(&Wanted { not_after: soon, ..Wanted::client("ann", 72).around(soon) });
+    let stage = Stage::on(LOGIN_ONLY, &laptop, |gate| gate.bound_token("ann@corp.example", &laptop)).await;
+    stage.loses_everything("certificate-expired").await;
+}
+
 #[tokio::test]
 async fn what_relied_on_a_token_ends_with_it() {
     let stage = Stage::new(|gate| gate.bound_token_until("ann@corp.example", &PKI.ann, Duration::from_secs(3))).await;
@@ -198,7 +232,7 @@ async fn what_relied_on_a_certificate_ends_with_it_and_so_do_idle_connections() 
     let laptop = PKI.devices.issue(&Wanted { not_after: soon, ..Wanted::client("ann", 71).around(soon) });
     // It names whole seconds, and is good to the end of the last.
     let end = Moment(soon.millis() / 1000 * 1000 + 1000);
-    let stage = Stage::on(&laptop, |gate| gate.bound_token("ann@corp.example", &laptop)).await;
+    let stage = Stage::on(POLICY, &laptop, |gate| gate.bound_token("ann@corp.example", &laptop)).await;
     let mut idle = Vec::new();
     for version in BOTH {
         let mut client = stage.gate.dial().certificate(&laptop).http(version).await;

@@ -304,7 +304,8 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     let posture = any::<bool>().prop_map(|attested| Posture { attested });
     // Boxed: unoptimised, the whole would be too large for a test's stack.
     let who = (fact(certificate()), fact(device()), fact(subject()), fact(binding())).boxed();
-    let memory = (fact(identity()), fact(any::<u64>())).boxed();
+    let owner = select(vec![IdentityStatus::Active, IdentityStatus::Watched, IdentityStatus::Suspended]);
+    let memory = (fact(identity()), fact(any::<u64>()), fact(owner)).boxed();
     let rest = (named(quota), fact(grants), fact(posture), memory).boxed();
     (moment(), emergency, request_asked().boxed(), who, network().boxed(), timing().boxed(), rest).prop_map(
         |(at, emergency, request, (certificate, device, subject, binding), network, timing, rest)| Evidence {
@@ -322,6 +323,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             posture: rest.2,
             identity: rest.3.0,
             memory_age: rest.3.1,
+            owner: rest.3.2,
         },
     )
 }

@@ -9,7 +9,7 @@ use crate::policy::decision::Scope;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::hosts::HostPattern;
 use crate::policy::requirement::Requirement;
-use crate::policy::resource::{Mode, Resource, Sensitivity};
+use crate::policy::resource::{Mode, Origin, Resource, Sensitivity};
 use crate::policy::segments::Pattern;
 use crate::policy::source::{Table, Value};
 use std::collections::BTreeMap;
@@ -57,6 +57,7 @@ impl Draft {
         let decoy_place = table.key_place("decoy");
         let has_decoy = table.has("decoy");
         let decoy = table.optional("decoy", |value| upstream::lower(value, context));
+        let mode_place = table.key_place("mode");
         let mode = table
             .or("mode", Mode::Enforce, |mode| mode.one_of(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
         let words = [("low", Sensitivity::Low), ("high", Sensitivity::High)];
@@ -74,8 +75,17 @@ impl Draft {
         if let (Some(upstreams), Some(decoy)) = (&upstreams, &decoy)
             && decoy.iter().any(|origin| upstreams.contains(origin))
         {
-            let fault = Diagnostic::error(decoy_place, "the decoy is the real upstream");
+            let fault = Diagnostic::error(decoy_place.clone(), "the decoy is the real upstream");
             table.report(fault.label("whoever is sent to the decoy would reach the resource"));
+        }
+        if upstreams.iter().flat_map(|upstreams| upstreams.iter()).any(Origin::administers) && mode == Mode::Observe {
+            let fault = Diagnostic::error(mode_place, "the administration cannot be only observed");
+            let fault = fault.label("everybody would administer the gateway");
+            table.report(fault.help("leave `mode` away, and say in its requirements who may"));
+        }
+        if decoy.iter().flat_map(|decoy| decoy.iter()).any(Origin::administers) {
+            let fault = Diagnostic::error(decoy_place, "the administration is no decoy");
+            table.report(fault.label("whoever is sent to the decoy would administer the gateway"));
         }
         table.finish();
         let (id, place) = id?;

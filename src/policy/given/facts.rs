@@ -22,7 +22,7 @@ const BINDINGS: [(&str, Binding); 5] = [
 /// Login, certificate, device and what binds them.
 pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
     needs(table, &["issuer", "groups", "with", "login-age"], "user");
-    needs(table, &["device-class", "device-status", "device-owner", "san"], "device");
+    needs(table, &["device-class", "device-status", "device-owner", "owner-status", "san"], "device");
     needs(table, &["bound"], "user");
     needs(table, &["bound"], "device");
     let (user, issuer) = (table.optional("user", Value::name), table.or("issuer", "", Value::name));
@@ -32,6 +32,11 @@ pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
     let class = table.or("device-class", "", Value::name);
     let status = table.or("device-status", DeviceStatus::Active, |status| status.one_of(&STATUSES));
     let owner = table.optional("device-owner", Value::name);
+    if let Some(status) =
+        table.optional("owner-status", |status| status.one_of(&super::super::criteria::identity::STATUSES))
+    {
+        evidence.owner = Fact::Known(status);
+    }
     let sans = table.list("san", Value::name);
     let certificate = table.optional("certificate", Value::name).or(device);
     let bound = table.optional("bound", |bound| match bound.is_boolean() {

@@ -28,13 +28,14 @@ pub(super) enum Lost {
     Nearness,
     Grants,
     Identity,
+    Owner,
     MemoryAge,
     Coordinates,
     Posture,
     Quota,
 }
 
-pub(super) const UNAVAILABLE: [(&str, Lost); 21] = [
+pub(super) const UNAVAILABLE: [(&str, Lost); 22] = [
     ("login", Lost::Login),
     ("certificate", Lost::Certificate),
     ("device", Lost::Device),
@@ -52,6 +53,7 @@ pub(super) const UNAVAILABLE: [(&str, Lost); 21] = [
     ("too-near", Lost::Nearness),
     ("grants", Lost::Grants),
     ("identity", Lost::Identity),
+    ("owner-status", Lost::Owner),
     ("memory-age", Lost::MemoryAge),
     ("coordinates", Lost::Coordinates),
     ("posture", Lost::Posture),
@@ -92,6 +94,7 @@ impl Given {
             Lost::Nearness => timing.nearness = Fact::Unavailable(Fault::Insufficient),
             Lost::Grants => evidence.grants = Fact::Unavailable(Fault::RegistryUnavailable),
             Lost::Identity => evidence.identity = Fact::Unavailable(Fault::RegistryUnavailable),
+            Lost::Owner => evidence.owner = Fact::Unavailable(Fault::RegistryUnavailable),
             Lost::MemoryAge => evidence.memory_age = Fact::Unavailable(Fault::RegistryUnavailable),
             Lost::Coordinates => network.place.coordinates = Fact::Unavailable(Fault::DatabaseMissing),
             Lost::Posture => evidence.posture = Fact::Unavailable(Fault::RegistryUnavailable),
