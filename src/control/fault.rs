@@ -36,6 +36,9 @@ pub enum Fault {
     Invitation(&'static str),
     #[error("too many codes were tried")]
     Guesses(Duration),
+    /// A device has as many certificates that have not ended as are kept of it. How long until one has.
+    #[error("this device was renewed so often that no more of its certificates are kept")]
+    Renewed(Duration),
     #[error(transparent)]
     Issue(IssueFault),
     #[error(transparent)]
@@ -62,6 +65,7 @@ impl Fault {
             Self::Unrecorded => "audit-unavailable",
             Self::Invitation(code) => code,
             Self::Guesses(_) => "too-many-guesses",
+            Self::Renewed(_) => "too-many-certificates",
             Self::Issue(fault) => fault.code(),
             Self::Admit(fault) => fault.code(),
             Self::NoAuthority => "no-authority",
