@@ -15,6 +15,8 @@ mod upstream;
 
 #[path = "control/alerts.rs"]
 mod alerts;
+#[path = "control/break_glass.rs"]
+mod break_glass;
 #[path = "control/clocks.rs"]
 mod clocks;
 #[path = "control/commands.rs"]

@@ -43,6 +43,9 @@ pub enum Fault {
     Issue(IssueFault),
     #[error(transparent)]
     Admit(AdmitFault),
+    /// Nobody who is on record, in good standing and in groups owns this device. Which it is is for the record alone.
+    #[error("this device has no owner who may ask by it alone: sign in, or ask an operator")]
+    Owner(&'static str),
     #[error("this gateway has no authority of its own")]
     NoAuthority,
 }
@@ -63,7 +66,7 @@ impl Fault {
             Self::Busy => "busy",
             Self::Away(_) => "store-away",
             Self::Unrecorded => "audit-unavailable",
-            Self::Invitation(code) => code,
+            Self::Invitation(code) | Self::Owner(code) => code,
             Self::Guesses(_) => "too-many-guesses",
             Self::Renewed(_) => "too-many-certificates",
             Self::Issue(fault) => fault.code(),

@@ -17,23 +17,23 @@ use tokio::sync::mpsc;
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a target got.
-struct Got {
+pub struct Got {
     fields: HeaderMap,
     body: String,
 }
 
 impl Got {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("JSON")
     }
 
-    fn field(&self, name: &str) -> &str {
+    pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
 /// A target that answers its `n`th call with what `answer` says of it: a status, or none and it never answers.
-async fn target(
+pub async fn target(
     answer: impl Fn(usize) -> Option<u16> + Send + Sync + 'static,
 ) -> (Upstream, mpsc::UnboundedReceiver<Got>) {
     let (tell, got) = mpsc::unbounded_channel();
@@ -57,7 +57,7 @@ async fn target(
     (upstream, got)
 }
 
-fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
+pub fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
     WebhookSettings {
         name: name.to_owned(),
         url: format!("{target}/hook"),
@@ -72,11 +72,11 @@ fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
 }
 
 /// As `hook`, for people to act by.
-fn acting(at: &std::path::Path, target: &str) -> Vec<WebhookSettings> {
+pub fn acting(at: &std::path::Path, target: &str) -> Vec<WebhookSettings> {
     vec![WebhookSettings { acts: true, format: Format::Chat, ..hook(at, "chat", target) }]
 }
 
-async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> + 'static) -> World {
+pub async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> + 'static) -> World {
     let world = World::with(|builder| {
         builder.settings(|settings| {
             let at = settings.devices.as_ref().and_then(|path| path.parent()).expect("a directory").to_owned();
@@ -97,7 +97,7 @@ pub fn signed(seconds: i64, body: &str) -> String {
     format!("t={seconds},v1={}", digest.split(' ').next().expect("a digest"))
 }
 
-fn seconds() -> i64 {
+pub fn seconds() -> i64 {
     rangegate::gateway::clock::now().millis() / 1000
 }
 
@@ -253,7 +253,7 @@ async fn a_signed_call_counts_once_at_whichever_gateway_it_comes_again() {
     assert_eq!(grants().await, 3);
 }
 
-async fn call(world: &World, hook: &str, seconds: i64, body: Value) -> (u16, Value) {
+pub async fn call(world: &World, hook: &str, seconds: i64, body: Value) -> (u16, Value) {
     let body = body.to_string();
     post(world, hook, &body, &signed(seconds, &body)).await
 }

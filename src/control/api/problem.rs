@@ -150,6 +150,7 @@ impl From<Fault> for Problem {
             Fault::Taken { .. } => Self::conflict(told),
             Fault::Busy | Fault::Away(_) | Fault::Unrecorded | Fault::NoAuthority => Self::away(told),
             Fault::Invitation(_) => Self::forbidden(told).with("reason", "invitation"),
+            Fault::Owner(_) => Self::forbidden(told).with("reason", "owner"),
             Fault::Guesses(wait) => Self::wait(told, wait),
             Fault::Renewed(wait) => Self::wait(told, wait).with("reason", "too-many-certificates"),
             Fault::Issue(fault) => {
