@@ -13,6 +13,8 @@ mod postgres;
 #[path = "support/upstream.rs"]
 mod upstream;
 
+#[path = "control/acting.rs"]
+mod acting;
 #[path = "control/alerts.rs"]
 mod alerts;
 #[path = "control/break_glass.rs"]
