@@ -321,7 +321,8 @@ async fn when_too_many_wait_somebody_is_alerted_once_and_broken_glass_is_told_al
     let (status, grant) = ann.post("/v1/grants", broken).await;
     assert_eq!(status, 201, "{grant}");
     loop {
-        let told = got.recv().await.expect("a notification");
+        let told = tokio::time::timeout(crate::gateway::PATIENCE, got.recv()).await.expect("in time");
+        let told = told.expect("a notification");
         if told.field("rangegate-event") == "break-glass" {
             assert_eq!(told.json()["after"]["id"], grant["id"]);
             break;

@@ -127,6 +127,8 @@ pub async fn break_glass(administrator: &Administrator, asking: &mut Asking) -> 
             return Err(Problem::forbidden(detail));
         }
     }
+    // The record is all that speaks for the owner: whoever was suspended at another gateway a moment ago is, here too.
+    administrator.learn().await;
     let device = asking.evidence().device.known().map(Arc::clone);
     let device = device.ok_or_else(|| Problem::forbidden("the connection was opened by no device that is known"))?;
     let (actor, who) = administrator.owner(&device, asking.request_id(), &new)?;
