@@ -16,8 +16,12 @@ mod postgres;
 #[path = "support/upstream.rs"]
 mod upstream;
 
+#[path = "control/acting.rs"]
+mod acting;
 #[path = "control/alerts.rs"]
 mod alerts;
+#[path = "control/break_glass.rs"]
+mod break_glass;
 #[path = "control/clocks.rs"]
 mod clocks;
 #[path = "control/commands.rs"]

@@ -62,6 +62,9 @@ struct InitArgs {
     /// Years until another authority must take its place
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
     years: u64,
+    /// One JSON object instead of lines
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -131,6 +134,14 @@ fn init(args: &InitArgs, settings: &AuthoritySettings, terminal: &mut Terminal) 
     let authority = Authority::load(settings, &passphrase).map_err(|fault| cannot(fault.to_string()))?;
     let published = authority.publish(&settings.revocation_list, &[], settings.list_lifetime, now);
     published.map_err(|why| unwritable(&settings.revocation_list, &why))?;
+    if args.json {
+        let object = json!({
+            "key": settings.key.display().to_string(), "certificate": settings.certificate.display().to_string(),
+            "revocation-list": settings.revocation_list.display().to_string(), "not-after": when(authority.ends()),
+        });
+        terminal.line(&object.to_string());
+        return Ok(Exit::Ok);
+    }
     terminal.line(&format!("key               {} (encrypted; keep a copy elsewhere)", settings.key.display()));
     terminal.line(&format!("certificate       {}", settings.certificate.display()));
     terminal.line(&format!("revocation list   {}", settings.revocation_list.display()));

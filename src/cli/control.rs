@@ -71,6 +71,11 @@ impl Reach {
         }
     }
 
+    /// Whether this device's certificate is all that is shown: nobody signs in.
+    pub const fn is_device_alone(&self) -> bool {
+        self.cert.is_some() && self.token_file.is_none()
+    }
+
     /// Asks, and shows the answer: as JSON, or by `show`.
     pub fn run(
         &self,

@@ -10,6 +10,7 @@ use clap::Args;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData as _};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::json;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ struct Place {
     /// The certificate and those above it
     #[arg(long, value_name = "FILE", default_value = "device.pem")]
     certificate: PathBuf,
+    /// One JSON object instead of lines
+    #[arg(long)]
+    json: bool,
 }
 
 /// Make a key, and get a certificate for it with an invitation code
@@ -119,13 +123,20 @@ fn try_enrol(args: &EnrolArgs, terminal: &mut Terminal) -> Result<(), Failed> {
             return Err(failed);
         }
     };
-    tell(terminal, place, &chain);
+    let mut packed = None;
     if let Some((path, passphrase)) = args.pkcs12.as_ref().zip(passphrase) {
-        let packed = pkcs12::pack(key.serialized_der(), &chain, &common_name(&chain), &passphrase);
-        let packed = packed.map_err(|fault| (Exit::Usage, fault.to_string()))?;
-        private_file::create(path, &packed, SECRET).map_err(|why| unwritable(path, &why))?;
-        terminal.line(&format!("for browsers  {} (delete it once it is imported)", path.display()));
+        let bytes = pkcs12::pack(key.serialized_der(), &chain, &common_name(&chain), &passphrase);
+        let bytes = bytes.map_err(|fault| (Exit::Usage, fault.to_string()));
+        let written =
+            bytes.and_then(|bytes| private_file::create(path, &bytes, SECRET).map_err(|why| unwritable(path, &why)));
+        if let Err(failed) = written {
+            // The device is enrolled all the same, and its key is where it belongs.
+            tell(terminal, place, &chain, None);
+            return Err(failed);
+        }
+        packed = Some(path.as_path());
     }
+    tell(terminal, place, &chain, packed);
     Ok(())
 }
 
@@ -162,7 +173,7 @@ fn try_renew(args: &RenewArgs, terminal: &mut Terminal) -> Result<(), Failed> {
     private_file::replace(&place.certificate, answer.as_bytes(), PUBLIC)
         .map_err(|why| unwritable(&place.certificate, &why))?;
     let _ = fs::remove_file(beside(&place.key, ".old"));
-    tell(terminal, place, &chain);
+    tell(terminal, place, &chain, None);
     Ok(())
 }
 
@@ -206,16 +217,31 @@ fn chain(text: &str, key: &KeyPair) -> Result<Vec<CertificateDer<'static>>, Fail
     Ok(chain)
 }
 
-fn tell(terminal: &mut Terminal, place: &Place, chain: &[CertificateDer<'_>]) {
+/// What there is now; `packed` is the PKCS#12 file.
+fn tell(terminal: &mut Terminal, place: &Place, chain: &[CertificateDer<'_>], packed: Option<&Path>) {
     let until = chain.first().and_then(|leaf| {
         let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
         jiff::Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
     });
+    let until = until.map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    if place.json {
+        let mut object = json!({
+            "device": common_name(chain), "key": place.key.display().to_string(),
+            "certificate": place.certificate.display().to_string(), "not-after": until,
+        });
+        if let Some(path) = packed {
+            object["pkcs12"] = path.display().to_string().into();
+        }
+        return terminal.line(&object.to_string());
+    }
     terminal.line(&format!("device        {}", common_name(chain)));
     terminal.line(&format!("key           {}", place.key.display()));
     terminal.line(&format!("certificate   {}", place.certificate.display()));
     if let Some(until) = until {
-        terminal.line(&format!("until         {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")));
+        terminal.line(&format!("until         {until}"));
+    }
+    if let Some(path) = packed {
+        terminal.line(&format!("for browsers  {} (delete it once it is imported)", path.display()));
     }
 }
 

@@ -39,7 +39,8 @@ enum GrantCommand {
         /// For how long, such as `30m` [default: as the role says]
         #[arg(long = "for", value_name = "DURATION")]
         duration: Option<String>,
-        /// Take it at once, without approval: alerted, on this device only, to be accounted for
+        /// Take it at once, without approval: alerted, on this device only, to be accounted for. When nobody can sign
+        /// in, leave out `--token-file`: the device's `--cert` speaks for its owner
         #[arg(long)]
         break_glass: bool,
         #[command(flatten)]
@@ -135,7 +136,9 @@ pub fn run(args: &GrantArgs, terminal: &mut Terminal) -> Exit {
                 Err(why) => return terminal.refuse(Exit::Usage, &format!("`--for`: {why}")),
             };
             let body = json!({ "role": role, "reason": reason, "duration": seconds, "break-glass": break_glass });
-            reach.run(terminal, (Method::POST, "/v1/grants".to_owned(), Some(body)), told)
+            // While nobody can sign in the device's certificate is enough for that, and for nothing else.
+            let path = if *break_glass && reach.is_device_alone() { "/v1/break-glass" } else { "/v1/grants" };
+            reach.run(terminal, (Method::POST, path.to_owned(), Some(body)), told)
         }
         GrantCommand::List { waiting, all, user, role, state, reach } => {
             let asked = match (waiting, all) {

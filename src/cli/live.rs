@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 const EXAMPLES: &str = "\
 Examples:
+  rangegate live                                               everything that is open
   rangegate live list --user ann@corp.example
   rangegate live cut 01JDQ… --reason 'left the building'
 
@@ -15,25 +16,18 @@ Whoever is cut may come again: to keep somebody out, suspend the person or the d
 
 /// See who is connected to what, and end it
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct LiveArgs {
     #[command(subcommand)]
-    command: LiveCommand,
+    command: Option<LiveCommand>,
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum LiveCommand {
-    /// Every open request, stream and WebSocket: whose, from where, and why it is allowed
-    List {
-        #[arg(long)]
-        user: Option<String>,
-        #[arg(long)]
-        device: Option<String>,
-        #[arg(long)]
-        resource: Option<String>,
-        #[command(flatten)]
-        reach: Reach,
-    },
+    /// Every open request, stream and WebSocket: whose, from where, and why it is allowed; what `live` alone shows
+    List(ListArgs),
     /// End one
     Cut {
         /// The request's id
@@ -46,16 +40,31 @@ enum LiveCommand {
     },
 }
 
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[arg(long)]
+    user: Option<String>,
+    #[arg(long)]
+    device: Option<String>,
+    #[arg(long)]
+    resource: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
 /// See who has something open, from which device
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct SessionArgs {
     #[command(subcommand)]
-    command: SessionCommand,
+    command: Option<SessionCommand>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Subcommand)]
 enum SessionCommand {
-    /// People and devices with something open, and what
+    /// People and devices with something open, and what; what `session` alone shows
     List {
         #[command(flatten)]
         reach: Reach,
@@ -64,19 +73,22 @@ enum SessionCommand {
 
 pub fn run(args: &LiveArgs, terminal: &mut Terminal) -> Exit {
     match &args.command {
-        LiveCommand::List { user, device, resource, reach } => {
-            let asked =
-                query([("user", user.as_deref()), ("device", device.as_deref()), ("resource", resource.as_deref())]);
-            let done = reach.client().and_then(|client| client.all(&format!("/v1/live{asked}")));
-            reach.finish(terminal, done, |terminal, answer| print(terminal, &in_words(answer), &COLUMNS))
-        }
-        LiveCommand::Cut { id, reason, reach } => {
+        None => list(&args.list, terminal),
+        Some(LiveCommand::List(args)) => list(args, terminal),
+        Some(LiveCommand::Cut { id, reason, reach }) => {
             let body = reason.as_ref().map(|reason| json!({ "reason": reason }));
             reach.run(terminal, (Method::POST, path("/v1/live/", id, "/cut"), body), |terminal, _| {
                 terminal.line(&format!("{id}: cut"));
             })
         }
     }
+}
+
+fn list(args: &ListArgs, terminal: &mut Terminal) -> Exit {
+    let ListArgs { user, device, resource, reach } = args;
+    let asked = query([("user", user.as_deref()), ("device", device.as_deref()), ("resource", resource.as_deref())]);
+    let done = reach.client().and_then(|client| client.all(&format!("/v1/live{asked}")));
+    reach.finish(terminal, done, |terminal, answer| print(terminal, &in_words(answer), &COLUMNS))
 }
 
 const COLUMNS: [Column; 8] = [
@@ -144,7 +156,10 @@ fn shortened(path: &str) -> String {
 }
 
 pub fn session(args: &SessionArgs, terminal: &mut Terminal) -> Exit {
-    let SessionCommand::List { reach } = &args.command;
+    let reach = match &args.command {
+        None => &args.reach,
+        Some(SessionCommand::List { reach }) => reach,
+    };
     let columns = [
         column("USER", "user"),
         column("DEVICE", "device"),

@@ -151,8 +151,46 @@ fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_line_is_consistent() {
-        super::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// The commands that can be typed, with their arguments, below this one: `authority init`, ….
+    fn typed(command: &clap::Command, before: &str, found: &mut Vec<(String, bool)>) {
+        let name = format!("{before} {}", command.get_name());
+        if !command.is_subcommand_required_set() {
+            found.push((name.clone(), command.get_arguments().any(|argument| argument.get_id() == "json")));
+        }
+        for below in command.get_subcommands() {
+            typed(below, &name, found);
+        }
+    }
+
+    #[test]
+    fn every_command_that_administers_answers_in_json() {
+        let mut found = Vec::new();
+        for name in ["authority", "identity", "device", "invitation", "grant", "session", "live", "store"] {
+            let root = command();
+            typed(root.find_subcommand(name).expect("a command of this name"), "", &mut found);
+        }
+        let without: Vec<&str> = found.iter().filter(|(_, json)| !json).map(|(name, _)| &**name).collect();
+        assert_eq!(without, [""; 0], "of {found:#?}");
+        for name in [" authority init", " device renew", " grant review", " live", " live cut", " store backup"] {
+            assert!(found.iter().any(|(found, _)| found == name), "{name} of {found:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_is_listed_without_saying_so() {
+        let parsed = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for line in ["rangegate live", "rangegate session", "rangegate live --user ann --json", "rangegate live list"] {
+            assert!(parsed(line), "{line}");
+        }
+        for line in ["rangegate live --user ann cut 01J", "rangegate session --json list", "rangegate live cut"] {
+            assert!(!parsed(line), "{line}");
+        }
     }
 }

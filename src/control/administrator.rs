@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::forgetting::Forgetting;
 use super::identities::Importing;
 use super::issuing::Issuing;
-use super::webhook::Webhooks;
+use super::webhook::{Notices, Webhooks};
 use crate::audit::{Admin, AdminActor, AdminOutcome, Audit};
 use crate::enforce::live::Cores;
 use crate::evidence::Moment;
@@ -113,7 +113,9 @@ impl Administrator {
                 return Ok(result);
             }
             let done = self.line(who, about.clone(), AdminOutcome::Done, reason.map(Into::into), before, after);
-            writes.extend(self.webhooks.notices(&done)?);
+            let Notices { writes: notices, missed } = self.webhooks.notices(&done)?;
+            writes.extend(notices);
+            self.missed(missed);
             match self.store.commit(writes, now).await {
                 Ok(_) => {
                     self.learn().await;
@@ -168,9 +170,11 @@ impl Administrator {
         let notices = self.webhooks.notices(&done);
         self.record(done).await;
         match notices {
-            Ok(notices) if notices.is_empty() => {}
-            Ok(notices) => {
-                if let Err(fault) = self.store.commit(notices, (self.clock)()).await {
+            Ok(Notices { writes, missed }) => {
+                self.missed(missed);
+                if !writes.is_empty()
+                    && let Err(fault) = self.store.commit(writes, (self.clock)()).await
+                {
                     tracing::error!(%fault, "nobody is notified of what was done");
                 }
             }

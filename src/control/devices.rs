@@ -2,6 +2,7 @@
 
 use super::administrator::{About, Administrator, Held, Step, Who, difference, new_id, put};
 use super::fault::Fault;
+use super::identities::check_user;
 use super::issuing::revoke_certificates;
 use crate::authority::revocation::Why;
 use crate::evidence::{DeviceStatus, Moment};
@@ -99,6 +100,7 @@ impl Administrator {
         };
         self.act(who, About::new("device-register", Kind::Device, &id), async |now| {
             check_id(&id)?;
+            new.owner.as_deref().map_or(Ok(()), |owner| check_user("owner", owner))?;
             if new.keys.is_empty() && new.certificates.is_empty() && new.sans.is_empty() {
                 return Err(Fault::unfit(
                     "device",
@@ -142,6 +144,7 @@ impl Administrator {
         self.act(who, About::new("device-change", Kind::Device, id), async |now| {
             let known = self.device(id).await?;
             check(Some(known.version))?;
+            patch.owner.as_deref().map_or(Ok(()), |owner| check_user("owner", owner))?;
             let mut record = known.value.clone();
             if let Some(class) = &patch.class {
                 record.class = Arc::clone(class);
@@ -178,6 +181,9 @@ impl Administrator {
             .act(who, about, async |now| {
                 let known = self.device(id).await?;
                 check(Some(known.version))?;
+                if let Standing::Transfer { to } = standing {
+                    check_user("to", to)?;
+                }
                 let mut record = known.value.clone();
                 if record.status == DeviceStatus::Revoked && *standing != Standing::Revoke {
                     return Err(Fault::unfit(

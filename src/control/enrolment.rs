@@ -3,6 +3,7 @@
 use super::administrator::{About, Administrator, Held, Step, Who, new_id, put};
 use super::devices::{claims, releases};
 use super::fault::Fault;
+use super::identities::check_user;
 use super::issuing::{Issuing, revoke_certificates};
 use crate::audit::{Alert, AlertKind};
 use crate::authority::guesses::Attempt;
@@ -13,8 +14,10 @@ use crate::evidence::{Certificate, Device, DeviceStatus, Identity, IdentityStatu
 use crate::store::document::space;
 use crate::store::{DeviceRecord, Digest, IssuedCertificate, Kind};
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whom to invite.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +49,7 @@ impl Administrator {
     /// Makes an invitation. The code is in the answer and nowhere else.
     pub async fn invite(&self, who: &Who, new: &NewInvitation) -> Result<(Held<Invitation>, Code), Fault> {
         self.issuing()?;
+        check_user("user", &new.user)?;
         let expires_in = new.expires_in.unwrap_or(DAY);
         if !(60..=31 * DAY).contains(&expires_in) {
             return Err(Fault::unfit("invitation-expiry", "an invitation counts for a minute to 31 days"));
@@ -145,6 +149,12 @@ impl Administrator {
             })
             .await?;
         issuing.guesses.succeeded(address, attempt, (self.clock)());
+        // Enrolled again, what it had before is revoked.
+        if enrolled.device != fresh
+            && let Err(fault) = self.publish_list(true).await
+        {
+            tracing::warn!(%fault, "the revocation list is not published; the old key is refused all the same");
+        }
         Ok(enrolled)
     }
 
@@ -174,17 +184,10 @@ impl Administrator {
             renew(certificate, &known.value.device(), holder.as_ref())
                 .map_err(|fault| self.alarm(who, owner, fault, now))?;
             self.owner_in_good_standing(&known.value).await?;
+            room(&known.value, now)?;
             let issued = issuing.authority.issue(&key, &device.id, now).map_err(Fault::Issue)?;
             let mut record = known.value.clone();
             remember(&mut record, &issued, now);
-            // A key counts as long as a certificate for it does.
-            let (spki, history) = (issued.spki_sha256, &record.history);
-            let alive = |key: &Digest| {
-                *key == spki
-                    || history.iter().all(|old| old.spki != *key)
-                    || history.iter().any(|old| old.spki == *key && old.not_after > now)
-            };
-            record.keys.retain(alive);
             let mut writes = vec![put(Kind::Device, &device.id, Some(known.version), &record)];
             writes.extend(claims(&device.id, &known.value.handles(), &record.handles()));
             writes.extend(releases(&device.id, &known.value.handles(), &record.handles()));
@@ -292,10 +295,21 @@ fn id_of_code(code: &Code) -> Arc<str> {
     format!("i_{}", digest.get(..32).unwrap_or_default()).into()
 }
 
-fn remember(record: &mut DeviceRecord, issued: &Issued, now: Moment) {
-    if !record.keys.contains(&issued.spki_sha256) {
-        record.keys.push(issued.spki_sha256);
+/// Whether there is room for one more. What has not ended is not forgotten: to be revoked it has to be known.
+fn room(record: &DeviceRecord, now: Moment) -> Result<(), Fault> {
+    let mut ends: Vec<Moment> =
+        record.history.iter().filter(|issued| alive(issued, now)).map(|issued| issued.not_after).collect();
+    ends.sort_unstable();
+    // When so many have ended that there is room.
+    match ends.len().checked_sub(HISTORY).and_then(|over| ends.get(over)) {
+        Some(end) => Err(Fault::Renewed(Duration::from_millis(end.since(now)))),
+        None => Ok(()),
     }
+}
+
+/// Keeps what was issued, and forgets what has ended where there is no room for it. A key counts as long as a
+/// certificate for it does; one that was registered by itself counts all the same.
+fn remember(record: &mut DeviceRecord, issued: &Issued, now: Moment) {
     record.history.push(IssuedCertificate {
         sha256: issued.sha256,
         spki: issued.spki_sha256,
@@ -304,14 +318,101 @@ fn remember(record: &mut DeviceRecord, issued: &Issued, now: Moment) {
         not_after: issued.not_after,
         revoked: None,
     });
-    // Renewed weekly, a device has a year of history.
-    let over = record.history.len().saturating_sub(HISTORY);
-    record.history.drain(..over);
+    let certified: HashSet<Digest> = record.history.iter().map(|issued| issued.spki).collect();
+    let counting: HashSet<Digest> =
+        record.history.iter().filter(|issued| alive(issued, now)).map(|issued| issued.spki).collect();
+    record.keys.retain(|key| !certified.contains(key) || counting.contains(key));
+    if !record.keys.contains(&issued.spki_sha256) {
+        record.keys.push(issued.spki_sha256);
+    }
+    let mut over = record.history.len().saturating_sub(HISTORY);
+    record.history.retain(|issued| {
+        let cut = over > 0 && !alive(issued, now);
+        over -= usize::from(cut);
+        !cut
+    });
 }
 
-/// Certificates a device's record keeps.
+fn alive(issued: &IssuedCertificate, now: Moment) -> bool {
+    issued.revoked.is_none() && issued.not_after > now
+}
+
+/// Certificates a device's record keeps: renewed weekly, a year of them.
 const HISTORY: usize = 64;
 
 fn told(issued: &Issued) -> serde_json::Value {
     serde_json::json!({ "serial": issued.serial, "key": issued.spki_sha256.hex(), "not-after": issued.not_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::DeviceStatus;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn device() -> DeviceRecord {
+        DeviceRecord {
+            id: "d_1".into(),
+            owner: None,
+            class: "corporate".into(),
+            status: DeviceStatus::Active,
+            asset_tag: None,
+            enrolled: None,
+            // Registered by hand: no certificate of this authority was ever made for it.
+            keys: vec![Digest::of(b"by hand")],
+            certificates: Vec::new(),
+            sans: Vec::new(),
+            history: Vec::new(),
+        }
+    }
+
+    fn issued(number: i64, not_after: i64) -> Issued {
+        Issued {
+            der: Vec::new().into(),
+            pem: String::new(),
+            serial: format!("{number:x}").into(),
+            sha256: Digest::of(format!("certificate {number}").as_bytes()),
+            spki_sha256: Digest::of(format!("key {number}").as_bytes()),
+            san: "uri:urn:rangegate:device:d_1".into(),
+            not_before: Moment(0),
+            not_after: Moment(not_after),
+        }
+    }
+
+    #[test]
+    fn what_has_not_ended_is_never_forgotten() {
+        let mut record = device();
+        for number in 0..64 {
+            assert_eq!(room(&record, Moment(number)), Ok(()), "{number}");
+            remember(&mut record, &issued(number, DAY_MS + number), Moment(number));
+        }
+        // One moment before the first ends, and then.
+        let full = room(&record, Moment(DAY_MS - 1));
+        assert_eq!(full, Err(Fault::Renewed(Duration::from_millis(1))));
+        assert_eq!(room(&record, Moment(DAY_MS)), Ok(()));
+        remember(&mut record, &issued(64, 2 * DAY_MS), Moment(DAY_MS));
+        let serials: Vec<&str> = record.history.iter().map(|issued| &*issued.serial).collect();
+        assert_eq!((serials.len(), serials[0], serials[63]), (64, "1", "40"), "the one that had ended is gone");
+        // All that are alive are revoked, and nothing else.
+        assert_eq!(revoke_certificates(&mut record, Why::KeyCompromise, Moment(DAY_MS)).len(), 64);
+        assert_eq!(room(&record, Moment(DAY_MS)), Ok(()), "what is revoked is over");
+    }
+
+    #[test]
+    fn a_key_goes_with_its_last_certificate() {
+        let mut record = device();
+        remember(&mut record, &issued(0, DAY_MS), Moment(0));
+        for number in 1..200 {
+            let now = number * DAY_MS;
+            remember(&mut record, &issued(number, now + DAY_MS), Moment(now));
+            let keys = [Digest::of(b"by hand"), Digest::of(format!("key {number}").as_bytes())];
+            assert_eq!(record.keys, keys, "{number}");
+        }
+        assert_eq!(record.history.len(), 64);
+        // The same key again and again is one key.
+        let again = Issued { spki_sha256: record.keys[1], ..issued(200, 202 * DAY_MS) };
+        remember(&mut record, &again, Moment(200 * DAY_MS));
+        assert_eq!(record.keys.len(), 2);
+    }
 }

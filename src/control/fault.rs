@@ -47,10 +47,16 @@ pub enum Fault {
     Invitation(&'static str),
     #[error("too many codes were tried")]
     Guesses(Duration),
+    /// A device has as many certificates that have not ended as are kept of it. How long until one has.
+    #[error("this device was renewed so often that no more of its certificates are kept")]
+    Renewed(Duration),
     #[error(transparent)]
     Issue(IssueFault),
     #[error(transparent)]
     Admit(AdmitFault),
+    /// Nobody who is on record, in good standing and in groups owns this device. Which it is is for the record alone.
+    #[error("this device has no owner who may ask by it alone: sign in, or ask an operator")]
+    Owner(&'static str),
     #[error("this gateway has no authority of its own")]
     NoAuthority,
 }
@@ -72,8 +78,9 @@ impl Fault {
             Self::Busy => "busy",
             Self::Away(_) => "store-away",
             Self::Unrecorded => "audit-unavailable",
-            Self::Invitation(code) => code,
+            Self::Invitation(code) | Self::Owner(code) => code,
             Self::Guesses(_) => "too-many-guesses",
+            Self::Renewed(_) => "too-many-certificates",
             Self::Issue(fault) => fault.code(),
             Self::Admit(fault) => fault.code(),
             Self::NoAuthority => "no-authority",

@@ -3,8 +3,8 @@
 use super::administrator::{About, Administrator, Held, Step, Who, id_of, put};
 use super::fault::Fault;
 use crate::access::{self, Action, Actor, Answer, GrantRecord, Parties, Refusal};
-use crate::audit::{Alert, AlertKind};
-use crate::evidence::{Device, Evidence, Fact, Identity, Moment};
+use crate::audit::{AdminActor, Alert, AlertKind};
+use crate::evidence::{Device, DeviceStatus, Evidence, Fact, Identity, IdentityStatus, Moment};
 use crate::policy::role::is_id;
 use crate::store::document::submission_of;
 use crate::store::{Digest, Kind, Write};
@@ -46,6 +46,46 @@ impl Administrator {
     /// The account with this record; `groups` are those of its login.
     pub fn recorded(&self, identity: &Identity, groups: &[Arc<str>]) -> Actor {
         Actor::recorded(identity, groups, self.manager(identity))
+    }
+
+    /// The owner of the device whose certificate opened a connection on which nobody is signed in: their record says all
+    /// there is to know of them, so that without one, or without groups in it, there is nobody.
+    ///
+    /// # Errors
+    /// `Fault::Owner`, recorded as a refusal to ask; why is for the record alone.
+    pub fn owner(&self, device: &Device, request: &str, new: &NewGrant) -> Result<(Actor, Who), Fault> {
+        let user = device.owner.as_ref().map(|owner| self.account(owner));
+        let actor =
+            AdminActor { user, person: None, device: Some(Arc::clone(&device.id)), issuer: Some("device".into()) };
+        let mut who = Who { actor, request: Some(request.to_owned()) };
+        match self.owner_on_record(device) {
+            Ok(actor) => {
+                who.actor.person = Some(Arc::clone(&actor.person));
+                Ok((actor, who))
+            }
+            Err(fault) => Err(self.failed(&who, asking(new)?, fault)),
+        }
+    }
+
+    fn owner_on_record(&self, device: &Device) -> Result<Actor, Fault> {
+        if device.status != DeviceStatus::Active {
+            return Err(Fault::Owner("device-not-active"));
+        }
+        let owner = device.owner.as_ref().ok_or(Fault::Owner("device-without-owner"))?;
+        let identity = match self.memory.identity(owner) {
+            Fact::Known(identity) => identity,
+            Fact::Absent => return Err(Fault::Owner("owner-not-on-record")),
+            Fact::Invalid(_) | Fact::Unavailable(_) => return Err(Fault::Away("people are not known yet".to_owned())),
+        };
+        match identity.status {
+            IdentityStatus::Active => {}
+            IdentityStatus::Watched => return Err(Fault::Owner("owner-watched")),
+            IdentityStatus::Suspended => return Err(Fault::Owner("owner-suspended")),
+        }
+        match &identity.groups {
+            Some(groups) if !groups.is_empty() => Ok(self.recorded(&identity, &[])),
+            _ => Err(Fault::Owner("owner-without-groups")),
+        }
     }
 
     /// Whose grant it is, as the organisation knows them now.
@@ -103,12 +143,11 @@ impl Administrator {
         device: Option<&Device>,
         key: Option<&str>,
     ) -> Result<(Held<GrantRecord>, bool), Fault> {
-        // No policy has it, and what is no id has no place in an audit line.
-        if !is_id(&new.role) {
-            let why = "a role's id has 1 to 64 lower-case letters, digits, `-`, `_` and `.`: `/v1/roles` names them";
-            return Err(Fault::unfit("role", why));
-        }
-        let about = About { action: "grant-ask", target: format!("role {}", new.role) };
+        let about = asking(new)?;
+        // By whichever name of theirs it is the owner's.
+        let device = device
+            .map(|device| Device { owner: device.owner.as_ref().map(|owner| self.account(owner)), ..device.clone() });
+        let device = device.as_ref();
         let (held, fresh) = self
             .act(who, about, async |now| {
                 // What was asked, answered and ended at other gateways counts, too.
@@ -208,6 +247,15 @@ impl Administrator {
             self.tide.settle(upto, now);
         }
     }
+}
+
+fn asking(new: &NewGrant) -> Result<About, Fault> {
+    // No policy has it, and what is no id has no place in an audit line.
+    if !is_id(&new.role) {
+        let why = "a role's id has 1 to 64 lower-case letters, digits, `-`, `_` and `.`: `/v1/roles` names them";
+        return Err(Fault::unfit("role", why));
+    }
+    Ok(About { action: "grant-ask", target: format!("role {}", new.role) })
 }
 
 fn changed(

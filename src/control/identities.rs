@@ -3,7 +3,7 @@
 use super::administrator::{About, Administrator, Held, Step, Who, difference, held, put};
 use super::fault::Fault;
 use super::import::Rows;
-use super::import::patch::{Packed, Patch};
+use super::import::patch::{Packed, Patch, fit};
 use super::oneself::Oneself;
 use crate::audit::AdminOutcome;
 use crate::audit::shortened::length;
@@ -313,6 +313,11 @@ fn told(before: Option<&Identity>, after: &Identity) -> (Option<Value>, Value) {
         }
         None => (None, serde_json::to_value(after).unwrap_or_default()),
     }
+}
+
+/// Whether this can be somebody's account at all, on record or not; `path` is the member that names it.
+pub fn check_user(path: &str, user: &str) -> Result<(), Fault> {
+    fit(path, user).map_err(|why| Fault::unfit("name", why))
 }
 
 fn first(faults: Vec<(String, String)>) -> String {

@@ -94,6 +94,7 @@ impl Administrator {
 }
 
 /// Ends every certificate of a device that has not ended by itself: marked in its history, and named on the next list.
+/// All of them are in its history: what is alive is never cut from it (`enrolment::remember`).
 pub fn revoke_certificates(record: &mut DeviceRecord, why: Why, now: Moment) -> Vec<Write> {
     let alive = record.history.iter_mut().filter(|issued| issued.revoked.is_none() && issued.not_after > now);
     alive

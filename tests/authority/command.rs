@@ -82,8 +82,15 @@ fn a_passphrase_may_come_from_a_closed_file() {
     let (exit, told) = run(&bench, "authority init --passphrase-file nowhere", &[]);
     assert!(exit == Some(2) && told.contains("`nowhere`"), "{told}");
     close(0o400);
-    let (exit, told) = run(&bench, "authority init", &[]);
+    let (exit, told) = run(&bench, "authority init --json", &[]);
     assert_eq!(exit, Some(0), "{told}");
+    let made: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let (until, files) = (&made["not-after"], [&made["key"], &made["certificate"], &made["revocation-list"]]);
+    assert!(until.as_str().is_some_and(|until| until.ends_with('Z')), "{told}");
+    assert!(
+        files.iter().all(|path| path.as_str().is_some_and(|path| bench.directory().join(path).is_file())),
+        "{told}"
+    );
 }
 
 #[test]
@@ -115,8 +122,11 @@ fn a_device_enrols_is_known_renews_and_is_revoked() {
     assert_eq!(exit, Some(0), "{told}");
     assert_eq!(bench.read("device.key"), key);
     assert_ne!(bench.read("device.pem"), certificate);
-    let (exit, told) = run(&bench, &format!("device renew --new-key {place}"), &[]);
+    let (exit, told) = run(&bench, &format!("device renew --new-key --json {place}"), &[]);
     assert_eq!(exit, Some(0), "{told}");
+    let renewed: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&renewed["device"], &renewed["key"]), (&"d_0".into(), &"device.key".into()), "{told}");
+    assert!(renewed["not-after"].as_str().is_some_and(|until| until.ends_with('Z')), "{told}");
     assert_ne!(bench.read("device.key"), key);
     assert_eq!(mode(&bench, "device.key"), 0o600);
     assert!(!bench.path("device.key.old").exists());
@@ -131,6 +141,16 @@ fn a_device_enrols_is_known_renews_and_is_revoked() {
     bench.write("old.key", key);
     bench.write("old.pem", certificate);
     assert!(curl(&bench, &format!("--cert old.pem --key old.key {url}/")).1.contains("Refused"));
+
+    // For programs, and for a browser.
+    bench.write("code", server.invite("ann@corp.example").to_string());
+    let files = "--key two.key --certificate two.pem --pkcs12 two.p12";
+    let passphrase = [("RANGEGATE_PKCS12_PASSPHRASE", "a long passphrase")];
+    let (exit, told) = run(&bench, &format!("device enrol {place} --code-file code {files} --json"), &passphrase);
+    assert_eq!(exit, Some(0), "{told}");
+    let enrolled: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&enrolled["device"], &enrolled["pkcs12"]), (&"d_1".into(), &"two.p12".into()), "{told}");
+    assert!(bench.path("two.p12").is_file());
 
     for (status, code) in [(DeviceStatus::Suspended, "suspended"), (DeviceStatus::Revoked, "revoked")] {
         server.set_status("d_0", status);

@@ -178,3 +178,31 @@ async fn what_is_in_the_way_is_said() {
     let (exit, _, err) = rangegate(&["live", "list", "--config", &config]).await;
     assert_eq!((exit, err.contains("has no `[control]`")), (2, true), "{err}");
 }
+
+#[tokio::test]
+async fn what_is_open_is_shown_without_saying_list() {
+    let world = World::peopled().await;
+    let mut client = world.gate.dial().sni("payroll.corp.example").certificate(&crate::gateway::PKI.ann).h1().await;
+    let token = world.gate.bound_token("ann@corp.example", &crate::gateway::PKI.ann);
+    let request = http::Request::get("/slow").header("authorization", format!("Bearer {token}"));
+    let open = client.send(request.body(crate::upstream::full("")).expect("a request")).await.expect("an answer");
+    for (short, long) in [(["live"], ["live", "list"]), (["session"], ["session", "list"])] {
+        let (exit, out, err) = by_socket(&world, &short).await;
+        assert_eq!((exit, out.contains("ann@corp.example")), (0, true), "{out}{err}");
+        let ends = |command: &[&str]| [command, &["--json"]].concat().iter().map(|&a| a.to_owned()).collect::<Vec<_>>();
+        let mut shown = Vec::new();
+        for command in [ends(&short), ends(&long)] {
+            let args: Vec<&str> = command.iter().map(String::as_str).collect();
+            let (exit, out, err) = by_socket(&world, &args).await;
+            assert_eq!(exit, 0, "{err}");
+            let answer: Value = serde_json::from_str(&out).expect("JSON");
+            shown.push(
+                answer["items"].as_array().expect("items").iter().map(|item| item["user"].clone()).collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(shown[0], shown[1]);
+    }
+    let (_, out, _) = by_socket(&world, &["live", "--user", "bob@corp.example"]).await;
+    assert!(!out.contains("ann@corp.example"), "{out}");
+    drop(open);
+}

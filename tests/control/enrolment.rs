@@ -1,10 +1,13 @@
 //! From an invitation to the first allowed request, with plain openssl and curl; and codes that do not count.
 
 use crate::gateway::PKI;
-use crate::pki::file;
+use crate::pki::{Leaf, file};
 use crate::world::{API, Sent, World};
 use rangegate::gateway::clock;
 use rangegate::store::{Expect, Kind, Store, StoreSettings, Write};
+use rcgen::KeyPair;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +25,7 @@ pub async fn request(at: &Path, name: &str) -> (PathBuf, PathBuf) {
 }
 
 /// What curl gets from the API over TLS: status and body.
-async fn curl(world: &World, path: &str, args: &[&str]) -> (u16, String) {
+pub async fn curl(world: &World, path: &str, args: &[&str]) -> (u16, String) {
     let url = format!("https://{API}{path}");
     let all = args.iter().copied().chain(["--write-out", "\n%{http_code}", &url]);
     let output = world.gate.curl().args(all).run().await;
@@ -32,14 +35,14 @@ async fn curl(world: &World, path: &str, args: &[&str]) -> (u16, String) {
     (status.parse().expect("a status"), body.to_owned())
 }
 
-async fn invite(world: &World, user: &str) -> (String, String) {
+pub async fn invite(world: &World, user: &str) -> (String, String) {
     let (status, invitation) = world.owner("POST", "/v1/invitations", Sent::Json(json!({ "user": user }))).await;
     assert_eq!(status, 201, "{invitation}");
     let text = |name: &str| invitation[name].as_str().expect("text").to_owned();
     (text("code"), text("id"))
 }
 
-async fn enrol(world: &World, code: &str, csr: &Path) -> (u16, String) {
+pub async fn enrol(world: &World, code: &str, csr: &Path) -> (u16, String) {
     let code = format!("Rangegate-Invitation: {code}");
     let data = format!("@{}", csr.display());
     let args = ["--header", "Content-Type: application/pkcs10", "--header", &code, "--data-binary", &data];
@@ -223,4 +226,69 @@ async fn codes_are_not_tried_one_after_the_other() {
     assert_eq!(statuses[0], 403);
     assert_eq!(statuses[11], 429, "{statuses:?}");
     let _ = &PKI.ann;
+}
+
+/// Enrols with this code, by a key that is made now.
+pub async fn device(world: &World, code: &str, name: &str) -> Leaf {
+    let (key, csr) = request(&world.gate.path(""), name).await;
+    let (status, pem) = enrol(world, code, &csr).await;
+    assert_eq!(status, 201, "{pem}");
+    file(&world.gate.path(""), &format!("{name}.pem"), &pem);
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("certificates");
+    let key = KeyPair::from_pem(&std::fs::read_to_string(key).expect("a key")).expect("PEM");
+    Leaf { chain, key, serial: 0 }
+}
+
+/// How many certificates the published list names.
+pub fn on_the_list(world: &World) -> usize {
+    let mut command = Command::new("openssl");
+    let output = command.args(["crl", "-noout", "-text", "-in"]).arg(world.gate.path("authority.crl")).output();
+    let text = String::from_utf8(output.expect("openssl").stdout).expect("text");
+    text.matches("Serial Number:").count()
+}
+
+/// Lets the device have `count` more certificates for its key, in the store, good for another hour.
+async fn renewed(world: &World, device: &str, count: usize) {
+    let store = Store::open(&StoreSettings::sqlite(world.gate.path("store.db"))).await.expect("the store");
+    let document = store.get(Kind::Device, device).await.expect("an answer").expect("the device");
+    let mut body: Value = serde_json::from_str(&document.body).expect("JSON");
+    let now = clock::now();
+    let history = body["history"].as_array_mut().expect("a history");
+    for number in 1..=count {
+        let mut one = history[0].clone();
+        one["serial"] = json!(format!("abc{number:x}"));
+        one["sha256"] = json!(format!("{number:064x}"));
+        one["not-after"] = json!(now.millis() + 3_600_000);
+        history.push(one);
+    }
+    let expect = Expect::Version(document.version);
+    let write = Write::Put { kind: Kind::Device, id: device.into(), expect, body: body.to_string() };
+    store.commit(vec![write], now).await.expect("written");
+}
+
+#[tokio::test]
+async fn however_often_a_device_is_renewed_all_its_certificates_can_be_revoked() {
+    let world = World::peopled().await;
+    let (code, _) = invite(&world, "ann@corp.example").await;
+    let leaf = device(&world, &code, "device").await;
+    let id = world.person("ann@corp.example", &leaf).await.get("/v1/me").await.1["device"].clone();
+    let id = id.as_str().expect("a device");
+    renewed(&world, id, 62).await;
+    let at = world.gate.path("");
+    let (cert, key, csr) = (at.join("device.pem"), at.join("device.key"), at.join("device.csr"));
+    let (cert, key, data) = (cert.to_str().unwrap(), key.to_str().unwrap(), format!("@{}", csr.display()));
+    let kind = "Content-Type: application/pkcs10";
+    let args = ["--cert", cert, "--key", key, "--header", kind, "--data-binary", &data];
+    let (status, told) = curl(&world, "/v1/renewals", &args).await;
+    assert_eq!(status, 201, "the 64th: {told}");
+    let again: Vec<&str> = args.into_iter().chain(["--include"]).collect();
+    let (status, told) = curl(&world, "/v1/renewals", &again).await;
+    assert_eq!((status, told.contains("\"reason\":\"too-many-certificates\"")), (429, true), "{told}");
+    let wait = told.lines().find_map(|line| line.to_lowercase().strip_prefix("retry-after: ")?.trim().parse().ok());
+    assert!(wait.is_some_and(|wait: u32| (3000..=3600).contains(&wait)), "until the first of them ends: {told}");
+    let line = &world.admin_lines("device-renew", 2).await[1];
+    assert_eq!((&line["outcome"], &line["reason"]), (&json!("refused"), &json!("too-many-certificates")));
+    let (status, shown) = world.owner("POST", &format!("/v1/devices/{id}/revoke"), Sent::Nothing).await;
+    assert_eq!((status, shown["history"].as_array().map(Vec::len)), (200, Some(64)), "{shown}");
+    assert_eq!(on_the_list(&world), 64, "each of them");
 }

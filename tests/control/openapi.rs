@@ -193,6 +193,9 @@ async fn grants(world: &World, heard: &mut Heard) {
         };
         heard.note("POST", &template, status, if what == "withdraw" { json!({}) } else { note }, answer);
     }
+    let broken = json!({ "role": "payroll-approver", "reason": "PAY-1234", "break-glass": true });
+    let (status, answer) = ann.post("/v1/break-glass", broken.clone()).await;
+    heard.note("POST", "/v1/break-glass", status, broken, answer);
     let answer = ann.ask(Method::GET, "/v1/me/grants", None).await;
     heard.note("GET", "/v1/me/grants", answer.status.as_u16(), Value::Null, answer.json());
 }

@@ -10,7 +10,7 @@ use rangegate::gateway::settings::ServerCertificate;
 use serde_json::{Value, json};
 
 /// A gateway that goes by `localhost`, for that is where the commands find it.
-async fn world() -> World {
+pub async fn world() -> World {
     let world = World::with(|builder| {
         let policy = include_str!("../../policies/api.toml").replace("gate.corp.example", "localhost");
         builder.policy("api", &policy, &[]).required().settings(|settings| {
@@ -30,14 +30,14 @@ async fn world() -> World {
 }
 
 /// Somebody at their own device, which is registered.
-struct Remote<'w> {
+pub struct Remote<'w> {
     world: &'w World,
     /// What every command of theirs ends in.
-    ends: Vec<String>,
+    pub ends: Vec<String>,
 }
 
 impl<'w> Remote<'w> {
-    async fn new(world: &'w World, name: &str, group: &str, serial: u64) -> Self {
+    pub async fn new(world: &'w World, name: &str, group: &str, serial: u64) -> Self {
         let leaf = PKI.devices.issue(&Wanted::client(name, serial).around(clock::now()));
         let user = format!("{name}@corp.example");
         let device = json!({ "id": format!("{name}-laptop"), "class": "corporate", "owner": user, "certificates": [fingerprint(&leaf)] });
@@ -50,14 +50,14 @@ impl<'w> Remote<'w> {
         Self { world, ends }
     }
 
-    async fn run(&self, args: &[&str]) -> (i32, String, String) {
+    pub async fn run(&self, args: &[&str]) -> (i32, String, String) {
         let ends: Vec<&str> = self.ends.iter().map(String::as_str).collect();
         at(self.world, "direct", "servers.pem", args, &ends).await
     }
 }
 
 /// One command at this listener, whose authority is said to be this one.
-async fn at(world: &World, listener: &str, ca: &str, args: &[&str], ends: &[&str]) -> (i32, String, String) {
+pub async fn at(world: &World, listener: &str, ca: &str, args: &[&str], ends: &[&str]) -> (i32, String, String) {
     let url = format!("https://localhost:{}", world.gate.address(listener).port());
     let ca = world.gate.path(ca);
     let way = ["--url", &url, "--ca", ca.to_str().expect("utf-8")];
@@ -100,7 +100,7 @@ async fn an_operator_administers_and_an_auditor_only_looks() {
     // The gateway's no is 1, what was typed is 2.
     for (args, expected, told) in [
         (&["device", "show", "nobodys"][..], 1, "there is no device of this id"),
-        (&["device", "transfer", "kiosk-1", "--to", "", "--reason", "x"][..], 0, ""),
+        (&["device", "transfer", "kiosk-1", "--to", "", "--reason", "x"][..], 1, "`to` is empty"),
         (&["device", "list", "--status", "lost"][..], 2, "`status` cannot be `lost`"),
         (&["device", "suspend"][..], 2, "Usage"),
     ] {

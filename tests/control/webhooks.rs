@@ -6,7 +6,7 @@ use crate::world::{Sent, World};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use rangegate::control::webhook::{Format, WebhookSettings};
-use rangegate::store::{Kind, Store, StoreSettings};
+use rangegate::store::{Delivery, Expect, Kind, Store, StoreSettings, Write};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub struct Got {
 }
 
 impl Got {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("JSON")
     }
 
-    fn field(&self, name: &str) -> &str {
+    pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
@@ -56,7 +56,7 @@ pub async fn target(
     (upstream, got)
 }
 
-fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
+pub fn hook(at: &std::path::Path, name: &str, target: &str) -> WebhookSettings {
     WebhookSettings {
         name: name.to_owned(),
         url: format!("{target}/hook"),
@@ -75,7 +75,7 @@ pub fn acting(at: &std::path::Path, target: &str) -> Vec<WebhookSettings> {
     vec![WebhookSettings { acts: true, format: Format::Chat, ..hook(at, "chat", target) }]
 }
 
-async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> + 'static) -> World {
+pub async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> + 'static) -> World {
     let world = World::with(|builder| {
         builder.settings(|settings| {
             let at = settings.devices.as_ref().and_then(|path| path.parent()).expect("a directory").to_owned();
@@ -312,4 +312,68 @@ async fn post(world: &World, hook: &str, body: &str, signature: &str) -> (u16, V
     let text = String::from_utf8(output.stdout).expect("text");
     let (answer, status) = text.rsplit_once('\n').expect("a status");
     (status.parse().expect("a status"), serde_json::from_str(answer).unwrap_or(Value::Null))
+}
+
+#[tokio::test]
+async fn when_too_many_wait_somebody_is_alerted_once_and_broken_glass_is_told_all_the_same() {
+    let app = Upstream::plain().await;
+    let (upstream, mut got) = target(|_| Some(200)).await;
+    let url = upstream.url();
+    let world = World::with(|builder| {
+        builder.policy("console", crate::break_glass::CONSOLE, &[("app", &app)]).settings(move |settings| {
+            let at = settings.devices.as_ref().and_then(|path| path.parent()).expect("a directory").to_owned();
+            settings.webhooks = vec![hook(&at, "tickets", &url)];
+        })
+    })
+    .await;
+    world.people().await;
+    // As if the target had been away for long: none of these is due.
+    let store = Store::open(&StoreSettings::sqlite(world.gate.path("store.db"))).await.expect("the store");
+    let now = rangegate::gateway::clock::now();
+    let delivery = Delivery {
+        hook: "tickets".into(),
+        event: "grant-ask".into(),
+        at: now,
+        attempts: 3,
+        next: now.plus_millis(3_600_000),
+        body: "{}".to_owned(),
+    };
+    let body = serde_json::to_string(&delivery).expect("JSON");
+    let write = |number: usize| Write::Put {
+        kind: Kind::Delivery,
+        id: format!("w_{number}").into(),
+        expect: Expect::New,
+        body: body.clone(),
+    };
+    store.commit((0..10_000).map(write).collect(), now).await.expect("written");
+    // Until the gateway has counted them, what is asked is told of.
+    let mut ann = world.ann().await;
+    let undelivered = || {
+        let lines = world.gate.lines();
+        lines.into_iter().filter(|line| line["kind"] == "alert" && line["event"] == "undelivered").collect::<Vec<_>>()
+    };
+    for _ in 0..100 {
+        let id = ann.asks_for("payroll-approver").await;
+        assert_eq!(ann.post(&format!("/v1/grants/{id}/withdraw"), json!({})).await.0, 200);
+        if !undelivered().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Whatever came before the count has been told of by now.
+    let broken = json!({ "role": "console-glass", "reason": "the provider is down", "break-glass": true });
+    let (status, grant) = ann.post("/v1/grants", broken).await;
+    assert_eq!(status, 201, "{grant}");
+    loop {
+        let told = tokio::time::timeout(crate::gateway::PATIENCE, got.recv()).await.expect("in time");
+        let told = told.expect("a notification");
+        if told.field("rangegate-event") == "break-glass" {
+            assert_eq!(told.json()["after"]["id"], grant["id"]);
+            break;
+        }
+    }
+    let alerts = undelivered();
+    assert_eq!(alerts.len(), 1, "of one outage one: {alerts:#?}");
+    let reason = alerts[0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("webhook tickets: grant-") && reason.contains("too many"), "{reason}");
 }

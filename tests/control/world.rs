@@ -258,7 +258,7 @@ pub fn read(answer: &Answer) -> (u16, Value) {
 }
 
 /// An answer that has begun and does not end.
-fn never_ending() -> Body {
+pub fn never_ending() -> Body {
     let (sender, body) = channel();
     tokio::spawn(async move {
         // Until nobody reads any more.

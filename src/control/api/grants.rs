@@ -110,6 +110,32 @@ pub async fn ask(administrator: &Administrator, asking: &mut Asking) -> Result<A
     asked(administrator, &asking.who(), &actor, &new, device.as_deref(), key).await
 }
 
+/// Breaks the glass while nobody can sign in: by the certificate that opened this connection, for the device's owner.
+/// Whoever is signed in asks as always, under the rules that hold there.
+pub async fn break_glass(administrator: &Administrator, asking: &mut Asking) -> Result<Answer, Problem> {
+    let new: NewGrant = asking.json().await?;
+    if !new.break_glass {
+        let detail = "here the glass is broken and nothing else: `\"break-glass\": true`, or ask at `/v1/grants`";
+        return Err(Problem::unfit(detail).with("reason", "only-break-glass"));
+    }
+    match &asking.evidence().subject {
+        Fact::Absent | Fact::Unavailable(_) => {}
+        Fact::Known(_) => return Err(Problem::forbidden("whoever is signed in asks at `/v1/grants`")),
+        // Somebody else's token, it may be.
+        Fact::Invalid(fault) => {
+            let detail = format!("the token does not count ({}): ask without one", fault.code());
+            return Err(Problem::forbidden(detail));
+        }
+    }
+    // The record is all that speaks for the owner: whoever was suspended at another gateway a moment ago is, here too.
+    administrator.learn().await;
+    let device = asking.evidence().device.known().map(Arc::clone);
+    let device = device.ok_or_else(|| Problem::forbidden("the connection was opened by no device that is known"))?;
+    let (actor, who) = administrator.owner(&device, asking.request_id(), &new)?;
+    let key = idempotency::key(asking)?;
+    asked(administrator, &who, &actor, &new, Some(&device), key).await
+}
+
 /// Asks, whoever brings it.
 pub async fn asked(
     administrator: &Administrator,

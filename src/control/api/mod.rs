@@ -113,6 +113,7 @@ async fn operate(
         Operation::Roles => grants::roles(administrator, asking),
         Operation::Grants => grants::all(administrator, asking).await,
         Operation::AskGrant => grants::ask(administrator, asking).await,
+        Operation::BreakGlass => grants::break_glass(administrator, asking).await,
         Operation::Grant => grants::one(administrator, asking).await,
         Operation::ApproveGrant => {
             grants::step(administrator, asking, |said| Ok(Action::Approve { note: said.note })).await

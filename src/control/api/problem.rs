@@ -10,6 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// A refusal or a failure, in words and for programs.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +74,12 @@ impl Problem {
         let detail = format!("this path takes {allow}");
         let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "Not in this way", detail);
         Self { allow: Some(allow), ..problem }
+    }
+
+    fn wait(detail: String, wait: Duration) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "A short pause, please", detail);
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+        Self { retry_after: Some(seconds), ..problem }
     }
 
     pub fn away(detail: impl Into<String>) -> Self {
@@ -144,12 +151,9 @@ impl From<Fault> for Problem {
             Fault::Taken { .. } => Self::conflict(told),
             Fault::Busy | Fault::Away(_) | Fault::Unrecorded | Fault::NoAuthority => Self::away(told),
             Fault::Invitation(_) => Self::forbidden(told).with("reason", "invitation"),
-            Fault::Guesses(wait) => {
-                let title = "A short pause, please";
-                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", title, told);
-                let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
-                Self { retry_after: Some(seconds), ..problem }
-            }
+            Fault::Owner(_) => Self::forbidden(told).with("reason", "owner"),
+            Fault::Guesses(wait) => Self::wait(told, wait),
+            Fault::Renewed(wait) => Self::wait(told, wait).with("reason", "too-many-certificates"),
             Fault::Issue(fault) => {
                 let problem = match &fault {
                     IssueFault::Request(request) => Self::unfit(told).with("help", request.help()),

@@ -23,6 +23,7 @@ operations! {
     Roles = "GET" "/v1/roles",
     Grants = "GET" "/v1/grants",
     AskGrant = "POST" "/v1/grants",
+    BreakGlass = "POST" "/v1/break-glass",
     Grant = "GET" "/v1/grants/{id}",
     ApproveGrant = "POST" "/v1/grants/{id}/approve",
     RefuseGrant = "POST" "/v1/grants/{id}/refuse",

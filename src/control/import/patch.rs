@@ -275,12 +275,20 @@ fn object<'v>(path: &str, value: &'v Value) -> Result<Option<&'v Map<String, Val
 /// Names are compared byte by byte and shown to people: nothing in them may be invisible.
 fn name<'v>(path: &str, value: &'v Value) -> Result<&'v str, String> {
     let text = value.as_str().ok_or_else(|| Shape::Text.told(path, ""))?;
+    fit(path, text).map(|()| text)
+}
+
+/// Whether this can be somebody's name; `path` is where it stands.
+///
+/// # Errors
+/// Why not.
+pub fn fit(path: &str, text: &str) -> Result<(), String> {
     match text {
         "" => Err(format!("`{path}` is empty")),
         _ if text.chars().count() > 256 => Err(format!("`{path}` is longer than 256 characters")),
         _ if text.trim() != text => Err(format!("`{path}` begins or ends with a space")),
         _ if text.chars().any(char::is_control) => Err(format!("`{path}` holds a control character")),
-        _ => Ok(text),
+        _ => Ok(()),
     }
 }
 

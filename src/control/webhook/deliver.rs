@@ -12,7 +12,6 @@ use crate::store::{Kind, Write};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -71,7 +70,7 @@ impl Administrator {
             }
         }
         for hook in &self.webhooks.0 {
-            hook.waiting.store(waiting.get(&hook.name).copied().unwrap_or_default(), Ordering::Relaxed);
+            hook.counted(waiting.get(&hook.name).copied().unwrap_or_default());
         }
         rest
     }
@@ -130,16 +129,16 @@ impl Administrator {
         }
     }
 
-    async fn give_up(&self, id: &Arc<str>, version: u64, delivery: &Delivery, why: &'static str) {
-        let now = (self.clock)();
-        let drop = Write::Delete { kind: Kind::Delivery, id: Arc::clone(id), version };
-        if self.store.commit(vec![drop], now).await.is_err() {
-            return;
+    /// Somebody should look at a target: it begins to miss what happens.
+    pub(in crate::control) fn missed(&self, missed: Vec<(Arc<str>, &'static str)>) {
+        for (hook, event) in missed {
+            self.undelivered(format!("webhook {hook}: {event} is not kept, for too many notifications wait"));
         }
-        tracing::error!(webhook = &*delivery.hook, event = &*delivery.event, "a notification is given up: {why}");
-        let reason = format!("webhook {}: {} was never taken: {why}", delivery.hook, delivery.event);
+    }
+
+    fn undelivered(&self, reason: String) {
         self.audit.alert(Alert {
-            at: now,
+            at: (self.clock)(),
             kind: AlertKind::Undelivered,
             id: None,
             resource: None,
@@ -148,6 +147,17 @@ impl Administrator {
             address: None,
             reason: reason.into(),
         });
+    }
+
+    async fn give_up(&self, id: &Arc<str>, version: u64, delivery: &Delivery, why: &'static str) {
+        let now = (self.clock)();
+        let drop = Write::Delete { kind: Kind::Delivery, id: Arc::clone(id), version };
+        if self.store.commit(vec![drop], now).await.is_err() {
+            return;
+        }
+        tracing::error!(webhook = &*delivery.hook, event = &*delivery.event, "a notification is given up: {why}");
+        let reason = format!("webhook {}: {} was never taken: {why}", delivery.hook, delivery.event);
+        self.undelivered(reason);
         let about = About::new(GIVE_UP_EVENT, Kind::Delivery, id);
         // Of that one is told once: where several targets are away, each would be told of all others without an end.
         match &*delivery.event == GIVE_UP_EVENT {

@@ -21,7 +21,7 @@ use crate::store::{Delivery, Kind, Write};
 use aws_lc_rs::hmac;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -67,14 +67,32 @@ pub struct Hook {
     events: Vec<String>,
     format: Format,
     retry_after: Duration,
-    /// Notifications its target has not taken, as last counted.
+    /// Notifications its target has not taken, as last counted, and those that came since.
     waiting: AtomicUsize,
+    /// Something was not kept, and so many wait still that it may happen again.
+    missing: AtomicBool,
     /// Calls that are remembered, as last counted.
     calls: AtomicUsize,
 }
 
-/// Notifications that may wait for one target. Beyond that the newest are not kept, and the log says so.
-const MOST_WAITING: usize = 10_000;
+/// What is to be written beside a change, and what nobody will hear of.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    pub writes: Vec<Write>,
+    /// Of each webhook whose target has begun to miss something: its name and the event.
+    pub missed: Vec<(Arc<str>, &'static str)>,
+}
+
+/// Notifications that may wait for one target.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Beyond that new ones are not kept.
+    most: usize,
+    /// So many more, of what nobody may miss.
+    reserve: usize,
+}
+
+const BOUNDS: Bounds = Bounds { most: 10_000, reserve: 1_000 };
 
 impl Webhooks {
     /// # Errors
@@ -95,15 +113,22 @@ impl Webhooks {
     ///
     /// # Errors
     /// The system gives no randomness.
-    pub(super) fn notices(&self, done: &Admin) -> Result<Vec<Write>, Fault> {
+    pub(super) fn notices(&self, done: &Admin) -> Result<Notices, Fault> {
+        self.within(BOUNDS, done)
+    }
+
+    fn within(&self, bounds: Bounds, done: &Admin) -> Result<Notices, Fault> {
+        let mut notices = Notices::default();
         if done.outcome != AdminOutcome::Done {
-            return Ok(Vec::new());
+            return Ok(notices);
         }
         let event = notice::event(done);
-        let mut writes = Vec::new();
         for hook in self.0.iter().filter(|hook| hook.wants(event)) {
-            if hook.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            if !hook.has_room(bounds, done) {
                 tracing::error!(webhook = &*hook.name, event, "too many notifications wait: this one is not kept");
+                if !hook.missing.swap(true, Ordering::Relaxed) {
+                    notices.missed.push((Arc::clone(&hook.name), event));
+                }
                 continue;
             }
             let id = new_id("w")?;
@@ -115,9 +140,11 @@ impl Webhooks {
                 next: done.at,
                 body: notice::body(hook.format, &id, event, done),
             };
-            writes.push(put(Kind::Delivery, &id, None, &delivery));
+            notices.writes.push(put(Kind::Delivery, &id, None, &delivery));
+            // Until they are counted again.
+            hook.waiting.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(writes)
+        Ok(notices)
     }
 }
 
@@ -134,6 +161,7 @@ impl Hook {
             format: settings.format,
             retry_after: settings.retry_after,
             waiting: AtomicUsize::new(0),
+            missing: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
         })
     }
@@ -143,6 +171,20 @@ impl Hook {
             Some(beginning) => event.starts_with(beginning),
             None => wanted == event,
         })
+    }
+
+    fn has_room(&self, bounds: Bounds, done: &Admin) -> bool {
+        let room = bounds.most + if notice::is_grave(done) { bounds.reserve } else { 0 };
+        self.waiting.load(Ordering::Relaxed) < room
+    }
+
+    /// So many wait, as counted just now.
+    fn counted(&self, waiting: usize) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+        // Not at each notification that makes room for one more: of one outage one alert.
+        if waiting < BOUNDS.most / 2 {
+            self.missing.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whether this call was signed with the hook's secret, a short while ago.
@@ -158,31 +200,77 @@ impl Hook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::AdminActor;
     use crate::store::private_file;
+    use serde_json::{Value, json};
 
-    #[test]
-    fn events_are_chosen_by_name_or_by_their_beginning() {
+    fn hook(events: &[&str]) -> Hook {
         let dir = tempfile::tempdir().expect("a directory");
         let secret = dir.path().join("secret");
         private_file::create(&secret, "s".repeat(32).as_bytes(), private_file::SECRET).expect("written");
-        let hook = |events: &[&str]| {
-            Hook::load(&WebhookSettings {
-                name: "chat".to_owned(),
-                url: "http://127.0.0.1:1/".to_owned(),
-                authority: None,
-                private: false,
-                secret: secret.clone(),
-                events: events.iter().map(|event| (*event).to_owned()).collect(),
-                format: Format::Chat,
-                acts: false,
-                retry_after: Duration::from_secs(15),
-            })
-            .expect("a hook")
-        };
+        Hook::load(&WebhookSettings {
+            name: "chat".to_owned(),
+            url: "http://127.0.0.1:1/".to_owned(),
+            authority: None,
+            private: false,
+            secret,
+            events: events.iter().map(|event| (*event).to_owned()).collect(),
+            format: Format::Chat,
+            acts: false,
+            retry_after: Duration::from_secs(15),
+        })
+        .expect("a hook")
+    }
+
+    fn done(action: &'static str, after: Value) -> Admin {
+        Admin {
+            at: Moment(1_800_000_000_000),
+            id: None,
+            actor: AdminActor { user: None, person: None, device: None, issuer: None },
+            action,
+            target: String::new(),
+            outcome: AdminOutcome::Done,
+            reason: None,
+            before: None,
+            after: Some(after),
+        }
+    }
+
+    #[test]
+    fn events_are_chosen_by_name_or_by_their_beginning() {
         assert!(hook(&["grant-*"]).wants("grant-ask"));
         assert!(!hook(&["grant-*"]).wants("device-revoke"));
         assert!(hook(&["device-revoke"]).wants("device-revoke"));
         assert!(!hook(&["device-revoke"]).wants("device-revoke-all"));
         assert!(hook(&["*"]).wants("anything"));
+    }
+
+    #[test]
+    fn where_many_wait_there_is_room_for_what_nobody_may_miss_and_the_first_miss_is_told() {
+        let hooks = Webhooks(vec![hook(&["*"])]);
+        let bounds = Bounds { most: 2, reserve: 3 };
+        // How many are kept, and which misses are told.
+        let told = |done: &Admin| {
+            let Notices { writes, missed } = hooks.within(bounds, done).expect("notices");
+            (writes.len(), missed.into_iter().map(|(_, event)| event).collect::<Vec<_>>())
+        };
+        let ask = done("grant-ask", json!({ "break-glass": false }));
+        assert_eq!(told(&ask), (1, vec![]));
+        assert_eq!(told(&ask), (1, vec![]));
+        assert_eq!(told(&ask), (0, vec!["grant-ask"]), "the first that is missed is told");
+        assert_eq!(told(&ask), (0, vec![]), "and that once");
+        for grave in [
+            done("grant-ask", json!({ "break-glass": true })),
+            done("device-revoke", Value::Null),
+            done("identity-set", json!({ "status": "suspended" })),
+        ] {
+            assert_eq!(told(&grave), (1, vec![]), "{}", grave.action);
+        }
+        assert_eq!(told(&done("device-suspend", Value::Null)), (0, vec![]), "the reserve has an end");
+        // Still many, then few.
+        hooks.0[0].counted(BOUNDS.most / 2);
+        assert_eq!(told(&ask), (0, vec![]));
+        hooks.0[0].counted(0);
+        assert_eq!([told(&ask), told(&ask), told(&ask)], [(1, vec![]), (1, vec![]), (0, vec!["grant-ask"])]);
     }
 }

@@ -13,6 +13,14 @@ pub fn event(done: &Admin) -> &'static str {
     }
 }
 
+/// What nobody may miss, however much else waits: broken glass, and who or what was put out.
+pub fn is_grave(done: &Admin) -> bool {
+    let put_out = |status: &Value| matches!(status.as_str(), Some("suspended" | "revoked"));
+    event(done) == "break-glass"
+        || ["-revoke", "-suspend"].iter().any(|end| done.action.ends_with(end))
+        || after(done, "status").is_some_and(put_out)
+}
+
 pub fn body(format: Format, id: &str, event: &str, done: &Admin) -> String {
     match format {
         Format::Json => document(id, event, done),
