@@ -109,7 +109,7 @@ pub fn run(args: &StoreArgs, terminal: &mut Terminal) -> Exit {
             Ok(told(terminal, common.json, &counts, &format!("restored into {}", settings.database)))
         }),
         StoreCommand::Check(_) => to_the_end(async {
-            let checked = Store::open(&settings).await?.check().await?;
+            let checked = Store::open(&settings).await?.check(crate::gateway::clock::now()).await?;
             Ok(found(terminal, common.json, &checked, &settings))
         }),
     };
