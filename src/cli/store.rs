@@ -115,7 +115,7 @@ pub fn run(args: &StoreArgs, terminal: &mut Terminal) -> Exit {
         }),
         StoreCommand::Check(_) => to_the_end(async {
             let store = Store::open(&settings).await?;
-            let checked = watched(&store, "checking", store.check()).await?;
+            let checked = watched(&store, "checking", store.check(crate::gateway::clock::now())).await?;
             Ok(found(terminal, common.json, &checked, &settings))
         }),
     };

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{AnyConnection, Row};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,24 +44,18 @@ impl Store {
     ///
     /// # Errors
     /// The database gives no answer, or cannot read its own pages; what it answers and should not is in the result.
-    pub async fn check(&self) -> Result<Checked, StoreFault> {
+    pub async fn check(&self, now: Moment) -> Result<Checked, StoreFault> {
         let reach = self.reach();
-        let task = self.runtime().spawn(async move { check(&reach).await });
+        let task = self.runtime().spawn(async move { check(&reach, now).await });
         task.await.unwrap_or(Err(StoreFault::Closed))
     }
 }
 
-async fn check(reach: &Reach) -> Result<Checked, StoreFault> {
+async fn check(reach: &Reach, now: Moment) -> Result<Checked, StoreFault> {
     let mut snapshot = in_time(reach.timeout, reach.pool.begin_with(reach.dialect.begin_reading())).await?;
     read::unhurried(reach, &mut snapshot).await?;
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut look = Look {
-        now: Moment(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)),
-        checked: Checked::default(),
-        due: HashMap::new(),
-        ended: HashMap::new(),
-        listed: HashSet::new(),
-    };
+    let mut look =
+        Look { now, checked: Checked::default(), due: HashMap::new(), ended: HashMap::new(), listed: HashSet::new() };
     look.numbers(reach, &mut snapshot).await?;
     if reach.dialect == Dialect::Sqlite {
         let rows = in_time(PATIENCE, sqlx::query("PRAGMA integrity_check(100)").fetch_all(&mut *snapshot)).await?;

@@ -1,5 +1,7 @@
 //! `docs/openapi.json` and the server, held to each other: every path in both, every operation asked, every answer as described.
 
+use crate::break_glass::alone;
+use crate::gateway::PKI;
 use crate::world::{Sent, World};
 use http::Method;
 use rangegate::control::api::routes::ROUTES;
@@ -195,6 +197,11 @@ async fn grants(world: &World, heard: &mut Heard) {
     }
     let broken = json!({ "role": "payroll-approver", "reason": "PAY-1234", "break-glass": true });
     let (status, answer) = ann.post("/v1/break-glass", broken.clone()).await;
+    heard.note("POST", "/v1/break-glass", status, broken, answer);
+    // Nobody is signed in: the device speaks for its owner.
+    let broken = json!({ "role": "vault-opener", "reason": "INC-2: nobody can sign in", "break-glass": true });
+    let (status, answer) = alone(world, &PKI.bob, "/v1/break-glass", broken.clone()).await;
+    assert_eq!(status, 201, "{answer}");
     heard.note("POST", "/v1/break-glass", status, broken, answer);
     let answer = ann.ask(Method::GET, "/v1/me/grants", None).await;
     heard.note("GET", "/v1/me/grants", answer.status.as_u16(), Value::Null, answer.json());

@@ -400,7 +400,7 @@ async fn approvers_race_at_two_gateways() {
         }
     }
     let store = Store::open(&shared().settings(&pair.database)).await.expect("it opens");
-    assert_eq!(store.check().await.expect("asked").faults, [""; 0]);
+    assert_eq!(store.check(rangegate::gateway::clock::now()).await.expect("asked").faults, [""; 0]);
 }
 
 #[tokio::test]
@@ -470,7 +470,7 @@ async fn one_name_is_one_submission_at_two_gateways() {
         assert_eq!(loser.post(&format!("/v1/grants/{id}/withdraw"), json!({})).await.0, 200);
     }
     let store = Store::open(&shared().settings(&pair.database)).await.expect("it opens");
-    assert_eq!(store.check().await.expect("asked").faults, [""; 0]);
+    assert_eq!(store.check(rangegate::gateway::clock::now()).await.expect("asked").faults, [""; 0]);
 }
 
 /// How the database is gone.

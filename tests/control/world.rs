@@ -109,7 +109,7 @@ impl World {
     pub async fn is_whole(&self) {
         let database = Database::Sqlite(self.gate.path("store.db"));
         let store = Store::open(&StoreSettings::of(database)).await.expect("the store");
-        let checked = store.check().await.expect("an answer");
+        let checked = store.check(clock::now()).await.expect("an answer");
         assert!(checked.faults.is_empty(), "{:#?}", checked.faults);
         for kind in [Kind::Identity, Kind::Device, Kind::Invitation, Kind::Grant] {
             assert!(checked.kinds.contains_key(&kind), "there was no {} to look at", kind.word());

@@ -50,7 +50,7 @@ async fn a_backup_restores_into_either_database(place: Place) {
         assert_eq!(everything(&restored).await, everything(&store).await, "versions and times among it");
         assert_eq!(&*restored.holder(space::USER, "bob@corp").await.expect("asked").expect("held").id, "bob");
         assert_eq!(restored.sightings(vec!["laptop".into()]).await, store.sightings(vec!["laptop".into()]).await);
-        assert_eq!(restored.check().await.expect("asked").faults, [""; 0]);
+        assert_eq!(restored.check(NOW).await.expect("asked").faults, [""; 0]);
         assert_eq!(restored.handled(), 14);
         assert_eq!(restored.since(Revision(2)).await, Ok(Since::Everything), "there is no past to follow");
         let write = put(Kind::Identity, "ann", Expect::Version(2), "{}");

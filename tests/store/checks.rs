@@ -2,7 +2,7 @@
 
 use crate::{NOW, Place, body, claim, identity, on_both, put};
 use rangegate::access::{GrantRecord, GrantState};
-use rangegate::evidence::{DeviceStatus, IdentityStatus, Moment};
+use rangegate::evidence::{DeviceStatus, IdentityStatus};
 use rangegate::store::document::{handles_of, space, submission_of};
 use rangegate::store::revocation::Why;
 use rangegate::store::{
@@ -37,8 +37,7 @@ fn device(id: &str, key: &[u8], revoked: bool) -> DeviceRecord {
             spki: key,
             serial: format!("5e{}", id.len()).into(),
             issued: NOW,
-            // Whenever this is run, it has not ended by itself.
-            not_after: Moment(i64::MAX),
+            not_after: NOW.plus_millis(1),
             revoked: revoked.then_some(NOW),
         }],
     }
@@ -98,7 +97,7 @@ async fn fill(store: &Store) {
     let ended = IssuedCertificate {
         sha256: Digest::of(b"ended"),
         serial: "1".into(),
-        not_after: Moment(0),
+        not_after: NOW,
         ..laptop.history[0].clone()
     };
     laptop.history.insert(0, ended);
@@ -123,7 +122,7 @@ async fn fill(store: &Store) {
 
 /// Holds that these are the faults, whatever their order: of each the beginning.
 async fn found(store: &Store, expected: &[String]) {
-    let checked = store.check().await.expect("asked");
+    let checked = store.check(NOW).await.expect("asked");
     let (mut faults, mut expected) = (checked.faults, expected.to_vec());
     faults.sort();
     expected.sort();
@@ -137,7 +136,7 @@ async fn what_is_whole_is_taken_for_whole(place: Place) {
     let store = place.open().await;
     found(&store, &[]).await;
     fill(&store).await;
-    let checked = store.check().await.expect("asked");
+    let checked = store.check(NOW).await.expect("asked");
     assert_eq!((&*checked.faults, checked.fault_count, checked.revision), (&[][..], 0, 1));
     assert_eq!(checked.kinds, Kind::ALL.into_iter().map(|kind| (kind, 1)).collect::<BTreeMap<_, _>>());
     assert_eq!((checked.counts.documents, checked.counts.handles, checked.counts.sightings), (7, 5, 1));
@@ -211,7 +210,7 @@ async fn every_kind_of_fault_is_named(place: Place) {
     bad.push(new(Kind::Device, "twin", &twin));
     store.commit(bad, NOW).await.expect("written");
     expected.push("key `stray` is held by the device `gone`, whose record does not name it".to_owned());
-    let checked = store.check().await.expect("asked").faults;
+    let checked = store.check(NOW).await.expect("asked").faults;
     let watch = Digest::of(b"w").hex();
     // Which of the two comes first is the database's choice.
     let (first, second) = match checked.iter().any(|fault| fault.starts_with("the device `twin` and")) {
@@ -271,7 +270,7 @@ async fn more_faults_than_are_told_are_counted(place: Place) {
     let store = place.open().await;
     let bad = (0..1_234).map(|n| put(Kind::Device, &n.to_string(), Expect::New, "{}")).collect();
     store.commit(bad, NOW).await.expect("written");
-    let checked = store.check().await.expect("asked");
+    let checked = store.check(NOW).await.expect("asked");
     assert_eq!((checked.faults.len(), checked.fault_count), (1000, 1_234));
 }
 
@@ -285,6 +284,6 @@ async fn pages_of_a_file_that_belong_to_nothing_are_named() {
     let order = "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'handle_of'; \
                  PRAGMA writable_schema = OFF";
     place.sql(order).await;
-    let faults = place.open().await.check().await.expect("asked").faults;
+    let faults = place.open().await.check(NOW).await.expect("asked").faults;
     assert!(!faults.is_empty() && faults.iter().all(|fault| fault.starts_with("the file: ")), "{faults:#?}");
 }

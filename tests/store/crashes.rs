@@ -129,7 +129,7 @@ async fn kill_writers(place: &str, rounds: usize) {
         let store = Store::open(&settings(place)).await.expect("it opens after any crash");
         hold(&acknowledged, &everything(&store).await);
         if round % 10 == 9 {
-            let checked = store.check().await.expect("asked");
+            let checked = store.check(NOW).await.expect("asked");
             let broken: Vec<_> = checked.faults.iter().filter(|fault| !fault.contains("cannot be read")).collect();
             let excused = |fault: &&&String| fault.contains("whose record does not name it");
             assert_eq!(broken.iter().find(|fault| !excused(fault)), None, "the database itself is whole");

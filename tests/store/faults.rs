@@ -99,7 +99,7 @@ async fn damage_is_told_and_never_believed() {
                     Err(fault) => panic!("{fault}"),
                     Ok(_) => {} // a page that nobody read: an index, say
                 }
-                match store.check().await {
+                match store.check(NOW).await {
                     Ok(checked) => found += usize::from(!checked.faults.is_empty()),
                     Err(StoreFault::Corrupt(_)) => found += 1,
                     Err(fault) => panic!("{fault}"),

@@ -213,7 +213,7 @@ async fn a_revoked_certificate_takes_the_tokens_with_it_that_are_bound_to_it() {
 
 #[tokio::test]
 async fn what_relied_on_a_bound_token_ends_with_its_certificate() {
-    let soon = clock::now().plus_millis(3_000);
+    let soon = clock::now().plus_millis(4_000);
     let laptop = PKI.devices.issue(&Wanted { not_after: soon, ..Wanted::client("ann", 72).around(soon) });
     let stage = Stage::on(LOGIN_ONLY, &laptop, |gate| gate.bound_token("ann@corp.example", &laptop)).await;
     stage.loses_everything("certificate-expired").await;
