@@ -142,6 +142,7 @@ impl Administrator {
                     Ok((known.version, known.value.redeem(&code, device, now)?, Arc::clone(device)))
                 });
                 let (version, invitation, device) = redeemed.map_err(|fault| Fault::Invitation(fault.code()))?;
+                self.in_good_standing(&invitation.user, &device).await?;
                 let holder = self.holder_of(&key).await?;
                 admit(&device, holder.as_ref()).map_err(|fault| self.alarm(who, Some(&invitation.user), fault, now))?;
                 let issued = issuing.authority.issue(&key, &device, now).map_err(Fault::Issue)?;
@@ -183,7 +184,9 @@ impl Administrator {
             let owner = known.value.owner.as_ref();
             renew(certificate, &known.value.device(), holder.as_ref())
                 .map_err(|fault| self.alarm(who, owner, fault, now))?;
-            self.owner_in_good_standing(&known.value).await?;
+            if let Some(owner) = &known.value.owner {
+                self.in_good_standing(owner, &device.id).await?;
+            }
             room(&known.value, now)?;
             let issued = issuing.authority.issue(&key, &device.id, now).map_err(Fault::Issue)?;
             let mut record = known.value.clone();
@@ -254,12 +257,11 @@ impl Administrator {
     }
 
     /// By the store's own word, under whatever name of theirs the device is bound to.
-    async fn owner_in_good_standing(&self, device: &DeviceRecord) -> Result<(), Fault> {
-        let Some(owner) = &device.owner else { return Ok(()) };
+    async fn in_good_standing(&self, owner: &str, device: &Arc<str>) -> Result<(), Fault> {
         let document = self.store.holder(space::USER, owner).await?;
         let held = document.as_ref().map(super::administrator::held::<Identity>).transpose()?;
         match held.is_some_and(|held| held.value.status == IdentityStatus::Suspended) {
-            true => Err(Fault::Admit(AdmitFault::OwnerSuspended { device: Arc::clone(&device.id) })),
+            true => Err(Fault::Admit(AdmitFault::OwnerSuspended { device: Arc::clone(device) })),
             false => Ok(()),
         }
     }

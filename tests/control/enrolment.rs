@@ -84,7 +84,10 @@ async fn from_an_invitation_to_the_first_allowed_request() {
     let renewed = file(&at, "renewed.pem", &pem);
     let renewed = ["--cert", renewed.to_str().unwrap(), "--key", new_key.to_str().unwrap(), "--header", &bearer];
     assert_eq!(curl(&world, "/v1/me", &renewed).await.0, 200);
-    // Its owner is suspended: it renews nothing and opens nothing, though nobody is signed in; and is itself again after.
+    // Its owner is suspended: it renews nothing and opens nothing, though nobody is signed in, and no code of theirs
+    // counts; and is itself again after.
+    let (second, _) = invite(&world, "ann@corp.example").await;
+    let (_, second_csr) = request(&at, "second").await;
     let status = |word: &str| json!({ "status": word });
     let ann = "/v1/identities/ann@corp.example";
     let (told, shown) = world.owner("PATCH", ann, Sent::Json(status("suspended"))).await;
@@ -93,7 +96,10 @@ async fn from_an_invitation_to_the_first_allowed_request() {
     assert_eq!(refused, 403, "{problem}");
     let reason = |line: &Value| line["decision"]["reason"] == "owner-suspended";
     world.gate.lines_where(1, reason).await;
+    let (refused, problem) = enrol(&world, &second, &second_csr).await;
+    assert_eq!(refused, 403, "{problem}");
     assert_eq!(world.owner("PATCH", ann, Sent::Json(status("active"))).await.0, 200);
+    assert_eq!(enrol(&world, &second, &second_csr).await.0, 201, "it was not used up");
     assert_eq!(curl(&world, "/v1/me", &renewed).await.0, 200);
     // Revoked, neither certificate counts, and nothing is renewed.
     let (status, shown) = world.owner("POST", &format!("/v1/devices/{device}/revoke"), Sent::Nothing).await;
