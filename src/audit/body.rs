@@ -25,6 +25,10 @@ impl<B: Body<Data = Bytes> + Unpin> AuditedBody<B> {
         let announced = inner.size_hint().exact();
         Self { inner, entry, blame, sent: 0, announced, bodiless }
     }
+
+    pub const fn get_mut(&mut self) -> &mut B {
+        &mut self.inner
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for AuditedBody<B> {

@@ -4,6 +4,7 @@ use super::alarm::Alarm;
 use super::headers::{self, Owned};
 use super::live::Registration;
 use super::rate::{Allowance, MinRate};
+use super::received::Received;
 use super::upstream::Lease;
 use crate::audit::{End, Flow};
 use crate::policy::Reason;
@@ -133,7 +134,7 @@ pub struct RequestBody(Option<Box<Streaming>>);
 
 #[derive(Debug)]
 struct Streaming {
-    body: Incoming,
+    body: Received,
     progress: Arc<Progress>,
     silence: Silence,
     owned: Arc<Owned>,
@@ -146,7 +147,7 @@ impl RequestBody {
         Self(None)
     }
 
-    pub fn streaming(body: Incoming, progress: Arc<Progress>, silence: Silence, owned: Arc<Owned>) -> Self {
+    pub fn streaming(body: Received, progress: Arc<Progress>, silence: Silence, owned: Arc<Owned>) -> Self {
         let declared = body.size_hint().exact().is_some();
         Self(Some(Box::new(Streaming { body, progress, silence, owned, declared })))
     }
@@ -167,7 +168,7 @@ impl Body for RequestBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 streaming.progress.broken.store(true, Ordering::Relaxed);
-                Poll::Ready(Some(Err(io::Error::other(error))))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
@@ -284,6 +285,14 @@ impl ResponseBody {
             && !upstream.body.is_end_stream()
         {
             upstream.open = Some(registration);
+        }
+    }
+
+    /// Ready when the exchange is to be cut: its next frame says so. For whoever waits for its client meanwhile.
+    pub fn poll_cut(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match self {
+            Self::Own(_) => Poll::Pending,
+            Self::Upstream(upstream) => upstream.poll_cut(cx).map(drop),
         }
     }
 }

@@ -6,11 +6,11 @@ use super::fault::Fault;
 use super::headers::Owned;
 use super::interim::Speaker;
 use super::rate::MinRate;
+use super::received::Received;
 use super::upstream::{Answer, Pool};
 use super::wire::Slot;
 use crate::policy::{Origin, Permit};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
-use hyper::body::Incoming;
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -33,7 +33,7 @@ pub struct Passage {
 /// A request's body: how far it has come, how long it may be silent, and how slowly it may come.
 pub enum Outgoing {
     None,
-    Some { body: Incoming, progress: Arc<Progress>, limit: Duration, rate: MinRate },
+    Some { body: Received, progress: Arc<Progress>, limit: Duration, rate: MinRate },
 }
 
 /// What came of it.

@@ -1,20 +1,23 @@
-//! What an upstream says before its answer (RFC 9110 section 15.2: 102, 103), on its way to an HTTP/1.1 client.
+//! What an upstream says before its answer (RFC 9110 section 15.2: 102, 103), on its way to the client.
 //!
-//! Hyper's server cannot send it, so it goes around hyper: the upstream's connection hands it in here, and the guard
-//! of the client's connection writes it between two of hyper's messages. That is right only while every byte of the
-//! answer before has been written and none of the answer itself, and only the guard knows when that is.
+//! On HTTP/2 it goes out on the request's own stream. Hyper's HTTP/1 server cannot send it, so there it goes around
+//! hyper: the upstream's connection hands it in here, and the guard of the client's connection writes it between two of
+//! hyper's messages. That is right only while every byte of the answer before has been written and none of the answer
+//! itself, and only the guard knows when that is.
 //!
 //! A 100 is not passed on: whoever sent the body already needs none, and the gateway sends its own. Nor is a 101, which
-//! is an answer. HTTP/1.0 knows no interim answers (RFC 9110 section 15.2), and on HTTP/2 the library can send none.
+//! is an answer. HTTP/1.0 knows no interim answers (RFC 9110 section 15.2).
 
 use super::headers;
-use http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::{HeaderMap, Response, StatusCode};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
-/// Of one client connection; one exchange at a time speaks.
+/// Of one HTTP/1.1 connection; one exchange at a time speaks.
 #[derive(Debug, Default)]
 pub struct Interim {
     state: Mutex<State>,
@@ -45,11 +48,26 @@ pub struct Turn {
     exchange: u64,
 }
 
+/// Where the answer of one HTTP/2 stream goes, and what comes before it.
+#[derive(Debug)]
+pub struct Reply(Mutex<Awaited>);
+
+#[derive(Debug)]
+struct Awaited {
+    /// None: the answer has begun.
+    stream: Option<SendResponse<Bytes>>,
+    heads: u32,
+    bytes: usize,
+}
+
 /// Says what an upstream says before its answer.
 #[derive(Clone, Debug)]
-pub struct Speaker {
-    interim: Arc<Interim>,
-    exchange: u64,
+pub struct Speaker(Way);
+
+#[derive(Clone, Debug)]
+enum Way {
+    Between { interim: Arc<Interim>, exchange: u64 },
+    Stream(Arc<Reply>),
 }
 
 impl Interim {
@@ -88,6 +106,24 @@ impl Interim {
         if state.clear { self.take(&mut state) } else { None }
     }
 
+    fn say(&self, exchange: u64, status: StatusCode, fields: &HeaderMap) {
+        let mut state = self.lock();
+        if state.exchange != exchange || state.heads >= HEADS {
+            return;
+        }
+        let head = head(status, fields);
+        if state.bytes.len() + head.len() > BYTES {
+            return;
+        }
+        state.heads += 1;
+        state.bytes.extend_from_slice(&head);
+        self.said.store(true, Ordering::Relaxed);
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
+    }
+
     fn take(&self, state: &mut State) -> Option<Vec<u8>> {
         self.said.store(false, Ordering::Relaxed);
         (!state.bytes.is_empty()).then(|| std::mem::take(&mut state.bytes))
@@ -100,7 +136,7 @@ impl Interim {
 
 impl Turn {
     pub fn speaker(&self) -> Speaker {
-        Speaker { interim: Arc::clone(&self.interim), exchange: self.exchange }
+        Speaker(Way::Between { interim: Arc::clone(&self.interim), exchange: self.exchange })
     }
 }
 
@@ -126,24 +162,62 @@ impl Speaker {
         if !(102..=199).contains(&status.as_u16()) {
             return;
         }
-        let mut state = self.interim.lock();
-        if state.exchange != self.exchange || state.heads >= HEADS {
-            return;
-        }
         let mut fields = headers.clone();
         headers::interim(&mut fields);
-        let head = head(status, &fields);
-        if state.bytes.len() + head.len() > BYTES {
-            return;
-        }
-        state.heads += 1;
-        state.bytes.extend_from_slice(&head);
-        self.interim.said.store(true, Ordering::Relaxed);
-        if let Some(waker) = state.waker.take() {
-            drop(state);
-            waker.wake();
+        match &self.0 {
+            Way::Between { interim, exchange } => interim.say(*exchange, status, &fields),
+            Way::Stream(reply) => reply.say(status, fields),
         }
     }
+}
+
+impl Reply {
+    pub fn new(stream: SendResponse<Bytes>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Awaited { stream: Some(stream), heads: 0, bytes: 0 })))
+    }
+
+    pub fn speaker(self: &Arc<Self>) -> Speaker {
+        Speaker(Way::Stream(Arc::clone(self)))
+    }
+
+    /// Ready when the client, or its connection, has given the stream up.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.lock().stream.as_mut().map_or(Poll::Pending, |stream| stream.poll_reset(cx).map(drop))
+    }
+
+    /// Asks for the body that the client holds back (RFC 9110 section 10.1.1).
+    pub fn go_ahead(&self) {
+        if let Some(stream) = &mut self.lock().stream {
+            interim(stream, StatusCode::CONTINUE, HeaderMap::new());
+        }
+    }
+
+    /// The answer itself begins: nothing more comes before it.
+    pub fn begin(&self) -> Option<SendResponse<Bytes>> {
+        self.lock().stream.take()
+    }
+
+    fn say(&self, status: StatusCode, fields: HeaderMap) {
+        let size = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        let mut awaited = self.lock();
+        let Awaited { stream: Some(stream), heads, bytes } = &mut *awaited else { return };
+        if *heads < HEADS && *bytes + size <= BYTES {
+            (*heads, *bytes) = (*heads + 1, *bytes + size);
+            interim(stream, status, fields);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Awaited> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client that is gone hears nothing; whoever waits for the answer finds out.
+fn interim(stream: &mut SendResponse<Bytes>, status: StatusCode, fields: HeaderMap) {
+    let mut head = Response::new(());
+    *head.status_mut() = status;
+    *head.headers_mut() = fields;
+    let _ = stream.send_informational(head);
 }
 
 /// The head as it goes over the wire. `HeaderName` and `HeaderValue` hold no line breaks and no zero bytes.

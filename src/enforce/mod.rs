@@ -14,7 +14,9 @@ pub mod interim;
 pub mod live;
 mod plain;
 pub mod rate;
+pub mod received;
 mod rest;
+pub mod stream;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
@@ -36,11 +38,12 @@ use forward::{Arrived, Failed, Outgoing, Passage};
 use headers::{ClientValues, Ours, Owned};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
+use http_body::Body;
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
 use interim::Speaker;
 use live::{Live, Registration};
 use rate::MinRate;
+use received::Received;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,7 +91,7 @@ pub struct Inbound {
     pub id: HeaderValue,
     /// None: the client's address is not known.
     pub client: Option<ClientValues>,
-    pub body: Incoming,
+    pub body: Received,
     /// Says to the client what the upstream says before its answer. None: it cannot be said.
     pub interim: Option<Speaker>,
     /// Present when the request asks for a WebSocket.

@@ -2,11 +2,12 @@
 //!
 //! On HTTP/2 an answer may end a stream before its request has ended (RFC 9113 section 8.1). Clients in use take that for
 //! an error and show nobody the answer: curl 7.88 does, when both come in one read. So what is short and on its way is
-//! taken first, and goes nowhere. On HTTP/1.1 hyper sees to it; there, reading would also ask a client that waits for
-//! `100 Continue` to send.
+//! taken first, and goes nowhere, unless the client waits for `100 Continue`, which reading would send. On HTTP/1.1 hyper
+//! sees to it.
 
+use super::received::Received;
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 use std::time::Duration;
 
 /// A longer body is not waited for.
@@ -15,8 +16,8 @@ const MOST: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Takes the body to its end, if that is near.
-pub async fn swallow(mut body: Incoming) {
-    if body.is_end_stream() || body.size_hint().lower() > MOST as u64 {
+pub async fn swallow(mut body: Received) {
+    if body.is_end_stream() || body.awaits_go_ahead() || body.size_hint().lower() > MOST as u64 {
         return;
     }
     let taking = async {

@@ -8,6 +8,7 @@ use super::fault::Fault;
 use super::forward::{Arrived, Failed, Passage, has_one_end};
 use super::headers::Owned;
 use super::live::Registration;
+use super::stream::{Gone, Opening};
 use super::upstream::Pool;
 use super::websocket::{self, Closing, Ended, RelaySettings};
 use crate::audit::{End, LiveEntry};
@@ -25,8 +26,7 @@ use std::time::Instant;
 /// The client's side of a WebSocket handshake.
 #[derive(Debug)]
 pub struct Handshake {
-    /// Resolves to the client's bytes once our answer is sent.
-    pub client: OnUpgrade,
+    pub client: Opening,
     /// RFC 8441: the client speaks HTTP/2 and sends neither key nor `Connection`.
     pub extended_connect: bool,
 }
@@ -41,7 +41,7 @@ pub enum Opened {
 pub struct Ready {
     pub origin: Origin,
     pub response: Response<ResponseBody>,
-    pub client: OnUpgrade,
+    pub client: Opening,
     pub upstream: OnUpgrade,
     pub attempts: u8,
 }
@@ -112,21 +112,22 @@ pub async fn open(
 
 /// Both sides' bytes, until one ends or the tunnel is cut. Keeps the record and the registration until then.
 pub async fn relay(
-    sides: (OnUpgrade, OnUpgrade),
+    sides: (Opening, OnUpgrade),
     settings: RelaySettings,
     samples: Arc<TlsSamples>,
     mut record: LiveEntry,
     open: Registration,
 ) {
     // Fails when the client is gone before our answer reached it; the record then says so by being dropped.
-    let Ok((client, upstream)) = tokio::try_join!(sides.0, sides.1) else { return };
+    let upstream = async { sides.1.await.map_err(|_| Gone) };
+    let Ok((client, upstream)) = tokio::try_join!(sides.0.open(), upstream) else { return };
     let closing = async {
         let why = open.cut().await;
         record.cutting(why.code());
         if why == Reason::Draining { Closing::going_away() } else { Closing::policy(why.code()) }
     };
     let sink = |rtt, source| samples.record(rtt, source);
-    let summary = websocket::relay(TokioIo::new(client), TokioIo::new(upstream), settings, closing, sink).await;
+    let summary = websocket::relay(client, TokioIo::new(upstream), settings, closing, sink).await;
     record.flow().add_received(summary.from_client.bytes);
     record.flow().add_sent(summary.from_upstream.bytes);
     record.finish(match summary.ended {

@@ -9,7 +9,7 @@ use super::guard::GuardState;
 use super::listener::Listener;
 use super::patience::Patience;
 use super::proxy_protocol::{self, Proxied};
-use super::serve;
+use super::{http1, http2};
 use super::socket::Socket;
 use crate::audit::ConnectionFault;
 use crate::evidence::Fact;
@@ -94,15 +94,15 @@ async fn greet(core: Arc<Core>, listener: Arc<Listener>, arrived: Arrived) {
         Ok(Err(Some((fault, certificate)))) => return worker.refuse(&listener.name, peer.ip(), certificate, fault),
         Err(_) => return worker.refuse(&listener.name, peer.ip(), None, ConnectionFault::HandshakeTimeout),
     };
-    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let guard = (!http2).then(Arc::<GuardState>::default);
+    let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    let guard = (!is_http2).then(Arc::<GuardState>::default);
     let greeting = Greeting { peer, proxied, tcp, socket: tls.get_ref().0.watch() };
     let sources = &worker.shared.sources;
     let connection = Arc::new(Connection::new(&listener, sources, greeting, &tls, guard.clone(), clock::now()));
     core.greet(&connection);
     match guard {
-        Some(guard) => tokio::spawn(serve::http1(core, connection, guard, tls, signal)),
-        None => tokio::spawn(serve::http2(core, connection, tls, signal)),
+        Some(guard) => tokio::spawn(http1::serve(core, connection, guard, tls, signal)),
+        None => tokio::spawn(http2::serve(core, connection, tls, signal)),
     };
 }
 

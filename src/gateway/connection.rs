@@ -11,7 +11,7 @@ use crate::audit;
 use crate::enforce::builtin::API;
 use crate::enforce::headers::ClientValues;
 use crate::enforce::interim::Turn;
-use crate::evidence::{Moment, Protocol, Subject, Via};
+use crate::evidence::{Moment, Subject, Via};
 use crate::policy::Policy;
 use crate::sources::certificate::Presented;
 use crate::sources::gather::{Connected, Recognised, Sources};
@@ -20,7 +20,7 @@ use crate::sources::recall::Regrouped;
 use crate::sources::timing::ConnectionTiming;
 use crate::sources::token::LastToken;
 use crate::sources::transport::TcpSamples;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -205,9 +205,9 @@ impl Connection {
         }
     }
 
-    /// Lets one request's upstream speak before it answers, where that can be passed on.
-    pub fn interim(&self, protocol: Protocol) -> Option<Turn> {
-        let guard = self.guard.as_ref().filter(|_| protocol == Protocol::Http11)?;
+    /// Lets one request's upstream speak before it answers, on HTTP/1.1.
+    pub fn interim(&self, version: Version) -> Option<Turn> {
+        let guard = self.guard.as_ref().filter(|_| version == Version::HTTP_11)?;
         Some(guard.interim().begin())
     }
 

@@ -81,3 +81,9 @@ pub async fn reached(signal: &mut Signal, phase: Phase) {
     // The sender lives as long as the gateway; when it is gone everything is over anyway.
     let _ = signal.wait_for(|current| *current >= phase).await;
 }
+
+/// When the gateway stops waiting for a connection whose exchanges it has cut.
+pub async fn farewell(mut signal: Signal) {
+    reached(&mut signal, Phase::Cutting).await;
+    tokio::time::sleep(FAREWELL).await;
+}

@@ -8,8 +8,8 @@ use super::connection::Connection;
 use super::core::Core;
 use super::drain::{Phase, Signal, reached};
 use super::guard::GuardState;
+use super::http1;
 use super::local_file::Placed;
-use super::serve;
 use super::settings::LocalSettings;
 use crate::audit::ConnectionFault;
 use crate::evidence::{Moment, Subject};
@@ -81,7 +81,7 @@ impl Local {
         let connection =
             Arc::new(Connection::local(&self.name, &worker.shared.sources, subject, Arc::clone(&guard), now));
         let stream = Counted { stream, _slot: slot };
-        tokio::spawn(serve::http1(Arc::clone(core), connection, guard, stream, signal.clone()));
+        tokio::spawn(http1::serve(Arc::clone(core), connection, guard, stream, signal.clone()));
     }
 
     /// The subject the kernel vouches for. It says who owns a process, not when a person last proved anything.

@@ -7,12 +7,13 @@ use super::worker::Worker;
 use crate::audit::AuditedBody;
 use crate::enforce::Inbound;
 use crate::enforce::body::{self, ResponseBody};
-use crate::enforce::interim::Turn;
+use crate::enforce::interim::Speaker;
+use crate::enforce::received::Received;
+use crate::enforce::stream::Opening;
 use crate::enforce::tunnel::Handshake;
 use crate::evidence;
 use crate::sources::gather::Asked;
 use http::{HeaderValue, Method};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use std::sync::Arc;
@@ -20,8 +21,15 @@ use std::sync::Arc;
 /// The response that a listener sends back, with the record that follows it.
 pub type Answer = Response<AuditedBody<ResponseBody>>;
 
-/// `as_of`: the generation of what is open when `worker` was taken.
-pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Incoming>, as_of: u64) -> Answer {
+/// `interim` may be spoken through until the answer is handed over. `as_of`: the generation of what is open when
+/// `worker` was taken.
+pub async fn walk(
+    worker: &Worker,
+    connection: &Connection,
+    request: Request<Received>,
+    interim: Option<Speaker>,
+    as_of: u64,
+) -> Answer {
     let now = clock::now();
     let (parts, body) = request.into_parts();
     let extended_connect = parts.method == Method::CONNECT;
@@ -30,10 +38,8 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let head = sanitize(id.text, parts, &connection.arrival(&worker.shared.limits, &policy));
     let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let sources = &worker.shared.sources;
-    // May be spoken in until the answer is handed over.
-    let turn = connection.interim(head.request.protocol);
     let (request, client, mut inbound) = split(head, id.value, body, connection, extended_connect);
-    inbound.interim = turn.as_ref().map(Turn::speaker);
+    inbound.interim = interim;
     inbound.as_of = as_of;
     let asked = Asked { request: &request, headers: &inbound.headers, client: &client.address, via: client.via };
     let addressed = policy.address(&request);
@@ -42,7 +48,6 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
     let decided = entry.record(evidence, decision);
     let response = worker.enforcer.enforce(&decided, inbound, &mut entry, now).await;
     connection.upgraded(response.status() == http::StatusCode::SWITCHING_PROTOCOLS);
-    drop(turn);
     entry.follow_with(response, body::blame)
 }
 
@@ -50,15 +55,17 @@ pub async fn walk(worker: &Worker, connection: &Connection, request: Request<Inc
 fn split(
     head: Head,
     id: HeaderValue,
-    body: Incoming,
+    body: Received,
     connection: &Connection,
     extended_connect: bool,
 ) -> (Arc<evidence::Request>, Client, Box<Inbound>) {
     let Head { request, method, target, host, headers, client, mut extensions, .. } = head;
-    let handshake = request.upgrade.and_then(|_| {
-        let client = extensions.remove::<OnUpgrade>()?;
-        Some(Handshake { client, extended_connect })
-    });
+    let (opening, body) = match body {
+        Received::Tunnel(opened) => (Some(Opening::Http2(opened)), Received::Nothing),
+        body if request.upgrade.is_some() => (extensions.remove::<OnUpgrade>().map(Opening::Http1), body),
+        body => (None, body),
+    };
+    let handshake = opening.filter(|_| request.upgrade.is_some()).map(|client| Handshake { client, extended_connect });
     let inbound = Box::new(Inbound {
         method,
         target,
@@ -80,7 +87,7 @@ mod tests {
     use super::*;
 
     /// The size of the future that a walk is.
-    fn size<'a, F>(_: impl Fn(&'a Worker, &'a Connection, Request<Incoming>, u64) -> F) -> usize {
+    fn size<'a, F>(_: impl Fn(&'a Worker, &'a Connection, Request<Received>, Option<Speaker>, u64) -> F) -> usize {
         size_of::<F>()
     }
 

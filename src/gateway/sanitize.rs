@@ -225,7 +225,7 @@ fn check_method(method: &Method, upgrade: Option<Upgrade>) -> Result<(), Malform
 /// A WebSocket handshake by RFC 6455 section 4.2.1 or RFC 8441 section 4, or none.
 fn read_upgrade(parts: &Parts) -> Result<Option<Upgrade>, Malformed> {
     let headers = &parts.headers;
-    let protocol = parts.extensions.get::<hyper::ext::Protocol>();
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
     let one = |name: HeaderName| {
         let mut values = headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
@@ -431,7 +431,7 @@ mod tests {
                 .version(Version::HTTP_2)
                 .uri(URI_2)
                 .header("sec-websocket-version", "13")
-                .extension(hyper::ext::Protocol::from_static(protocol));
+                .extension(h2::ext::Protocol::from_static(protocol));
             sanitize(String::new(), request.body(()).unwrap().into_parts().0, &arrival())
         };
         let opened = extended("websocket");

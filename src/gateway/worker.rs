@@ -2,14 +2,13 @@
 
 use super::clock;
 use super::connection::Connection;
-use super::guard::GuardState;
 use super::sanitize::{RequestId, RequestIds};
 use super::shared::Shared;
 use crate::audit::{ConnectionFault, Refused};
 use crate::enforce::Enforcer;
 use crate::enforce::live::Live;
 use crate::enforce::upstream::Pool;
-use crate::evidence::{Malformed, Moment};
+use crate::evidence::Moment;
 use crate::policy::Reason;
 use crate::sources::token::TokenCache;
 use std::net::IpAddr;
@@ -61,18 +60,6 @@ impl Worker {
         });
     }
 
-    /// Records how a connection ended, if it ended before its first request or by breaking HTTP.
-    pub fn connection_ended(&self, connection: &Connection, ended: hyper::Result<()>) {
-        let error = ended.err();
-        let fault = match connection.guard() {
-            Some(guard) => http1_fault(guard, error.as_ref()),
-            None => error.as_ref().and_then(http2_fault),
-        };
-        if let Some(fault) = fault {
-            self.drop_connection(connection, fault);
-        }
-    }
-
     /// Records why a connection, or a stream of it, was ended that had its handshake behind it.
     pub fn drop_connection(&self, connection: &Connection, fault: ConnectionFault) {
         let certificate = connection.connected.presented.fingerprint().map(|print| print.sha256.into());
@@ -83,30 +70,6 @@ impl Worker {
     pub fn cut_all(&self) {
         self.live.cut_all(Reason::Draining);
     }
-}
-
-fn http1_fault(guard: &GuardState, error: Option<&hyper::Error>) -> Option<ConnectionFault> {
-    if guard.late() {
-        return Some(ConnectionFault::HeaderTimeout);
-    }
-    match guard.violation() {
-        // A broken head is denied and recorded as a request; only a broken body is news here.
-        Some(malformed) => (!guard.broke_a_head()).then_some(ConnectionFault::Malformed(malformed)),
-        None if error.is_some_and(hyper::Error::is_parse) => Some(ConnectionFault::Malformed(Malformed::Syntax)),
-        // Gone, or silent for too long between two requests.
-        None => None,
-    }
-}
-
-fn http2_fault(error: &hyper::Error) -> Option<ConnectionFault> {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    let abuse = match io {
-        // How the frame tap ends a flood; anything else of the socket is a client that went away.
-        Some(io) => io.kind() == std::io::ErrorKind::InvalidData,
-        // Whoever does not answer a ping is gone too.
-        None => !(error.is_closed() || error.is_incomplete_message() || error.is_timeout()),
-    };
-    abuse.then_some(ConnectionFault::Http2Abuse)
 }
 
 fn seed() -> [u64; 2] {

@@ -1,7 +1,7 @@
 //! What an HTTP/2 connection writes in one turn of the runtime leaves in one write.
 //!
 //! h2 (0.4.20) keeps the payload of one DATA frame at a time and flushes behind each: ten answers that are ready
-//! together would be ten TLS records and ten system calls. Here a flush is only noted, and carried out when hyper has
+//! together would be ten TLS records and ten system calls. Here a flush is only noted, and carried out when h2 has
 //! had its turn, before the task is left: nothing waits for another event, for a timer or for more to come.
 
 use smallvec::SmallVec;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Hyper's side of a stream.
+/// The library's side of a stream.
 #[derive(Debug)]
 pub struct Gathered<S>(Arc<Mutex<Outbox<S>>>);
 
@@ -29,9 +29,11 @@ struct Outbox<S> {
     /// The first flush has happened. Until then everything passes at once: the round trip of SETTINGS is timed, and
     /// its acknowledgement counts only if the client's side was found silent after it had left.
     begun: bool,
-    /// The stream had nothing to read in this turn. Hyper asks again behind each request it takes, and only the runtime
+    /// The stream had nothing to read in this turn. The library asks again behind each request it takes, and only the runtime
     /// could tell of more.
     dry: bool,
+    /// How often something was read.
+    heard: u64,
     failed: Option<io::ErrorKind>,
 }
 
@@ -39,9 +41,16 @@ struct Outbox<S> {
 const FULL: usize = 16 * 1024;
 
 pub fn gather<S>(stream: S) -> (Gathered<S>, Outlet<S>) {
-    let outbox = Outbox { stream, waiting: Vec::new(), unflushed: false, begun: false, dry: false, failed: None };
+    let outbox = Outbox { stream, waiting: Vec::new(), unflushed: false, begun: false, dry: false, heard: 0, failed: None };
     let outbox = Arc::new(Mutex::new(outbox));
     (Gathered(Arc::clone(&outbox)), Outlet(outbox))
+}
+
+impl<S> Outlet<S> {
+    /// Counts up while the peer sends anything at all.
+    pub fn heard(&self) -> u64 {
+        lock(&self.0).heard
+    }
 }
 
 impl<S: AsyncWrite + Unpin> Outlet<S> {
@@ -149,6 +158,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         }
         let polled = Pin::new(&mut outbox.stream).poll_read(cx, out);
         outbox.dry = polled.is_pending();
+        outbox.heard += u64::from(polled.is_ready());
         polled
     }
 }
