@@ -70,7 +70,11 @@ impl StreamBytes {
 }
 
 fn broken(error: h2::Error) -> io::Error {
-    if error.is_io() { error.into_io().unwrap_or_else(|| ErrorKind::BrokenPipe.into()) } else { io::Error::other(error) }
+    if error.is_io() {
+        error.into_io().unwrap_or_else(|| ErrorKind::BrokenPipe.into())
+    } else {
+        io::Error::other(error)
+    }
 }
 
 impl AsyncRead for StreamBytes {

@@ -207,3 +207,24 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn who_is_heard_stays_and_who_does_not_answer_a_ping_is_gone() {
+        let mut life = Life { interval: INTERVAL, timeout: TIMEOUT, heard: 0, asked: false };
+        let never = || panic!("nobody asks whoever talks");
+        assert_eq!(life.listen(3, never), Some(INTERVAL));
+        assert_eq!(life.listen(4, never), Some(INTERVAL));
+        assert_eq!(life.listen(4, || true), Some(TIMEOUT), "silent, and asked");
+        assert_eq!(life.listen(5, never), Some(INTERVAL), "whatever it said: it is there");
+        assert_eq!(life.listen(5, || false), Some(INTERVAL), "an earlier one is still under way");
+        assert_eq!(life.listen(5, || true), Some(TIMEOUT));
+        assert_eq!(life.listen(5, never), None);
+    }
+}

@@ -4,6 +4,7 @@ use crate::gateway::{Harness, open_to_all};
 use crate::pki::file;
 use crate::upstream::{Upstream, drain, ok};
 use std::process::Output;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn stage() -> (Upstream, Harness) {
     let app = Upstream::http1(|request| async move {
@@ -44,6 +45,28 @@ async fn both_versions_downloads_and_uploads() {
         let head = text(gate.curl().args([flag, "-I", "https://app.corp.example/"]).run().await);
         assert!(head.starts_with(&format!("HTTP/{version} 200")), "{head}");
         assert!(head.to_ascii_lowercase().contains("rangegate-request-id: "), "{head}");
+    }
+}
+
+/// Over HTTP/1.1 and HTTP/2 alike.
+#[tokio::test]
+async fn hints_are_shown_before_the_answer() {
+    let app = Upstream::raw(|mut stream| async move {
+        let mut head = [0; 4096];
+        while let Ok(1..) = stream.read(&mut head).await {
+            let answer =
+                "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.expect("open");
+        }
+    })
+    .await;
+    let gate = Harness::open(&app).await;
+    for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let heads = text(gate.curl().args(["-i", flag, "https://app.corp.example/"]).run().await);
+        let lines: Vec<_> =
+            heads.lines().filter(|line| line.starts_with("HTTP/") || line.starts_with("link")).collect();
+        let numbers: Vec<_> = lines.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(numbers, [format!("HTTP/{version} 103"), "link: </a.css>".into(), format!("HTTP/{version} 200")]);
     }
 }
 

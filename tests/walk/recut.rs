@@ -4,7 +4,7 @@ use crate::client::{BOTH, Client, Http, request};
 use crate::gateway::{Harness, PATIENCE, PKI, everybody, fingerprint, open_to_all};
 use crate::mmdb::{self, nested};
 use crate::pki::{Leaf, Wanted};
-use crate::upstream::{Body, Upstream, channel, data};
+use crate::upstream::{Body, Upstream, channel, data, full};
 use crate::websockets::{Socket, chat, open, receive};
 use futures_util::SinkExt;
 use http::{Method, Response};
@@ -149,6 +149,26 @@ impl Stage {
 
 fn ann(gate: &Harness) -> String {
     gate.bound_token("ann@corp.example", &PKI.ann)
+}
+
+/// Its client takes nothing, so that nothing of the answer is asked for either.
+#[tokio::test]
+async fn an_http2_stream_whose_window_is_shut_is_cut_like_any_other() {
+    let app = Upstream::http1(|_| async { Response::new(full(vec![7; 100_000])) }).await;
+    let laptops = open_to_all("app", "$app").replace("cidr = \"127.0.0.0/8\"", "device = { known = true }");
+    let gate = Harness::builder().policy("app", &laptops, &[("app", &app)]).start().await;
+    let tls = gate.dial().certificate(&PKI.ann).alpn(&["h2"]).tls().await.expect("a handshake");
+    let (mut client, connection) =
+        h2::client::Builder::new().initial_window_size(1000).handshake::<_, bytes::Bytes>(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = http::Request::get("https://app.corp.example/").body(()).expect("a request");
+    let (answer, _) = client.send_request(request, true).expect("a stream");
+    let mut body = answer.await.expect("an answer").into_body();
+    assert_eq!(body.data().await.expect("more").expect("whole").len(), 1000);
+    gate.set_devices(&everybody("suspended")).await;
+    let end = timeout(PATIENCE, body.data()).await.expect("in time").expect("no end").expect_err("cut");
+    assert_eq!(end.reason(), Some(h2::Reason::INTERNAL_ERROR));
+    assert_eq!(gate.audit_record().await["end"], "cut:device-suspended");
 }
 
 #[tokio::test]

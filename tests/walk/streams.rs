@@ -4,12 +4,15 @@ use crate::client::{Answer, BOTH, get, request};
 use crate::gateway::{Harness, PATIENCE};
 use crate::upstream::{Upstream, channel, data, drain, empty, ok, status, trailers};
 use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc::Sender;
 use tokio::time::timeout;
 
 /// Sends every byte back as it comes, then the trailers, and one of its own.
@@ -267,9 +270,8 @@ async fn interim_answers_do_not_pass_for_the_answer() {
     }
 }
 
-#[tokio::test]
-async fn early_hints_reach_http1_clients_before_the_answer() {
-    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+/// Says 102 and 103 before each answer, which for `/late` waits until it is told to go.
+async fn hinting() -> (Upstream, Sender<()>) {
     let (go, waiting) = tokio::sync::mpsc::channel::<()>(1);
     let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
     let app = Upstream::raw(move |mut stream| {
@@ -293,6 +295,104 @@ async fn early_hints_reach_http1_clients_before_the_answer() {
         }
     })
     .await;
+    (app, go)
+}
+
+/// An HTTP/2 client with every frame in its hands; each stream may take `window` bytes.
+async fn bare(gate: &Harness, window: u32) -> SendRequest<Bytes> {
+    let tls = gate.dial().alpn(&["h2"]).tls().await.expect("a handshake");
+    let (client, connection) =
+        h2::client::Builder::new().initial_window_size(window).handshake::<_, Bytes>(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    client.ready().await.expect("room for a stream")
+}
+
+/// What comes before the answer next.
+async fn interim(answer: &mut ResponseFuture) -> Response<()> {
+    timeout(PATIENCE, poll_fn(|cx| answer.poll_informational(cx))).await.expect("in time").expect("one").expect("sound")
+}
+
+#[tokio::test]
+async fn early_hints_reach_http2_clients_before_the_answer() {
+    let (app, go) = hinting().await;
+    let gate = Harness::open(&app).await;
+    let mut client = bare(&gate, 65_535).await;
+    for path in ["late", "", "late"] {
+        let asked = Request::get(format!("https://app.corp.example/{path}")).body(()).expect("a request");
+        let (mut answer, _) = client.send_request(asked, true).expect("a stream");
+        assert_eq!(interim(&mut answer).await.status(), 102);
+        let hint = interim(&mut answer).await;
+        assert_eq!((hint.status().as_u16(), hint.headers().len()), (103, 1), "{hint:?}");
+        assert_eq!(hint.headers()["link"], "</a.css>; rel=preload");
+        if path == "late" {
+            go.send(()).await.expect("an upstream");
+        }
+        let answer = timeout(PATIENCE, answer).await.expect("in time").expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body();
+        assert_eq!(&body.data().await.expect("more").expect("whole")[..], b"hello");
+    }
+    for record in gate.audit_records(3).await {
+        assert_eq!((record["response"]["status"].as_u64(), record["end"].as_str()), (Some(200), Some("complete")));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_over_http2_is_invited_after_the_decision_and_never_when_denied() {
+    let app =
+        Upstream::http1(|request| async { ok(drain(request.into_body()).await.expect("whole").0.to_string()) }).await;
+    let gate = Harness::open(&app).await;
+    let mut client = bare(&gate, 65_535).await;
+    let upload = |host: &str| {
+        let head = Request::post(format!("https://{host}.corp.example/up")).header("expect", "100-continue");
+        head.body(()).expect("a request")
+    };
+    let (mut answer, mut body) = client.send_request(upload("app"), false).expect("a stream");
+    assert_eq!(interim(&mut answer).await.status(), 100);
+    body.send_data(Bytes::from_static(b"hello"), true).expect("open");
+    let answer = timeout(PATIENCE, answer).await.expect("in time").expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(&answer.into_body().data().await.expect("more").expect("whole")[..], b"5");
+
+    let (mut answer, _body) = client.send_request(upload("nobody"), false).expect("a stream");
+    let invited = timeout(PATIENCE, poll_fn(|cx| answer.poll_informational(cx))).await.expect("in time");
+    assert!(invited.is_none(), "{invited:?}");
+    let refused = timeout(PATIENCE, answer).await.expect("in time").expect("an answer");
+    assert!(refused.status().is_client_error(), "{refused:?}");
+    assert_eq!(app.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_its_client_gives_up_never_looks_whole() {
+    let (told, mut came) = tokio::sync::mpsc::channel(4);
+    let app = Upstream::http1(move |request| {
+        let told = told.clone();
+        async move {
+            let mut body = request.into_body();
+            let first = body.frame().await.map(|frame| frame.is_ok());
+            told.send(first).await.expect("a listener");
+            let next = body.frame().await.map(|frame| frame.is_ok());
+            told.send(next).await.expect("a listener");
+            ok("")
+        }
+    })
+    .await;
+    let gate = Harness::open(&app).await;
+    for reason in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+        let mut client = bare(&gate, 65_535).await;
+        let upload = Request::post("https://app.corp.example/").body(()).expect("a request");
+        let (_answer, mut body) = client.send_request(upload, false).expect("a stream");
+        body.send_data(Bytes::from_static(b"half"), false).expect("open");
+        assert_eq!(came.recv().await, Some(Some(true)));
+        body.send_reset(reason);
+        assert_eq!(came.recv().await, Some(Some(false)), "broken off, and not at its end: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn early_hints_reach_http1_clients_before_the_answer() {
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+    let (app, go) = hinting().await;
     let gate = Harness::open(&app).await;
     let mut client = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
     let host = "Host: app.corp.example\r\n\r\n";

@@ -41,7 +41,8 @@ struct Outbox<S> {
 const FULL: usize = 16 * 1024;
 
 pub fn gather<S>(stream: S) -> (Gathered<S>, Outlet<S>) {
-    let outbox = Outbox { stream, waiting: Vec::new(), unflushed: false, begun: false, dry: false, heard: 0, failed: None };
+    let outbox =
+        Outbox { stream, waiting: Vec::new(), unflushed: false, begun: false, dry: false, heard: 0, failed: None };
     let outbox = Arc::new(Mutex::new(outbox));
     (Gathered(Arc::clone(&outbox)), Outlet(outbox))
 }

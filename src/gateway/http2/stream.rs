@@ -7,6 +7,7 @@ use crate::enforce::interim::Reply;
 use crate::enforce::rate::MinRate;
 use crate::enforce::received::Received;
 use crate::enforce::stream::StreamBytes;
+use crate::gateway::clock;
 use crate::gateway::connection::Connection;
 use crate::gateway::core::Core;
 use crate::gateway::request::{self, Answer};
@@ -94,7 +95,8 @@ fn complete(headers: &mut HeaderMap, body: &Audited) {
         id.set_sensitive(true);
     }
     if !headers.contains_key(DATE) {
-        let date = httpdate::fmt_http_date(SystemTime::now());
+        let now = Duration::from_millis(clock::now().0.max(0).unsigned_abs());
+        let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + now);
         headers.insert(DATE, HeaderValue::try_from(date).expect("a date is visible ASCII"));
     }
     if !body.is_end_stream()
