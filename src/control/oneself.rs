@@ -40,15 +40,18 @@ impl Oneself {
 impl Administrator {
     /// Whoever asks.
     pub fn oneself(&self, evidence: &Evidence) -> Oneself {
-        let Some(subject) = evidence.subject.known() else { return Oneself::default() };
-        if *subject.issuer == *UNIX && subject.groups.iter().any(|group| **group == *OWNER) {
-            return Oneself::default();
-        }
+        let user = match evidence.subject.known() {
+            Some(subject) if *subject.issuer == *UNIX && subject.groups.iter().any(|group| **group == *OWNER) => None,
+            Some(subject) => Some(&subject.user),
+            // A policy may let a device do it alone: then it is whose device it is.
+            None => evidence.device.known().and_then(|device| device.owner.as_ref()),
+        };
+        let Some(user) = user else { return Oneself::default() };
         // As the request was decided, and as it is known now: whoever was made another person meanwhile is still both.
-        let now = self.memory.identity(&subject.user);
+        let now = self.memory.identity(user);
         let records: Vec<_> = evidence.identity.known().into_iter().chain(now.known()).collect();
         let of = |part: fn(&Identity) -> &Arc<str>| {
-            let own = std::iter::once(&subject.user);
+            let own = std::iter::once(user);
             own.chain(records.iter().map(|identity| part(identity))).map(Arc::clone).collect()
         };
         Oneself { names: of(|identity| &identity.user), persons: of(|identity| &identity.person) }

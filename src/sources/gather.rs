@@ -9,8 +9,8 @@ use super::sighted;
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{LastToken, TokenCache, Tokens};
 use crate::evidence::{
-    Certificate, Device, DeviceStatus, Evidence, Fact, Fault, IdentityStatus, Moment, Network, Request, Subject, Timing,
-    Via,
+    Certificate, Device, DeviceStatus, Evidence, Fact, Fault, IdentityStatus, Moment, Network, Request, Subject,
+    Timing, Via,
 };
 use crate::policy::{Addressed, Policy};
 use crate::state::devices::Devices;
