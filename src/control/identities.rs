@@ -154,9 +154,9 @@ impl Administrator {
     /// Brings every identity of a file in. When the store goes away in the middle, what was written stays and is on
     /// record; the same file again does the rest.
     pub async fn import(&self, who: &Who, oneself: &Oneself, rows: Rows, dry_run: bool) -> Result<Imported, Fault> {
-        if let Some((line, user)) = rows.own {
+        if let Some((user, fault)) = rows.own {
             let about = About::new("identity-import", Kind::Identity, &user);
-            return Err(self.failed(who, about, Fault::SelfChange { user, line: Some(line) }));
+            return Err(self.failed(who, about, fault));
         }
         let mut imported = Imported { dry_run, rows: rows.count, unchanged: rows.same, ..Imported::default() };
         let mut under_way = UnderWay::begin(&self.importing, rows.patches.len() as u64);
