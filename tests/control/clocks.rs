@@ -21,6 +21,7 @@ use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
 use rangegate::store::document::space;
 use rangegate::store::{Delivery, Expect, Handle, Kind, Store, StoreSettings, Write};
+use serde_json::Value;
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -421,6 +422,46 @@ async fn a_call_is_remembered_until_nobody_believes_it_any_more() {
     assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never), "nobody believes it any more");
 }
 
+/// A bot that runs wild is stopped; it costs little to see when there is room again.
+#[tokio::test]
+async fn ten_thousand_calls_of_a_webhook_are_remembered_and_no_more_are_made() {
+    let acting = |at: &Path, name| WebhookSettings { acts: true, ..nowhere(at, name) };
+    let stage = Stage::with(|at| vec![acting(at, "chat"), acting(at, "other")]).await;
+    let administrator = &stage.administrator;
+    let call = |n: usize| {
+        let body = format!("{{\"hook\":\"chat\",\"at\":{}}}", NOW.0);
+        Write::Put { kind: Kind::Call, id: format!("c_{n:05}").into(), expect: Expect::New, body }
+    };
+    // By another gateway of the same store.
+    administrator.store.commit((1..10_000).map(call).collect(), NOW).await.expect("written");
+    administrator.tend(false).await;
+    let mut number = 0;
+    let mut called = async |name: &str| {
+        number += 1;
+        let body = number.to_string();
+        let signature = crate::webhooks::signed(clock().millis() / 1000, &body);
+        let hook = administrator.webhooks.named(name).expect("the hook");
+        let signed = hook.verify(Some(&signature), body.as_bytes(), clock()).expect("believed");
+        administrator.called(hook, &signed).await
+    };
+    assert_eq!(called("chat").await, Ok(Before::Never), "the last there is room for");
+    let full = |told: &Result<Before, Fault>| matches!(told, Err(Fault::Away(why)) if why.contains("too many calls"));
+    let told = called("chat").await;
+    assert!(full(&told), "{told:?}");
+    assert_eq!(called("other").await, Ok(Before::Never), "each webhook has room of its own");
+    at(10 * MINUTE);
+    administrator.tend(false).await;
+    let kept = administrator.page::<Value>(Kind::Call, "", 20_000).await.expect("an answer").len();
+    assert_eq!(kept, 10_001, "as long as they may be believed");
+    // So many are not read again at once.
+    for (after, room) in [(1, false), (50_000, false), (60_000, true)] {
+        at(10 * MINUTE + after);
+        administrator.tend(false).await;
+        let told = called("chat").await;
+        assert_eq!((told == Ok(Before::Never), full(&told)), (room, !room), "{after}: {told:?}");
+    }
+}
+
 impl Stage {
     async fn withdrawn(&self, user: &str) -> Arc<str> {
         let id = self.asked(user).await;
@@ -536,7 +577,7 @@ async fn a_list_that_cannot_be_written_is_tried_again_soon_and_told_of_once() {
     let told = async || {
         administrator.audit.written().await;
         let log = std::fs::read_to_string(here.join("audit.jsonl")).expect("a log");
-        let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         let lines = lines.filter(|line| line["action"] == "revocation-list");
         lines.map(|line| line["outcome"].as_str().expect("an outcome").to_owned()).collect::<Vec<_>>()
     };
