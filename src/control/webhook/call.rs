@@ -4,8 +4,8 @@
 //! written down in the store, which all gateways share, before anything is done; and kept for longer than anybody
 //! would believe it.
 
-use super::{Hook, Webhooks};
 use super::signature::TOLERANCE;
+use super::{Hook, Webhooks};
 use crate::control::administrator::{Administrator, held, id_of, put};
 use crate::control::fault::Fault;
 use crate::evidence::Moment;

@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn where_many_wait_there_is_room_for_what_nobody_may_miss_and_the_first_miss_is_told() {
         let hooks = Webhooks { hooks: vec![hook(&["*"])], ..Webhooks::default() };
-        let bounds = Bounds { most: 2, reserve: 3 };
+        let bounds = Bounds { most: 2, reserve: 4 };
         // How many are kept, and which misses are told.
         let told = |done: &Admin| {
             let Notices { writes, missed } = hooks.within(bounds, done).expect("notices");
@@ -268,6 +268,7 @@ mod tests {
             done("grant-ask", json!({ "break-glass": true })),
             done("device-revoke", Value::Null),
             done("identity-set", json!({ "status": "suspended" })),
+            done("identity-import", json!({ "suspended": { "count": 1, "users": ["ann"] } })),
         ] {
             assert_eq!(told(&grave), (1, vec![]), "{}", grave.action);
         }
