@@ -166,7 +166,11 @@ impl Administrator {
 
     /// Records something that was done and is not a change of the store, and tells whoever wants to hear of it.
     pub async fn did(&self, who: &Who, about: About, reason: Option<String>) {
-        let done = self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None);
+        self.did_so(self.line(who, about, AdminOutcome::Done, reason.map(Into::into), None, None)).await;
+    }
+
+    /// The same, of a line that says more.
+    pub(super) async fn did_so(&self, done: Admin) {
         let notices = self.webhooks.notices(&done);
         self.record(done).await;
         match notices {

@@ -20,14 +20,19 @@ pub enum Fault {
     /// What was asked for cannot be.
     #[error("{why}")]
     Unfit { code: &'static str, why: String },
-    /// Somebody would change what is on record of themselves.
+    /// Somebody would change what is on record of themselves, or make themself somebody's manager.
     #[error(
-        "{}it is your own record (`{user}`): another administrator has to change it, or the machine's owner over the \
-         Unix socket",
-        line.map(|line| format!("line {line}: ")).unwrap_or_default()
+        "{}{}: another administrator has to change it, or the machine's owner over the Unix socket",
+        line.map(|line| format!("line {line}: ")).unwrap_or_default(),
+        match manager {
+            true => format!("it would make you the manager of `{user}`"),
+            false => format!("it is your own record (`{user}`)"),
+        }
     )]
     SelfChange {
         user: Arc<str>,
+        /// It is another's record, and would have whoever acts for a manager.
+        manager: bool,
         /// Of a file.
         line: Option<u64>,
     },
@@ -64,6 +69,15 @@ pub enum Fault {
 impl Fault {
     pub fn unfit(code: &'static str, why: impl Into<String>) -> Self {
         Self::Unfit { code, why: why.into() }
+    }
+
+    /// The same, of a file that somebody brings.
+    #[must_use]
+    pub fn in_line(self, number: u64) -> Self {
+        match self {
+            Self::SelfChange { user, manager, line: None } => Self::SelfChange { user, manager, line: Some(number) },
+            other => other,
+        }
     }
 
     /// The word in audit records and answers.

@@ -36,6 +36,16 @@ pub struct Imported {
     pub unchanged: u64,
     /// What differs, as far as there is room.
     pub changes: Vec<Value>,
+    /// Who was put out by it.
+    #[serde(skip)]
+    suspended: Suspended,
+}
+
+/// So many, and the first of them by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Suspended {
+    count: usize,
+    users: Vec<Arc<str>>,
 }
 
 /// How far the imports have come that are under way: those who wait for one want to know.
@@ -83,6 +93,8 @@ impl Drop for UnderWay<'_> {
 const BATCH: usize = 5000;
 /// Differences that are told one by one in the answer. The audit log has all.
 const TOLD: usize = 1000;
+/// Of those an import suspends, so many are named to whoever is notified, and so many in a sentence.
+const NAMED: (usize, usize) = (100, 10);
 /// Lines given to the audit log before it is waited for: a small part of its queue, so that requests find their place.
 const LINES: usize = 500;
 /// Bytes of added identities in one line of the audit log, unless one alone has more.
@@ -154,30 +166,42 @@ impl Administrator {
     /// Brings every identity of a file in. When the store goes away in the middle, what was written stays and is on
     /// record; the same file again does the rest.
     pub async fn import(&self, who: &Who, oneself: &Oneself, rows: Rows, dry_run: bool) -> Result<Imported, Fault> {
-        if let Some((line, user)) = rows.own {
+        if let Some((user, fault)) = rows.own {
             let about = About::new("identity-import", Kind::Identity, &user);
-            return Err(self.failed(who, about, Fault::SelfChange { user, line: Some(line) }));
+            return Err(self.failed(who, about, fault));
         }
         let mut imported = Imported { dry_run, rows: rows.count, unchanged: rows.same, ..Imported::default() };
-        let mut under_way = UnderWay::begin(&self.importing, rows.patches.len() as u64);
-        let mut patches = rows.patches.into_iter();
+        let ended = self.import_all(who, oneself, rows.patches, dry_run, &mut imported).await;
+        if !dry_run && imported.added + imported.changed > 0 {
+            let about = About { action: "identity-import", target: format!("{} identities", imported.rows) };
+            let told = imported.told() + if ended.is_err() { "; then it broke off" } else { "" };
+            let after = (imported.suspended.count > 0).then(|| json!({ "suspended": imported.suspended }));
+            self.did_so(self.line(who, about, AdminOutcome::Done, Some(told.into()), None, after)).await;
+        }
+        ended.map(|()| imported)
+    }
+
+    async fn import_all(
+        &self,
+        who: &Who,
+        oneself: &Oneself,
+        patches: Vec<(Arc<str>, Packed)>,
+        dry_run: bool,
+        imported: &mut Imported,
+    ) -> Result<(), Fault> {
+        let mut under_way = UnderWay::begin(&self.importing, patches.len() as u64);
+        let mut patches = patches.into_iter();
         loop {
             let batch: Vec<_> = patches.by_ref().take(BATCH).collect();
             if batch.is_empty() {
-                break;
+                return Ok(());
             }
             if !self.audit.writable() {
                 return Err(Fault::Unrecorded);
             }
-            self.import_batch(who, oneself, &batch, dry_run, &mut imported).await?;
+            self.import_batch(who, oneself, &batch, dry_run, imported).await?;
             under_way.wrote(batch.len() as u64);
         }
-        if !dry_run && imported.added + imported.changed > 0 {
-            let about = About { action: "identity-import", target: format!("{} identities", imported.rows) };
-            let told = format!("{} added, {} changed", imported.added, imported.changed);
-            self.did(who, about, Some(told)).await;
-        }
-        Ok(imported)
     }
 
     async fn import_batch(
@@ -222,6 +246,7 @@ impl Administrator {
                     let mut changes = std::mem::take(&mut imported.changes);
                     let room = TOLD.saturating_sub(changes.len());
                     changes.extend(rows.iter().take(room).map(Row::shown));
+                    rows.iter().filter(|row| row.suspends()).for_each(|row| outcome.suspended.add(&row.user));
                     *imported = Imported { changes, ..outcome };
                     if !dry_run {
                         self.tell(who, rows).await;
@@ -280,7 +305,37 @@ impl Administrator {
     }
 }
 
+impl Imported {
+    /// A sentence for people.
+    fn told(&self) -> String {
+        let Suspended { count, users } = &self.suspended;
+        let mut told = format!("{} added, {} changed", self.added, self.changed);
+        if *count > 0 {
+            let named: Vec<&str> = users.iter().take(NAMED.1).map(AsRef::as_ref).collect();
+            told += &format!(", {count} suspended: {}", named.join(", "));
+        }
+        match count - users.len().min(NAMED.1) {
+            0 => told,
+            more => format!("{told} and {more} more"),
+        }
+    }
+}
+
+impl Suspended {
+    fn add(&mut self, user: &Arc<str>) {
+        self.count += 1;
+        if self.users.len() < NAMED.0 {
+            self.users.push(Arc::clone(user));
+        }
+    }
+}
+
 impl Row {
+    /// It says what differs.
+    fn suspends(&self) -> bool {
+        self.after.get("status").is_some_and(|status| status == "suspended")
+    }
+
     fn shown(&self) -> Value {
         json!({ "user": self.user, "before": self.before, "after": self.after })
     }

@@ -9,7 +9,8 @@ use super::sighted;
 use super::timing::{self, ConnectionTiming, Measured, TimingSettings};
 use super::token::{LastToken, TokenCache, Tokens};
 use crate::evidence::{
-    Certificate, Device, DeviceStatus, Evidence, Fact, Fault, Moment, Network, Request, Subject, Timing, Via,
+    Certificate, Device, DeviceStatus, Evidence, Fact, Fault, IdentityStatus, Moment, Network, Request, Subject,
+    Timing, Via,
 };
 use crate::policy::{Addressed, Policy};
 use crate::state::devices::Devices;
@@ -229,10 +230,19 @@ impl Sources {
         fresh
     }
 
-    /// Whether a good certificate was shown here, of a device that is known and neither suspended nor revoked.
+    /// Whether a good certificate was shown here, of a device that is known and neither suspended nor revoked; nor is
+    /// its owner, as far as there is a record: that one cannot be read is no reason to stay.
     pub fn stands(&self, connected: &Connected, now: Moment) -> bool {
         let device = self.device(connected, &connected.certificate(now));
-        device.known().is_some_and(|device| matches!(device.status, DeviceStatus::Active | DeviceStatus::Watched))
+        device.known().is_some_and(|device| {
+            let usable = matches!(device.status, DeviceStatus::Active | DeviceStatus::Watched);
+            usable
+                && device.owner.as_deref().is_none_or(|owner| match self.memory.identity(owner) {
+                    Fact::Known(identity) => identity.status != IdentityStatus::Suspended,
+                    Fact::Absent => true,
+                    Fact::Invalid(_) | Fact::Unavailable(_) => false,
+                })
+        })
     }
 
     /// What a connection has timed since its last request, for the record of its device: a WebSocket's pings.

@@ -6,7 +6,7 @@ use crate::upstream::Upstream;
 use rangegate::access::{Action, Actor, GrantState, Refusal};
 use rangegate::audit::{AdminActor, Audit, AuditSettings, WhenUnwritable};
 use rangegate::authority::invitation::Invitation;
-use rangegate::authority::revocation::Why;
+use rangegate::authority::revocation::{Why, read_published};
 use rangegate::authority::{Authority, Passphrase};
 use rangegate::authority::{Code, Revoked};
 use rangegate::control::enrolment::NewInvitation;
@@ -21,6 +21,7 @@ use rangegate::state::memory::Memory;
 use rangegate::state::policies::Policies;
 use rangegate::store::document::space;
 use rangegate::store::{Delivery, Expect, Handle, Kind, Store, StoreSettings, Write};
+use serde_json::Value;
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -421,6 +422,46 @@ async fn a_call_is_remembered_until_nobody_believes_it_any_more() {
     assert_eq!(administrator.called(hook, &signed).await, Ok(Before::Never), "nobody believes it any more");
 }
 
+/// A bot that runs wild is stopped; it costs little to see when there is room again.
+#[tokio::test]
+async fn ten_thousand_calls_of_a_webhook_are_remembered_and_no_more_are_made() {
+    let acting = |at: &Path, name| WebhookSettings { acts: true, ..nowhere(at, name) };
+    let stage = Stage::with(|at| vec![acting(at, "chat"), acting(at, "other")]).await;
+    let administrator = &stage.administrator;
+    let call = |n: usize| {
+        let body = format!("{{\"hook\":\"chat\",\"at\":{}}}", NOW.0);
+        Write::Put { kind: Kind::Call, id: format!("c_{n:05}").into(), expect: Expect::New, body }
+    };
+    // By another gateway of the same store.
+    administrator.store.commit((1..10_000).map(call).collect(), NOW).await.expect("written");
+    administrator.tend(false).await;
+    let mut number = 0;
+    let mut called = async |name: &str| {
+        number += 1;
+        let body = number.to_string();
+        let signature = crate::webhooks::signed(clock().millis() / 1000, &body);
+        let hook = administrator.webhooks.named(name).expect("the hook");
+        let signed = hook.verify(Some(&signature), body.as_bytes(), clock()).expect("believed");
+        administrator.called(hook, &signed).await
+    };
+    assert_eq!(called("chat").await, Ok(Before::Never), "the last there is room for");
+    let full = |told: &Result<Before, Fault>| matches!(told, Err(Fault::Away(why)) if why.contains("too many calls"));
+    let told = called("chat").await;
+    assert!(full(&told), "{told:?}");
+    assert_eq!(called("other").await, Ok(Before::Never), "each webhook has room of its own");
+    at(10 * MINUTE);
+    administrator.tend(false).await;
+    let kept = administrator.page::<Value>(Kind::Call, "", 20_000).await.expect("an answer").len();
+    assert_eq!(kept, 10_001, "as long as they may be believed");
+    // So many are not read again at once.
+    for (after, room) in [(1, false), (50_000, false), (60_000, true)] {
+        at(10 * MINUTE + after);
+        administrator.tend(false).await;
+        let told = called("chat").await;
+        assert_eq!((told == Ok(Before::Never), full(&told)), (room, !room), "{after}: {told:?}");
+    }
+}
+
 impl Stage {
     async fn withdrawn(&self, user: &str) -> Arc<str> {
         let id = self.asked(user).await;
@@ -520,6 +561,59 @@ async fn invitations_and_revocations_that_are_over_are_forgotten() {
         assert_eq!(there(Kind::Revocation, "7").await, listed, "{millis}");
     }
     assert!(administrator.page::<Invitation>(Kind::Invitation, "", 10).await.expect("an answer").is_empty());
+}
+
+/// A disk that is full, or a directory that is closed to the gateway, gets its list as soon as it can.
+#[tokio::test]
+async fn a_list_that_cannot_be_written_is_tried_again_soon_and_told_of_once() {
+    let elsewhere = |at: &Path| {
+        let mut issuing = built_in(at)?;
+        issuing.settings.revocation_list = at.join("lists/authority.crl");
+        Some(issuing)
+    };
+    let stage = Stage::issuing(|_| Vec::new(), elsewhere).await;
+    let (administrator, here) = (&stage.administrator, stage._directory.path());
+    let (lists, list) = (here.join("lists"), here.join("lists/authority.crl"));
+    let told = async || {
+        administrator.audit.written().await;
+        let log = std::fs::read_to_string(here.join("audit.jsonl")).expect("a log");
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let lines = lines.filter(|line| line["action"] == "revocation-list");
+        lines.map(|line| line["outcome"].as_str().expect("an outcome").to_owned()).collect::<Vec<_>>()
+    };
+    administrator.tend(false).await;
+    assert_eq!(told().await, ["failed"]);
+    std::fs::create_dir(&lists).expect("a directory");
+    for (after, written) in [(4_999, false), (5_000, true)] {
+        at(after);
+        administrator.tend(false).await;
+        assert_eq!(list.exists(), written, "{after}");
+    }
+    assert_eq!(told().await, ["failed", "done"]);
+    // A revocation comes while it is away again, and for long.
+    std::fs::remove_dir_all(&lists).expect("removed");
+    let revoked = Revoked { serial: "7".into(), at: NOW, expires: NOW.plus_millis(DAY), why: Why::default() };
+    let body = serde_json::to_string(&revoked).expect("JSON");
+    let write = Write::Put { kind: Kind::Revocation, id: "7".into(), expect: Expect::New, body };
+    administrator.store.commit(vec![write], NOW).await.expect("written");
+    administrator.learn().await;
+    administrator.tend(true).await;
+    for second in 6..600 {
+        at(second * 1000);
+        administrator.tend(false).await;
+    }
+    assert_eq!(told().await, ["failed", "done", "failed"], "once, however often it was tried");
+    std::fs::create_dir(&lists).expect("a directory");
+    for second in 600..=660 {
+        at(second * 1000);
+        administrator.tend(false).await;
+    }
+    let last = read_published(&list).expect("a list, within a minute");
+    assert_eq!(last.entries, 1);
+    assert_eq!(told().await, ["failed", "done", "failed", "done"]);
+    at(HOUR);
+    administrator.tend(false).await;
+    assert_eq!(read_published(&list), Some(last), "from then on when it is due");
 }
 
 fn invitation(expires_in: i64) -> NewInvitation {

@@ -92,6 +92,8 @@ async fn a_suspended_person_is_out_at_once_and_a_watched_one_is_not_told() {
     assert_eq!(code, 403);
     assert!(!problem.to_string().contains("watch"), "{problem}");
     assert_eq!(world.owner("PATCH", path, status("suspended")).await.0, 200);
+    // What was open is closed; who comes again is told, and may stay.
+    let mut ann = world.ann().await;
     assert_eq!(ann.get("/v1/me").await.0, 403);
     assert_eq!(world.owner("PATCH", path, status("active")).await.0, 200);
     assert_eq!(ann.get("/v1/me").await.0, 200);

@@ -291,3 +291,22 @@ async fn a_revoked_device_loses_its_idle_connections_and_others_do_not() {
     assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     assert_eq!(ann.get("/v1/roles").await.0, 200, "over the same connection");
 }
+
+#[tokio::test]
+async fn a_suspended_persons_devices_lose_their_idle_connections_and_others_do_not() {
+    let world = World::peopled().await;
+    // Ann's stands in the registry file, Eve's in the store; Eve's is bound to another name of hers.
+    let (mut ann, mut bob) = (world.ann().await, world.bob().await);
+    let alias = json!({ "aliases": ["eve.lead@corp.example"] });
+    assert_eq!(world.owner("PATCH", "/v1/identities/eve@corp.example", Sent::Json(alias)).await.0, 200);
+    let mut eve = world.registered("eve.lead@corp.example").await;
+    for person in [&mut ann, &mut bob, &mut eve] {
+        assert_eq!(person.get("/v1/roles").await.0, 200);
+    }
+    for user in ["ann", "eve"] {
+        let (path, set) = (format!("/v1/identities/{user}@corp.example"), json!({ "status": "suspended" }));
+        assert_eq!(world.owner("PATCH", &path, Sent::Json(set)).await.0, 200);
+    }
+    eventually("their connections are closed", || ann.client.is_closed() && eve.client.is_closed()).await;
+    assert_eq!(bob.get("/v1/roles").await.0, 200, "over the same connection");
+}

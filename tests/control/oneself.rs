@@ -1,7 +1,8 @@
 //! Who may change records does not change their own.
 
+use crate::gateway::PKI;
 use crate::upstream::full;
-use crate::world::{Person, Sent, World, read};
+use crate::world::{API, Person, Sent, World, read};
 use http::{Method, Request};
 use serde_json::{Value, json};
 
@@ -88,4 +89,71 @@ async fn nor_by_a_file() {
     // The whole organisation's file has her in it, as she is.
     let (status, told) = import(&mut olga, &text("olga@corp.example", "p-olga", "rangegate-operators")).await;
     assert_eq!((status, &told["changed"]), (200, &json!(1)), "{told}");
+}
+
+/// A device that may administer by itself, where the policy says so.
+const ALONE: &str = r#"
+[[resource]]
+id = "people-by-device"
+hosts = ["gate.corp.example"]
+paths = ["/v1/identities"]
+upstream = "rangegate:api"
+
+  [[resource.require]]
+  id = "operator-or-auditor"
+  that = { any = [{ login = { issuer = "unix", group = "owner" } }, { device = { known = true } }] }
+  otherwise = "deny"
+"#;
+
+#[tokio::test]
+async fn nor_where_a_device_alone_may_and_it_is_theirs() {
+    let world = World::with(|builder| builder.policy("people", ALONE, &[])).await;
+    world.people().await;
+    // Ann's laptop in the registry file, and nobody is signed in on it.
+    let mut laptop = world.gate.dial().sni(API).certificate(&PKI.ann).h1().await;
+    let mut patch = async |user: &str, body: Value| {
+        let request = Request::patch(format!("/v1/identities/{user}")).header("content-type", "application/json");
+        read(&laptop.ask(request.body(full(body.to_string())).expect("a request")).await)
+    };
+    for (user, body) in [
+        ("ann@corp.example", json!({ "groups": ["payroll-leads"] })),
+        ("ann.lee@corp.example", json!({ "groups": ["payroll-leads"] })),
+        ("ann.admin@corp.example", json!({ "person": "p-somebody" })),
+        ("bob@corp.example", json!({ "person": "p-ann" })),
+        ("bob@corp.example", json!({ "manager": "ann@corp.example" })),
+    ] {
+        refused(&patch(user, body).await);
+    }
+    assert_eq!(patch("bob@corp.example", json!({ "name": "Bob" })).await.0, 200);
+    // The socket is nobody's device.
+    let (status, record) =
+        world.owner("PATCH", "/v1/identities/ann@corp.example", Sent::Json(json!({ "name": "Ann" }))).await;
+    assert_eq!((status, &record["name"]), (200, &json!("Ann")), "{record}");
+}
+
+#[tokio::test]
+async fn nor_anybodys_manager_of_themselves() {
+    let world = world().await;
+    let mut olga = world.registered("olga@corp.example").await;
+    let bobs = "/v1/identities/bob@corp.example";
+    let managed = |manager: &str| json!({ "manager": manager });
+    for manager in ["olga@corp.example", "olga.lee@corp.example", "olga.admin@corp.example", "p-olga"] {
+        let answer = set(&mut olga, Method::PATCH, "bob@corp.example", managed(manager)).await;
+        refused(&answer);
+        let told = answer.1["detail"].as_str().unwrap_or_default();
+        assert!(told.starts_with("it would make you the manager of `bob@corp.example`: "), "{told}");
+        refused(&set(&mut olga, Method::PUT, "new@corp.example", managed(manager)).await);
+        let file = format!("user,manager\nann@corp.example,\nbob@corp.example,{manager}\n");
+        let answer = import(&mut olga, &file).await;
+        refused(&answer);
+        let told = answer.1["detail"].as_str().unwrap_or_default();
+        assert!(told.starts_with("line 3: it would make you the manager of `bob@corp.example`: "), "{told}");
+    }
+    // Others are hers to name; and where another made her somebody's manager, the rest of that record is, too.
+    assert_eq!(set(&mut olga, Method::PATCH, "bob@corp.example", managed("ann@corp.example")).await.0, 200);
+    assert_eq!(world.owner("PATCH", bobs, Sent::Json(managed("olga.lee@corp.example"))).await.0, 200);
+    assert_eq!(set(&mut olga, Method::PATCH, "bob@corp.example", json!({ "name": "Bob" })).await.0, 200);
+    let file = "user,name,manager\nbob@corp.example,Rob,olga.lee@corp.example\n";
+    assert_eq!(import(&mut olga, file).await.0, 200);
+    assert_eq!(set(&mut olga, Method::PATCH, "bob@corp.example", json!({ "manager": null })).await.0, 200);
 }

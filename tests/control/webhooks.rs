@@ -377,3 +377,39 @@ async fn when_too_many_wait_somebody_is_alerted_once_and_broken_glass_is_told_al
     let reason = alerts[0]["reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with("webhook tickets: grant-") && reason.contains("too many"), "{reason}");
 }
+
+#[tokio::test]
+async fn an_import_that_suspends_people_says_how_many_and_whom() {
+    let (upstream, mut got) = target(|_| Some(200)).await;
+    let url = upstream.url();
+    let world = world(move |at| {
+        let events = || vec!["identity-import".to_owned()];
+        vec![WebhookSettings { events: events(), ..hook(at, "tickets", &url) }]
+    })
+    .await;
+    let first = got.recv().await.expect("a notification").json();
+    assert_eq!((&first["reason"], &first["after"]), (&json!("4 added, 0 changed"), &Value::Null));
+    let import = async |text: &str| world.owner("POST", "/v1/identities", Sent::Text("text/csv", text)).await;
+    // One is suspended already, one is only renamed, and one comes suspended.
+    let put = json!({ "status": "suspended" });
+    assert_eq!(world.owner("PATCH", "/v1/identities/ann@corp.example", Sent::Json(put)).await.0, 200);
+    let text = "user,name,status\nann@corp.example,Ann,suspended\nbob@corp.example,Bob,suspended\n\
+        eve@corp.example,Eve,active\nzoe@corp.example,Zoe,suspended\n";
+    assert_eq!(import(text).await.0, 200);
+    let told = got.recv().await.expect("a notification").json();
+    assert_eq!(told["reason"], "1 added, 3 changed, 2 suspended: bob@corp.example, zoe@corp.example");
+    assert_eq!(
+        told["after"],
+        json!({ "suspended": { "count": 2, "users": ["bob@corp.example", "zoe@corp.example"] } })
+    );
+    // Many: the notification has an end. What was written before it broke off is told, too.
+    let people: String = (0..6000).map(|row| format!("user{row:04},,suspended\n")).collect();
+    assert_eq!(import(&format!("user,aliases,status\n{people}user9999,bob@corp.example,active\n")).await.0, 409);
+    let told = got.recv().await.expect("a notification").json();
+    let names: Vec<String> = (0..10).map(|row| format!("user{row:04}")).collect();
+    let sentence =
+        format!("5000 added, 0 changed, 5000 suspended: {} and 4990 more; then it broke off", names.join(", "));
+    assert_eq!(told["reason"], json!(sentence));
+    let suspended = &told["after"]["suspended"];
+    assert_eq!((&suspended["count"], suspended["users"].as_array().map(Vec::len)), (&json!(5000), Some(100)));
+}

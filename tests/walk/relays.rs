@@ -59,16 +59,21 @@ async fn relay(to: SocketAddr, behind: Arc<AtomicU64>) -> SocketAddr {
     address
 }
 
+/// HTTP/2 to the gateway by way of a relay.
+async fn through_relay(gate: &Harness, behind: &Arc<AtomicU64>) -> Client {
+    let relay = relay(gate.address("direct"), Arc::clone(behind)).await;
+    let tcp = TcpStream::connect(relay).await.expect("the relay");
+    let tls = gate.dial().alpn(&["h2"]).tls_over(tcp).await.expect("a handshake");
+    Client::h2_over(tls, "app.corp.example").await
+}
+
 #[tokio::test]
 async fn a_relay_shows_at_the_first_request_and_is_refused() {
     let app = Upstream::plain().await;
     let gate = Harness::builder().policy("app", NO_RELAY, &[("app", &app)]).start().await;
     let mut direct = gate.dial().h2().await;
     assert_eq!(direct.get("/").await.status, 200, "the first request waits for its measurement");
-    let through = relay(gate.address("direct"), Arc::new(AtomicU64::new(120))).await;
-    let tcp = TcpStream::connect(through).await.expect("the relay");
-    let tls = gate.dial().alpn(&["h2"]).tls_over(tcp).await.expect("a handshake");
-    let mut relayed = Client::h2_over(tls, "app.corp.example").await;
+    let mut relayed = through_relay(&gate, &Arc::new(AtomicU64::new(120))).await;
     assert_eq!(relayed.get("/").await.status, 403);
     let records = gate.audit_records(2).await;
     let micros = |record: &serde_json::Value, part: &str| record["evidence"]["timing"][part].clone();
@@ -95,10 +100,7 @@ async fn pings_outweigh_what_came_before_them() {
         .start()
         .await;
     let behind = Arc::new(AtomicU64::new(0));
-    let through = relay(gate.address("direct"), Arc::clone(&behind)).await;
-    let tcp = TcpStream::connect(through).await.expect("the relay");
-    let tls = gate.dial().alpn(&["h2"]).tls_over(tcp).await.expect("a handshake");
-    let mut client = Client::h2_over(tls, "app.corp.example").await;
+    let mut client = through_relay(&gate, &behind).await;
     let begun = Instant::now();
     for asked in 1.. {
         client.get("/").await;
@@ -133,10 +135,7 @@ async fn moves_away(policy: &str, why: &str) {
         .start()
         .await;
     let behind = Arc::new(AtomicU64::new(0));
-    let through = relay(gate.address("direct"), Arc::clone(&behind)).await;
-    let tcp = TcpStream::connect(through).await.expect("the relay");
-    let tls = gate.dial().alpn(&["h2"]).tls_over(tcp).await.expect("a handshake");
-    let mut client = Client::h2_over(tls, "app.corp.example").await;
+    let mut client = through_relay(&gate, &behind).await;
     let (mut socket, _) = open(&mut client, Http::Two, "/", &[]).await;
     // Longer than the gateway looks for measurements.
     let begun = Instant::now();

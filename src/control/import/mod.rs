@@ -7,6 +7,7 @@ pub mod json;
 pub mod patch;
 mod table;
 
+use crate::control::fault::Fault;
 use crate::control::oneself::Oneself;
 use crate::evidence::Identity;
 use csv::Csv;
@@ -54,9 +55,9 @@ pub struct Rows {
     /// Bounded: `fault_count` tells how many there were.
     pub faults: Vec<RowFault>,
     pub fault_count: u64,
-    /// Whoever brings the file, and the first row that would change what is on record of them: its line and user.
+    /// Whoever brings the file, and the first row that is not for them to bring: whom it is about, and why.
     oneself: Oneself,
-    pub own: Option<(u64, Arc<str>)>,
+    pub own: Option<(Arc<str>, Fault)>,
     /// Every name so far, accounts and aliases, and the line it stands in.
     names: HashMap<Arc<str>, u64>,
     pub count: u64,
@@ -181,8 +182,10 @@ impl Rows {
             self.same += 1;
             return;
         }
-        if self.own.is_none() && self.oneself.check(known.as_deref(), &merged).is_err() {
-            self.own = Some((line, Arc::clone(&user)));
+        if self.own.is_none()
+            && let Err(fault) = self.oneself.check(known.as_deref(), &merged)
+        {
+            self.own = Some((Arc::clone(&user), fault.in_line(line)));
         }
         self.patches.push((user, patch.packed()));
     }

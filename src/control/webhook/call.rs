@@ -4,8 +4,8 @@
 //! written down in the store, which all gateways share, before anything is done; and kept for longer than anybody
 //! would believe it.
 
-use super::Hook;
 use super::signature::TOLERANCE;
+use super::{Hook, Webhooks};
 use crate::control::administrator::{Administrator, held, id_of, put};
 use crate::control::fault::Fault;
 use crate::evidence::Moment;
@@ -43,6 +43,13 @@ const MOST: usize = 10_000;
 
 /// Read at once.
 const PAGE: u32 = 500;
+
+/// Those that are remembered may be read as often as somebody asks, as long as they are one page; for each more page it
+/// is so much later, milliseconds. So it costs no more where a bot is busy.
+const PAUSE: i64 = 3_000;
+
+/// Never later than this, milliseconds.
+const LATEST: i64 = 60_000;
 
 impl Signed {
     pub(super) fn new(hook: &str, at: Moment, tag: &[u8]) -> Self {
@@ -86,11 +93,16 @@ impl Administrator {
 
     /// Forgets calls that nobody would believe any more.
     pub(in crate::control) async fn forget_calls(&self) {
+        if self.webhooks.is_empty() || !self.webhooks.is_counting_due((self.clock)()) {
+            return;
+        }
         let (mut known, mut after): (HashMap<Arc<str>, usize>, Arc<str>) = (HashMap::new(), "".into());
-        while !self.webhooks.is_empty() {
+        let mut pages = 0;
+        loop {
             let Ok(page) = self.store.list(Kind::Call, &after, PAGE).await else { return };
             let Some(last) = page.last() else { break };
             after = Arc::clone(&last.id);
+            pages += 1;
             let now = (self.clock)();
             let mut over = Vec::new();
             for document in &page {
@@ -110,8 +122,22 @@ impl Administrator {
                 tracing::debug!(%fault, "calls stay remembered for now");
             }
         }
-        for hook in &self.webhooks.0 {
-            hook.calls.store(known.get(&hook.name).copied().unwrap_or_default(), Ordering::Relaxed);
+        self.webhooks.counted(&known, pages, (self.clock)());
+    }
+}
+
+impl Webhooks {
+    fn is_counting_due(&self, now: Moment) -> bool {
+        let wait = self.count.load(Ordering::Relaxed).saturating_sub(now.millis());
+        // A longer one is none: the clock was stepped back.
+        !(1..=LATEST).contains(&wait)
+    }
+
+    fn counted(&self, calls: &HashMap<Arc<str>, usize>, pages: i64, now: Moment) {
+        for hook in &self.hooks {
+            hook.calls.store(calls.get(&hook.name).copied().unwrap_or_default(), Ordering::Relaxed);
         }
+        let wait = (pages - 1).saturating_mul(PAUSE).clamp(0, LATEST);
+        self.count.store(now.plus_millis(wait).millis(), Ordering::Relaxed);
     }
 }

@@ -69,7 +69,7 @@ impl Administrator {
                 }
             }
         }
-        for hook in &self.webhooks.0 {
+        for hook in &self.webhooks.hooks {
             hook.counted(waiting.get(&hook.name).copied().unwrap_or_default());
         }
         rest

@@ -21,7 +21,7 @@ use crate::store::{Delivery, Kind, Write};
 use aws_lc_rs::hmac;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -57,7 +57,11 @@ pub enum Format {
 
 /// All webhooks of a gateway.
 #[derive(Default)]
-pub struct Webhooks(Vec<Hook>);
+pub struct Webhooks {
+    hooks: Vec<Hook>,
+    /// When the calls that are remembered are counted next, as a `Moment`; under a new configuration at once.
+    count: AtomicI64,
+}
 
 pub struct Hook {
     pub name: Arc<str>,
@@ -98,15 +102,16 @@ impl Webhooks {
     /// # Errors
     /// What is wrong with a secret, a URL or an authority, for the operator.
     pub fn load(settings: &[WebhookSettings]) -> Result<Self, String> {
-        settings.iter().map(Hook::load).collect::<Result<_, _>>().map(Self)
+        let hooks = settings.iter().map(Hook::load).collect::<Result<_, _>>()?;
+        Ok(Self { hooks, ..Self::default() })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.hooks.is_empty()
     }
 
     pub fn named(&self, name: &str) -> Option<&Hook> {
-        self.0.iter().find(|hook| &*hook.name == name)
+        self.hooks.iter().find(|hook| &*hook.name == name)
     }
 
     /// What is to be written beside a change so that everybody hears of it who wants to.
@@ -123,7 +128,7 @@ impl Webhooks {
             return Ok(notices);
         }
         let event = notice::event(done);
-        for hook in self.0.iter().filter(|hook| hook.wants(event)) {
+        for hook in self.hooks.iter().filter(|hook| hook.wants(event)) {
             if !hook.has_room(bounds, done) {
                 tracing::error!(webhook = &*hook.name, event, "too many notifications wait: this one is not kept");
                 if !hook.missing.swap(true, Ordering::Relaxed) {
@@ -247,8 +252,8 @@ mod tests {
 
     #[test]
     fn where_many_wait_there_is_room_for_what_nobody_may_miss_and_the_first_miss_is_told() {
-        let hooks = Webhooks(vec![hook(&["*"])]);
-        let bounds = Bounds { most: 2, reserve: 3 };
+        let hooks = Webhooks { hooks: vec![hook(&["*"])], ..Webhooks::default() };
+        let bounds = Bounds { most: 2, reserve: 4 };
         // How many are kept, and which misses are told.
         let told = |done: &Admin| {
             let Notices { writes, missed } = hooks.within(bounds, done).expect("notices");
@@ -263,14 +268,15 @@ mod tests {
             done("grant-ask", json!({ "break-glass": true })),
             done("device-revoke", Value::Null),
             done("identity-set", json!({ "status": "suspended" })),
+            done("identity-import", json!({ "suspended": { "count": 1, "users": ["ann"] } })),
         ] {
             assert_eq!(told(&grave), (1, vec![]), "{}", grave.action);
         }
         assert_eq!(told(&done("device-suspend", Value::Null)), (0, vec![]), "the reserve has an end");
         // Still many, then few.
-        hooks.0[0].counted(BOUNDS.most / 2);
+        hooks.hooks[0].counted(BOUNDS.most / 2);
         assert_eq!(told(&ask), (0, vec![]));
-        hooks.0[0].counted(0);
+        hooks.hooks[0].counted(0);
         assert_eq!([told(&ask), told(&ask), told(&ask)], [(1, vec![]), (1, vec![]), (0, vec!["grant-ask"])]);
     }
 }

@@ -19,6 +19,8 @@ pub fn is_grave(done: &Admin) -> bool {
     event(done) == "break-glass"
         || ["-revoke", "-suspend"].iter().any(|end| done.action.ends_with(end))
         || after(done, "status").is_some_and(put_out)
+        // An import tells of many at once.
+        || after(done, "suspended").is_some()
 }
 
 pub fn body(format: Format, id: &str, event: &str, done: &Admin) -> String {
