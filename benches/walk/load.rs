@@ -1,6 +1,6 @@
 //! The load: hyper's own client over rustls, a fixed number of requests, every answer looked at.
 
-use crate::fixture::{BODY, Device, Fixture};
+use crate::fixture::{BODY, Fixture};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -8,9 +8,9 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rangegate_benches::Result;
-use rustls::client::Resumption;
+use rangegate_benches::certificates::Device;
+use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -52,16 +52,7 @@ impl Client {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
         provider.cipher_suites = vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384];
-        let mut roots = RootCertStore::empty();
-        roots.add(fixture.authority.clone())?;
-        let config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots);
-        let mut config = match device {
-            Some(device) => config.with_client_auth_cert(device.chain.clone(), device.key())?,
-            None => config.with_no_client_auth(),
-        };
-        config.resumption = Resumption::disabled();
+        let config = fixture.authority.client(provider, device)?;
         let connector = |protocol: &[u8]| {
             let mut config = config.clone();
             config.alpn_protocols = vec![protocol.to_vec()];

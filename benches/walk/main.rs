@@ -6,7 +6,6 @@ mod load;
 mod nginx;
 mod peer;
 mod pin;
-mod process;
 mod rangegate;
 #[cfg(feature = "memory")]
 mod stores;
@@ -221,7 +220,7 @@ async fn compared(options: &Options, fixture: &Fixture, upstream: &nginx::Server
         let (peers, people) = with_stores(program, fixture, upstream, devices).await?;
         return Ok(Comparison { peers, rows: STORE_ROWS, people });
     }
-    let server = rangegate::gateway(program, fixture, upstream.address, Known::File).await?;
+    let server = rangegate::gateway(program, fixture, upstream.address, &Known::file()).await?;
     let ours = Peer { name: "rangegate".to_owned(), server, reads_tokens: true };
     Ok(Comparison { peers: [ours, nginx("nginx").await?], rows: ROWS, people: Vec::new() })
 }
@@ -233,8 +232,7 @@ async fn with_stores(
     upstream: &nginx::Server,
     devices: usize,
 ) -> Result<([Peer; 2], Vec<Person>)> {
-    let people = fixture.people(stores::PEOPLE)?;
-    Ok((stores::peers(program, fixture, upstream.address, &people, devices).await?, people))
+    stores::peers(program, fixture, upstream.address, devices).await
 }
 
 #[cfg(not(feature = "memory"))]

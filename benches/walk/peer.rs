@@ -31,9 +31,9 @@ impl Peer {
     pub fn client(&self, fixture: &Fixture, caller: Caller) -> Result<Client> {
         let (host, bearer) = match caller {
             Caller::Device => (CONSOLE, None),
-            Caller::Person | Caller::People => (PAYROLL, Some(fixture.bearer.clone())),
+            Caller::Person | Caller::People => (PAYROLL, Some(fixture.ann.bearer.clone())),
         };
-        Client::new(fixture, Some(&fixture.known), self.server.address, host, bearer)
+        Client::new(fixture, Some(&fixture.ann.device), self.server.address, host, bearer)
     }
 
     /// All that ask, at least one.
@@ -48,18 +48,19 @@ impl Peer {
     }
 
     /// A gateway that lets everybody through is fast. This one lets the listed device through, tells the upstream whose
-    /// it is, and refuses another device of the same authority, a client without a certificate and, where it reads
-    /// tokens, a resource for people to a device alone.
+    /// it is, and refuses another device of the same authority, a device of another, a client without a certificate
+    /// and, where it reads tokens, a resource for people to a device alone.
     pub async fn prove(&self, fixture: &Fixture) -> Result<()> {
         self.forwards(fixture, Caller::Device).await?;
         self.forwards(fixture, Caller::Person).await?;
         let client = |device, host| Client::new(fixture, device, self.server.address, host, None);
         let mut refused = vec![
             (client(Some(&fixture.stranger), CONSOLE)?, "an unlisted device"),
+            (client(Some(&fixture.foreign), CONSOLE)?, "a device of another authority"),
             (client(None, CONSOLE)?, "a client without a certificate"),
         ];
         if self.reads_tokens {
-            refused.push((client(Some(&fixture.known), PAYROLL)?, "a device without a person"));
+            refused.push((client(Some(&fixture.ann.device), PAYROLL)?, "a device without a person"));
         }
         for (client, who) in refused {
             // Refused in the handshake or by an answer: both are refusals.
