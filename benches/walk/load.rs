@@ -13,6 +13,7 @@ use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -35,6 +36,12 @@ pub struct Client {
     pub address: SocketAddr,
     host: &'static str,
     bearer: Option<String>,
+    /// None: plain HTTP/1.1.
+    tls: Option<Tls>,
+}
+
+#[derive(Clone)]
+struct Tls {
     http1: TlsConnector,
     http2: TlsConnector,
 }
@@ -58,7 +65,13 @@ impl Client {
             config.alpn_protocols = vec![protocol.to_vec()];
             TlsConnector::from(Arc::new(config))
         };
-        Ok(Self { address, host, bearer, http1: connector(b"http/1.1"), http2: connector(b"h2") })
+        let tls = Some(Tls { http1: connector(b"http/1.1"), http2: connector(b"h2") });
+        Ok(Self { address, host, bearer, tls })
+    }
+
+    /// The same requests without TLS.
+    pub fn plain(address: SocketAddr, host: &'static str) -> Self {
+        Self { address, host, bearer: None, tls: None }
     }
 
     /// One request on a connection of its own: status and body.
@@ -70,22 +83,28 @@ impl Client {
     }
 
     async fn http1(&self) -> Result<http1::SendRequest<Empty<Bytes>>> {
-        let (sender, connection) = http1::handshake(TokioIo::new(self.connect(&self.http1).await?)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
+        match &self.tls {
+            Some(tls) => begin(self.secure(&tls.http1).await?).await,
+            None => begin(self.connect().await?).await,
+        }
     }
 
     async fn http2(&self) -> Result<http2::SendRequest<Empty<Bytes>>> {
-        let io = TokioIo::new(self.connect(&self.http2).await?);
+        let tls = self.tls.as_ref().ok_or("HTTP/2 is asked for over TLS only")?;
+        let io = TokioIo::new(self.secure(&tls.http2).await?);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
-    async fn connect(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>> {
+    async fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let stream = connector.connect(ServerName::try_from(self.host)?, stream).await?;
+        Ok(stream)
+    }
+
+    async fn secure(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>> {
+        let stream = connector.connect(ServerName::try_from(self.host)?, self.connect().await?).await?;
         match stream.get_ref().1.handshake_kind() {
             Some(HandshakeKind::Full) => Ok(stream),
             other => Err(format!("the handshake was not a full one: {other:?}").into()),
@@ -112,6 +131,15 @@ impl Client {
         }
         builder.body(Empty::new()).expect("constant parts and a token of visible characters")
     }
+}
+
+async fn begin<S>(stream: S) -> Result<http1::SendRequest<Empty<Bytes>>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// Connections that are open and warm, ready to be measured.

@@ -39,6 +39,7 @@ pub async fn upstream(fixture: &Fixture) -> Result<Server> {
     access_log off;
     server {{
         listen {address};
+        keepalive_requests 1000000000;
         default_type text/plain;
         location = /kib {{ return 200 "{body}"; }}
         location = /seen {{ return 200 "$http_x_device$http_rangegate_assertion"; }}

@@ -1,7 +1,7 @@
 //! Rangegate on both sides: what a large store costs a request, beside a small one.
 
 use crate::fixture::{Fixture, Person};
-use crate::peer::Peer;
+use crate::peer::{Knows, Peer};
 use crate::rangegate::{self, Known};
 use crate::token::USER;
 use ::rangegate::store::StoreSettings;
@@ -35,7 +35,7 @@ pub async fn peers(
     fixture: &Fixture,
     upstream: SocketAddr,
     devices: usize,
-) -> Result<([Peer; 2], Vec<Person>)> {
+) -> Result<(Vec<Peer>, Vec<Person>)> {
     let people = (0..PEOPLE).map(|number| person(number, fixture)).collect::<Result<Vec<_>>>()?;
     let tenth = (devices / 10).max(1);
     let mut peers = Vec::new();
@@ -46,9 +46,10 @@ pub async fn peers(
         fleet.fill(&StoreSettings::sqlite(fixture.path(&store)), &members(fixture, &people)).await?.0.close().await;
         let known = Known { name, setting: format!("store.path = \"{store}\""), policy: GRANT };
         let server = rangegate::gateway(program, fixture, upstream, &known).await?;
-        peers.push(Peer { name: format!("{devices} devices"), server, reads_tokens: true });
+        let version = rangegate::version(program)?;
+        peers.push(Peer { name: format!("{devices} devices"), version, server, knows: Knows::People });
     }
-    Ok((peers.try_into().map_err(|_| "two gateways are compared")?, people))
+    Ok((peers, people))
 }
 
 fn person(number: usize, fixture: &Fixture) -> Result<Person> {
