@@ -4,9 +4,11 @@
 //! and its fingerprint told to the upstream. It decides nothing, logs nothing, cleans no header and bounds nothing, so it
 //! is no gateway; what Rangegate takes beyond it is Rangegate's own.
 //!
-//! One thing is as in Rangegate: a connection to the upstream lies in a pool as a plain value and is polled by the
-//! request that has taken it, because a task of its own would cost each request two more turns of the scheduler.
+//! Two things are as in Rangegate, or the floor would lie higher. A connection to the upstream lies in a pool as a plain
+//! value and is polled by the request that has taken it, because a task of its own would cost each request two more turns
+//! of the scheduler; and what HTTP/2 writes in one turn leaves together.
 
+use crate::gathered::Gathered;
 use crate::rung::round_trip;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
@@ -88,12 +90,13 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, upstream: SocketAddr) -
         let client = Arc::clone(&client);
         async move { forward(&client, request).await.map_err(told) }
     });
-    let stream = TokioIo::new(stream);
-    match over_http2 {
-        true => http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await?,
-        false => http1::Builder::new().serve_connection(stream, service).await?,
+    if over_http2 {
+        let gathered = Gathered::new(stream);
+        let http = http2::Builder::new(TokioExecutor::new());
+        gathered.drive(http.serve_connection(TokioIo::new(gathered.other()), service)).await
+    } else {
+        Ok(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?)
     }
-    Ok(())
 }
 
 fn told(why: Box<dyn Error + Send + Sync>) -> io::Error {
@@ -123,8 +126,10 @@ async fn forward(client: &Client, mut request: Request<Incoming>) -> Result<Resp
 struct Wire {
     sender: SendRequest<Incoming>,
     /// None: it is over.
-    connection: Option<Connection<TokioIo<TcpStream>, Incoming>>,
+    connection: Option<Upstream>,
 }
+
+type Upstream = Connection<TokioIo<TcpStream>, Incoming>;
 
 thread_local! {
     /// Connections that nobody waits for.
@@ -134,7 +139,7 @@ thread_local! {
 /// The one used last, if it can take a request still.
 fn idle() -> Option<Box<Wire>> {
     while let Some(mut wire) = IDLE.with_borrow_mut(Vec::pop) {
-        wire.proceed(&mut nobody());
+        proceed(&mut wire.connection, &mut nobody());
         if wire.sender.is_ready() {
             return Some(wire);
         }
@@ -160,14 +165,10 @@ impl Wire {
         })
         .await
     }
-
-    fn proceed(&mut self, cx: &mut Context<'_>) {
-        proceed(&mut self.connection, cx);
-    }
 }
 
 /// Once it has ended it is dropped, and whoever waits for it learns of that.
-fn proceed<C: Future + Unpin>(connection: &mut Option<C>, cx: &mut Context<'_>) {
+fn proceed(connection: &mut Option<Upstream>, cx: &mut Context<'_>) {
     if connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
         *connection = None;
     }
@@ -207,7 +208,7 @@ impl Body for Answer {
         // Asked first, so that the connection knows that somebody wants more.
         let mut piece = Pin::new(&mut this.body).poll_frame(&mut nobody());
         if let (Poll::Pending, Some(wire)) = (&piece, &mut this.wire) {
-            wire.proceed(cx);
+            proceed(&mut wire.connection, cx);
             piece = Pin::new(&mut this.body).poll_frame(&mut nobody());
         }
         this.give_back_if(matches!(piece, Poll::Ready(None)) || this.body.is_end_stream());

@@ -4,6 +4,7 @@ mod comparison;
 mod cpu;
 mod fixture;
 mod floor;
+mod gathered;
 mod load;
 mod measure;
 mod nginx;
