@@ -126,18 +126,18 @@ async fn forward(client: &Client, mut request: Request<Incoming>) -> Result<Resp
 struct Wire {
     sender: SendRequest<Incoming>,
     /// None: it is over.
-    connection: Option<Upstream>,
+    connection: Option<Box<Upstream>>,
 }
 
 type Upstream = Connection<TokioIo<TcpStream>, Incoming>;
 
 thread_local! {
     /// Connections that nobody waits for.
-    static IDLE: RefCell<Vec<Box<Wire>>> = const { RefCell::new(Vec::new()) };
+    static IDLE: RefCell<Vec<Wire>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The one used last, if it can take a request still.
-fn idle() -> Option<Box<Wire>> {
+fn idle() -> Option<Wire> {
     while let Some(mut wire) = IDLE.with_borrow_mut(Vec::pop) {
         proceed(&mut wire.connection, &mut nobody());
         if wire.sender.is_ready() {
@@ -147,11 +147,11 @@ fn idle() -> Option<Box<Wire>> {
     None
 }
 
-async fn dial(upstream: SocketAddr) -> Result<Box<Wire>> {
+async fn dial(upstream: SocketAddr) -> Result<Wire> {
     let stream = TcpStream::connect(upstream).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    Ok(Box::new(Wire { sender, connection: Some(connection) }))
+    Ok(Wire { sender, connection: Some(Box::new(connection)) })
 }
 
 impl Wire {
@@ -168,7 +168,7 @@ impl Wire {
 }
 
 /// Once it has ended it is dropped, and whoever waits for it learns of that.
-fn proceed(connection: &mut Option<Upstream>, cx: &mut Context<'_>) {
+fn proceed(connection: &mut Option<Box<Upstream>>, cx: &mut Context<'_>) {
     if connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
         *connection = None;
     }
@@ -181,12 +181,12 @@ const fn nobody() -> Context<'static> {
 
 /// An answer's body, streamed; behind its end the connection is anybody's again.
 struct Answer {
-    wire: Option<Box<Wire>>,
+    wire: Option<Wire>,
     body: Incoming,
 }
 
 impl Answer {
-    fn new(wire: Box<Wire>, body: Incoming) -> Self {
+    fn new(wire: Wire, body: Incoming) -> Self {
         let mut answer = Self { wire: Some(wire), body };
         answer.give_back_if(answer.body.is_end_stream());
         answer
