@@ -1,18 +1,8 @@
-//! What the gateway is given: certificates of everybody, a policy, settings. Made anew for every run.
+//! What the gateway is given: a device for each of the people, a policy, settings. Made anew for every run.
 
-use aws_lc_rs::digest::{SHA256, digest};
-use rangegate_benches::Result;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
-};
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use std::fmt::Write as _;
-use std::fs;
+use rangegate_benches::certificates::{Authority, hex};
+use rangegate_benches::{Result, settings};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
@@ -27,68 +17,28 @@ pub struct Device {
     pub connector: TlsConnector,
 }
 
-/// Writes the gateway's files into `directory`; the devices are not registered anywhere yet.
+/// Writes the gateway's certificates into `directory`; the devices are not registered anywhere yet.
 pub fn make(directory: &Path, people: usize) -> Result<Vec<Device>> {
-    let mut authority = CertificateParams::default();
-    authority.distinguished_name.push(DnType::CommonName, "bench authority");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let certificate = authority.self_signed(&key)?;
-    let issuer = Issuer::new(authority, key);
-    let server_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut server = CertificateParams::new(vec![HOST.to_owned()])?;
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let list = CertificateRevocationListParams {
-        this_update: date_time_ymd(2024, 1, 1),
-        next_update: date_time_ymd(3000, 1, 1),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    fs::write(directory.join("ca.pem"), certificate.pem())?;
-    fs::write(directory.join("ca.crl"), list.signed_by(&issuer)?.pem()?)?;
-    fs::write(directory.join("server.pem"), server.signed_by(&server_key, &issuer)?.pem())?;
-    fs::write(directory.join("server.key"), server_key.serialize_pem())?;
-    fs::set_permissions(directory.join("server.key"), fs::Permissions::from_mode(0o600))?;
-    (0..people).map(|number| device(number, certificate.der(), &issuer)).collect()
+    let authority = Authority::new()?;
+    authority.write(directory, &[HOST])?;
+    (0..people).map(|number| device(number, &authority)).collect()
 }
 
-fn device(number: usize, authority: &CertificateDer<'static>, issuer: &Issuer<'_, KeyPair>) -> Result<Device> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut wanted = CertificateParams::default();
-    wanted.distinguished_name.push(DnType::CommonName, format!("laptop-{number}"));
-    wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let certificate = wanted.signed_by(&key, issuer)?;
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.clone())?;
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())?;
-    let sum = digest(&SHA256, certificate.der());
-    let fingerprint = sum.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    let connector = TlsConnector::from(Arc::new(config));
-    Ok(Device { owner: format!("person-{number}@bench.example"), fingerprint, connector })
+fn device(number: usize, authority: &Authority) -> Result<Device> {
+    let device = authority.device(&format!("laptop-{number}"))?;
+    let config = authority.client(rustls::crypto::aws_lc_rs::default_provider(), Some(&device))?;
+    Ok(Device {
+        owner: format!("person-{number}@bench.example"),
+        fingerprint: hex(&device.sha256()),
+        connector: TlsConnector::from(Arc::new(config)),
+    })
 }
 
-/// All but the store, the socket and the number of connections is the default. The rotated audit file is small.
+/// All but the store, the socket and the number of connections is the default.
 pub fn settings(address: SocketAddr, operations: SocketAddr) -> String {
+    let common = settings::common(address, operations, "audit.jsonl");
     format!(
-        r#"
-[[listener]]
-address = "{address}"
-client-certificates = "requested"
-[[listener.certificate]]
-chain = "server.pem"
-key = "server.key"
-[listener.trust]
-authorities = ["ca.pem"]
-revocation-lists = ["ca.crl"]
+        r#"{common}
 [limits]
 connections-per-address = 8192
 drain-timeout = "1s"
@@ -96,14 +46,6 @@ drain-timeout = "1s"
 path = "store.db"
 [control]
 socket = "rangegate.sock"
-[audit]
-path = "audit.jsonl"
-rotate-size = "64MiB"
-keep = 1
-[portal]
-organisation = "Bench"
-[operations]
-address = "{operations}"
 "#
     )
 }

@@ -1,12 +1,10 @@
 //! How fast 5,000 open WebSockets hear of a revocation, and what deciding all of them again costs the others.
 
 mod fixture;
-#[path = "../walk/process.rs"]
-mod process;
 mod sockets;
 
 use clap::Parser;
-use process::{Process, free_address};
+use rangegate_benches::process::{Process, free_address};
 use rangegate_benches::table::Table;
 use rangegate_benches::{Result, machine};
 use serde_json::json;

@@ -1,8 +1,12 @@
-//! What the benchmarks share: medians, an aligned table, what the machine was, and a large organisation.
+//! What the benchmarks share: certificates and settings of a gateway, its process, a large organisation; medians, an
+//! aligned table, and what the machine was.
 
+pub mod certificates;
 #[cfg(feature = "memory")]
 pub mod fleet;
 pub mod machine;
+pub mod process;
+pub mod settings;
 pub mod spread;
 pub mod table;
 

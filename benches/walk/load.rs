@@ -1,6 +1,6 @@
 //! The load: hyper's own client over rustls, a fixed number of requests, every answer looked at.
 
-use crate::fixture::{BODY, Device, Fixture};
+use crate::fixture::{BODY, Fixture};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -8,11 +8,12 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rangegate_benches::Result;
-use rustls::client::Resumption;
+use rangegate_benches::certificates::Device;
+use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -35,6 +36,12 @@ pub struct Client {
     pub address: SocketAddr,
     host: &'static str,
     bearer: Option<String>,
+    /// None: plain HTTP/1.1.
+    tls: Option<Tls>,
+}
+
+#[derive(Clone)]
+struct Tls {
     http1: TlsConnector,
     http2: TlsConnector,
 }
@@ -52,22 +59,19 @@ impl Client {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
         provider.cipher_suites = vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384];
-        let mut roots = RootCertStore::empty();
-        roots.add(fixture.authority.clone())?;
-        let config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots);
-        let mut config = match device {
-            Some(device) => config.with_client_auth_cert(device.chain.clone(), device.key())?,
-            None => config.with_no_client_auth(),
-        };
-        config.resumption = Resumption::disabled();
+        let config = fixture.authority.client(provider, device)?;
         let connector = |protocol: &[u8]| {
             let mut config = config.clone();
             config.alpn_protocols = vec![protocol.to_vec()];
             TlsConnector::from(Arc::new(config))
         };
-        Ok(Self { address, host, bearer, http1: connector(b"http/1.1"), http2: connector(b"h2") })
+        let tls = Some(Tls { http1: connector(b"http/1.1"), http2: connector(b"h2") });
+        Ok(Self { address, host, bearer, tls })
+    }
+
+    /// The same requests without TLS.
+    pub fn plain(address: SocketAddr, host: &'static str) -> Self {
+        Self { address, host, bearer: None, tls: None }
     }
 
     /// One request on a connection of its own: status and body.
@@ -79,22 +83,28 @@ impl Client {
     }
 
     async fn http1(&self) -> Result<http1::SendRequest<Empty<Bytes>>> {
-        let (sender, connection) = http1::handshake(TokioIo::new(self.connect(&self.http1).await?)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
+        match &self.tls {
+            Some(tls) => begin(self.secure(&tls.http1).await?).await,
+            None => begin(self.connect().await?).await,
+        }
     }
 
     async fn http2(&self) -> Result<http2::SendRequest<Empty<Bytes>>> {
-        let io = TokioIo::new(self.connect(&self.http2).await?);
+        let tls = self.tls.as_ref().ok_or("HTTP/2 is asked for over TLS only")?;
+        let io = TokioIo::new(self.secure(&tls.http2).await?);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
-    async fn connect(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>> {
+    async fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let stream = connector.connect(ServerName::try_from(self.host)?, stream).await?;
+        Ok(stream)
+    }
+
+    async fn secure(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>> {
+        let stream = connector.connect(ServerName::try_from(self.host)?, self.connect().await?).await?;
         match stream.get_ref().1.handshake_kind() {
             Some(HandshakeKind::Full) => Ok(stream),
             other => Err(format!("the handshake was not a full one: {other:?}").into()),
@@ -121,6 +131,15 @@ impl Client {
         }
         builder.body(Empty::new()).expect("constant parts and a token of visible characters")
     }
+}
+
+async fn begin<S>(stream: S) -> Result<http1::SendRequest<Empty<Bytes>>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// Connections that are open and warm, ready to be measured.

@@ -1,8 +1,8 @@
 //! nginx of the distribution as the peer, and a second one as the upstream of both.
 
 use crate::fixture::{BODY, Fixture};
-use crate::process::{Process, free_address};
 use rangegate_benches::Result;
+use rangegate_benches::process::{Process, free_address};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -39,6 +39,7 @@ pub async fn upstream(fixture: &Fixture) -> Result<Server> {
     access_log off;
     server {{
         listen {address};
+        keepalive_requests 1000000000;
         default_type text/plain;
         location = /kib {{ return 200 "{body}"; }}
         location = /seen {{ return 200 "$http_x_device$http_rangegate_assertion"; }}
@@ -59,7 +60,7 @@ pub async fn gateway(name: &str, fixture: &Fixture, upstream: SocketAddr) -> Res
     for (network, country) in &fixture.networks {
         let _ = writeln!(networks, "        {network} {country};");
     }
-    let mut devices = format!("        {} ann-laptop;\n", fixture.known.sha1());
+    let mut devices = format!("        {} ann-laptop;\n", fixture.ann.device.sha1());
     for (number, (sha1, _)) in fixture.others.iter().enumerate() {
         let _ = writeln!(devices, "        {sha1} device-{number};");
     }

@@ -2,7 +2,7 @@
 
 use crate::cpu::{self, Reading};
 use crate::fixture::{CONSOLE, Fixture, PAYROLL, Person};
-use crate::load::Client;
+use crate::load::{Client, Shape};
 use crate::nginx::Server;
 use rangegate_benches::Result;
 use std::time::Duration;
@@ -11,9 +11,22 @@ use std::time::Duration;
 pub struct Peer {
     /// In the head of the table.
     pub name: String,
+    /// What it is, in a line.
+    pub version: String,
     pub server: Server,
-    /// Whether it knows people, and not only devices.
-    pub reads_tokens: bool,
+    pub knows: Knows,
+}
+
+/// What a peer knows of who asks; each knows what those before it know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Knows {
+    /// It carries plain HTTP/1.1 for anybody.
+    Nobody,
+    /// Whether a certificate is of the authority, and which it is.
+    Certificates,
+    /// Whether a device is listed.
+    Devices,
+    People,
 }
 
 /// As whom a row asks.
@@ -28,12 +41,19 @@ pub enum Caller {
 }
 
 impl Peer {
+    pub fn speaks(&self, shape: Shape) -> bool {
+        self.knows > Knows::Nobody || matches!(shape, Shape::Http1 { .. })
+    }
+
     pub fn client(&self, fixture: &Fixture, caller: Caller) -> Result<Client> {
+        if self.knows == Knows::Nobody {
+            return Ok(Client::plain(self.server.address, CONSOLE));
+        }
         let (host, bearer) = match caller {
             Caller::Device => (CONSOLE, None),
-            Caller::Person | Caller::People => (PAYROLL, Some(fixture.bearer.clone())),
+            Caller::Person | Caller::People => (PAYROLL, Some(fixture.ann.bearer.clone())),
         };
-        Client::new(fixture, Some(&fixture.known), self.server.address, host, bearer)
+        Client::new(fixture, Some(&fixture.ann.device), self.server.address, host, bearer)
     }
 
     /// All that ask, at least one.
@@ -47,19 +67,25 @@ impl Peer {
         people.iter().map(client).collect()
     }
 
-    /// A gateway that lets everybody through is fast. This one lets the listed device through, tells the upstream whose
-    /// it is, and refuses another device of the same authority, a client without a certificate and, where it reads
-    /// tokens, a resource for people to a device alone.
+    /// A gateway that lets everybody through is fast. One lets the listed device through, tells the upstream whose it is,
+    /// and refuses another device of the same authority, a device of another, a client without a certificate and, where
+    /// it reads tokens, a resource for people to a device alone. A rung below has to prove what it claims to know.
     pub async fn prove(&self, fixture: &Fixture) -> Result<()> {
         self.forwards(fixture, Caller::Device).await?;
-        self.forwards(fixture, Caller::Person).await?;
+        if self.knows >= Knows::Devices {
+            self.forwards(fixture, Caller::Person).await?;
+        }
         let client = |device, host| Client::new(fixture, device, self.server.address, host, None);
-        let mut refused = vec![
-            (client(Some(&fixture.stranger), CONSOLE)?, "an unlisted device"),
-            (client(None, CONSOLE)?, "a client without a certificate"),
-        ];
-        if self.reads_tokens {
-            refused.push((client(Some(&fixture.known), PAYROLL)?, "a device without a person"));
+        let mut refused = Vec::new();
+        if self.knows >= Knows::Certificates {
+            refused.push((client(None, CONSOLE)?, "a client without a certificate"));
+            refused.push((client(Some(&fixture.foreign), CONSOLE)?, "a device of another authority"));
+        }
+        if self.knows >= Knows::Devices {
+            refused.push((client(Some(&fixture.stranger), CONSOLE)?, "an unlisted device"));
+        }
+        if self.knows >= Knows::People {
+            refused.push((client(Some(&fixture.ann.device), PAYROLL)?, "a device without a person"));
         }
         for (client, who) in refused {
             // Refused in the handshake or by an answer: both are refusals.
@@ -75,7 +101,7 @@ impl Peer {
         // Key sets and the like may still be on their way.
         for _ in 0..50 {
             match self.client(fixture, caller)?.get("/seen").await {
-                Ok((200, seen)) if !seen.is_empty() => return Ok(()),
+                Ok((200, seen)) if !seen.is_empty() || self.knows == Knows::Nobody => return Ok(()),
                 Ok((200, _)) => return Err(self.fault("tells the upstream nothing of the client")),
                 Ok((status, body)) => last = format!("status {status}\n{}", String::from_utf8_lossy(&body)),
                 Err(why) => last = why.to_string(),

@@ -1,12 +1,13 @@
 //! Rangegate as it is shipped, as a process of its own, with every source, the decision and the audit on.
 
-use crate::fixture::{CONSOLE, Fixture, PAYROLL, hex};
+use crate::fixture::{CONSOLE, Fixture, PAYROLL};
 use crate::nginx::Server;
-use crate::process::{Process, free_address};
 use crate::token::{ISSUER, USER};
 use maxminddb_writer::Database;
 use maxminddb_writer::paths::IpAddrWithMask;
-use rangegate_benches::{Result, machine};
+use rangegate_benches::certificates::hex;
+use rangegate_benches::process::{Process, free_address};
+use rangegate_benches::{Result, machine, settings};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -39,15 +40,24 @@ pub fn version(program: &Path) -> Result<String> {
 }
 
 /// Where a gateway knows devices from.
-#[derive(Clone, Copy, Debug)]
-pub enum Known<'a> {
-    /// A file with the fixture's.
-    File,
-    /// A store of this file's name in a directory of the gateway's own, with people and grants as well.
-    Store(&'a str),
+#[derive(Debug)]
+pub struct Known {
+    /// Of the gateway, and of its files.
+    pub name: &'static str,
+    /// The line of `rangegate.toml` that says it.
+    pub setting: String,
+    /// What the policy asks further of people, where it remembers them.
+    pub policy: &'static str,
 }
 
-pub async fn gateway(program: &Path, fixture: &Fixture, upstream: SocketAddr, known: Known<'_>) -> Result<Server> {
+impl Known {
+    /// A file with the fixture's devices.
+    pub fn file() -> Self {
+        Self { name: "rangegate", setting: "devices = \"devices.toml\"".to_owned(), policy: "" }
+    }
+}
+
+pub async fn gateway(program: &Path, fixture: &Fixture, upstream: SocketAddr, known: &Known) -> Result<Server> {
     let address = free_address()?;
     let policies = fixture.path("policies");
     fs::create_dir_all(&policies)?;
@@ -56,38 +66,22 @@ pub async fn gateway(program: &Path, fixture: &Fixture, upstream: SocketAddr, kn
     fs::write(fixture.path("hosting.txt"), list(20))?;
     fs::write(fixture.path("anonymizers.txt"), list(21))?;
     geography(fixture)?;
-    let name = match known {
-        Known::File => "rangegate".to_owned(),
-        Known::Store(store) => format!("rangegate-{store}"),
-    };
-    let config = fixture.path(&format!("{name}.toml"));
+    let config = fixture.path(&format!("{}.toml", known.name));
     fs::write(&config, settings(address, free_address()?, upstream, known))?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(&config);
-    let process = Process::start(&name, command, &fixture.directory, address).await?;
+    let process = Process::start(known.name, command, &fixture.directory, address).await?;
     Ok(Server { process, address })
 }
 
-/// One worker, because everything shares one CPU; a small audit file, because millions of requests fill a disk. All
-/// else is the default.
-fn settings(address: SocketAddr, operations: SocketAddr, upstream: SocketAddr, known: Known<'_>) -> String {
-    let (devices, audit) = match known {
-        Known::File => ("devices = \"devices.toml\"".to_owned(), "audit.jsonl".to_owned()),
-        Known::Store(store) => (format!("store.path = \"{store}\""), format!("{store}.jsonl")),
-    };
+/// One worker, because everything shares one CPU. All that is not needed is the default.
+fn settings(address: SocketAddr, operations: SocketAddr, upstream: SocketAddr, known: &Known) -> String {
+    let common = settings::common(address, operations, &format!("{}.jsonl", known.name));
     format!(
         r#"
-{devices}
+{setting}
 workers = 1
-[[listener]]
-address = "{address}"
-client-certificates = "requested"
-[[listener.certificate]]
-chain = "server.pem"
-key = "server.key"
-[listener.trust]
-authorities = ["ca.pem"]
-revocation-lists = ["ca.crl"]
+{common}
 [limits]
 drain-timeout = "1s"
 [[issuer]]
@@ -110,36 +104,14 @@ path = "hosting.txt"
 [[list]]
 name = "anonymizers"
 path = "anonymizers.txt"
-[audit]
-path = "{audit}"
-rotate-size = "64MiB"
-keep = 1
-[portal]
-organisation = "Bench"
-[operations]
-address = "{operations}"
-"#
+"#,
+        setting = known.setting,
     )
 }
 
 /// Six requirements for everybody; two more where a person has to be signed in, on the device that is theirs. With a
 /// store that remembers them, they also have to be in order and to hold a grant.
-fn policy(upstream: SocketAddr, known: Known<'_>) -> String {
-    let remembered = match known {
-        Known::File => "",
-        Known::Store(_) => {
-            r#"
-  [[resource.require]]
-  id = "on-call"
-  that = { grant = "oncall" }
-[[role]]
-id = "oncall"
-opens = "payroll"
-longest = "8h"
-approvers = { group = "leads" }
-"#
-        }
-    };
+fn policy(upstream: SocketAddr, known: &Known) -> String {
     format!(
         r#"
 [[require]]
@@ -176,7 +148,8 @@ upstream = "http://{upstream}"
   [[resource.require]]
   id = "signed-in"
   that = {{ login = {{ group = "payroll", with = "passkey", within = "8h" }} }}
-{remembered}"#
+{further}"#,
+        further = known.policy,
     )
 }
 
@@ -188,7 +161,7 @@ fn devices(fixture: &Fixture) -> String {
             "[[device]]\nid = \"{id}\"\nowner = \"{owner}\"\nclass = \"corporate\"\ncertificates = [\"{certificate}\"]\n",
         );
     };
-    device("ann-laptop", USER, &hex(&fixture.known.sha256()));
+    device("ann-laptop", USER, &hex(&fixture.ann.device.sha256()));
     for (number, (_, sha256)) in fixture.others.iter().enumerate() {
         device(&format!("device-{number}"), &format!("person-{number}@bench.example"), sha256);
     }

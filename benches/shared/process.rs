@@ -1,6 +1,6 @@
 //! Processes of ours: started, awaited, and always stopped, by their number.
 
-use rangegate_benches::Result;
+use crate::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::fs::{self, File};
