@@ -121,6 +121,7 @@ impl Rest {
             started: Instant::now(),
             slot: true,
             flow: None,
+            home: 0,
         }
     }
 }
