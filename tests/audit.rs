@@ -1022,7 +1022,7 @@ fn decision(outcome: Outcome) -> Decision {
         outcome,
         would: outcome,
         reason: Reason::AllMet,
-        findings: smallvec![Finding {
+        findings: vec![Finding {
             scope: Scope::Resource,
             requirement: "bound-laptop".into(),
             verdict: Verdict::Met,

@@ -413,7 +413,7 @@ fn decision() -> impl Strategy<Value = Decision> {
             outcome,
             would,
             reason,
-            findings: findings.into(),
+            findings,
         },
     )
 }
