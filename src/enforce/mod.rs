@@ -14,6 +14,7 @@ pub mod interim;
 pub mod live;
 mod plain;
 pub mod rate;
+mod replay;
 mod rest;
 pub mod tunnel;
 pub mod upstream;
