@@ -21,14 +21,17 @@ const MOST: usize = 1024;
 /// Dropped by a core when it opens a record: more than one, so that it keeps up, and few, so that nobody waits.
 const AT_ONCE: usize = 4;
 
-/// Where one thread's records are laid out.
+/// In the boxes they came in.
+type Records = Vec<Box<Record>>;
+
+/// Where each thread's records are laid out.
 pub struct Homes([Home; HOMES]);
 
 #[derive(Default)]
 struct Home {
     /// Whether anything lies there: so that a core need not lock to find nothing.
     any: AtomicBool,
-    records: Mutex<Vec<Box<Record>>>,
+    records: Mutex<Records>,
 }
 
 /// The number of the home of whatever this thread opens.
@@ -58,7 +61,7 @@ impl Homes {
 }
 
 /// The writer's side: what it has written and not yet laid out.
-pub struct Written([Vec<Box<Record>>; HOMES]);
+pub struct Written([Records; HOMES]);
 
 impl Default for Written {
     fn default() -> Self {
