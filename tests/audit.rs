@@ -90,6 +90,19 @@ fn every_way_out_leaves_one_record() {
     bench.assert_whole();
 }
 
+/// Written records go back to the thread that opened them, which may never open another.
+#[test]
+fn nothing_is_kept_of_what_was_written_when_little_happens() {
+    let bench = Bench::new();
+    let audit = bench.start();
+    let request = request("read", "GET");
+    for _ in 0..500 {
+        drop(audit.open(&connection(), &request, NOW));
+    }
+    wait_until(|| Arc::strong_count(&request) == 1);
+    audit.close(SOON).expect("everything is written");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -1009,7 +1022,7 @@ fn decision(outcome: Outcome) -> Decision {
         outcome,
         would: outcome,
         reason: Reason::AllMet,
-        findings: smallvec![Finding {
+        findings: vec![Finding {
             scope: Scope::Resource,
             requirement: "bound-laptop".into(),
             verdict: Verdict::Met,

@@ -8,6 +8,7 @@ use super::fragments::Fragments;
 use super::line::{begin, time};
 use super::pen::Pen;
 use super::record::{End, Exchange, Known, Record};
+use crate::policy::Scheme;
 use std::time::Duration;
 
 /// Appends the closing record of one request.
@@ -53,7 +54,13 @@ fn rest(pen: &mut Pen<'_>, record: &Record) {
 fn upstream(pen: &mut Pen<'_>, exchange: &Exchange) {
     pen.raw(r#","upstream":{"#);
     if let Some(origin) = &exchange.origin {
-        pen.raw(r#""origin":"#).shown(origin).raw(",");
+        pen.raw(r#""origin":"#);
+        match origin.scheme {
+            Scheme::Http => pen.raw(r#""http://"#).escaped(&origin.host).raw(":").number(origin.port).raw("\""),
+            Scheme::Https => pen.raw(r#""https://"#).escaped(&origin.host).raw(":").number(origin.port).raw("\""),
+            _ => pen.shown(origin),
+        };
+        pen.raw(",");
     }
     if let Some(status) = exchange.status {
         pen.raw(r#""status":"#).number(status).raw(",");

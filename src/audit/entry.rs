@@ -1,7 +1,7 @@
 //! The guard of one record: however the request ends, dropping it closes the record, once.
 
 use super::body::{AuditedBody, CountedBody};
-use super::findings;
+use super::{findings, homes};
 use super::record::{Alert, AlertKind, Connection, End, Exchange, Flow, Known, Live, LiveEvent, Record};
 use super::sink::{Line, Sink};
 use crate::evidence::{Evidence, IdentityStatus, Moment, Request};
@@ -22,6 +22,8 @@ pub struct Entry {
 impl Entry {
     pub(super) fn open(sink: Arc<Sink>, connection: Arc<Connection>, request: Arc<Request>, now: Moment) -> Self {
         let slot = sink.reserve();
+        let home = homes::here();
+        sink.homes.fetch(home);
         let record = Record {
             at: now,
             connection,
@@ -38,6 +40,7 @@ impl Entry {
             started: Instant::now(),
             slot,
             flow: None,
+            home,
         };
         Self { open: Some(Box::new(record)), sink }
     }

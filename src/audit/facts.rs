@@ -124,6 +124,14 @@ fn finding(pen: &mut Pen<'_>, finding: &Finding) {
         Seen::Nothing => &mut *pen,
         Seen::Text(text) => pen.raw(r#","seen":"#).text(text),
         Seen::Word(word) => pen.raw(r#","seen":"#).text(word),
+        Seen::Rtt(rtt) => {
+            let (millis, tenth) = rtt.shown();
+            pen.raw(r#","seen":""#).number(millis);
+            if let Some(tenth) = tenth {
+                pen.raw(".").number(tenth);
+            }
+            pen.raw(r#" ms""#)
+        }
         seen => pen.raw(r#","seen":"#).shown(seen),
     };
     if finding.remedy != Remedy::None {

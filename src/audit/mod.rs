@@ -20,6 +20,7 @@ mod facts;
 pub mod file;
 mod findings;
 mod fragments;
+mod homes;
 pub mod line;
 pub mod metrics;
 mod pen;

@@ -21,6 +21,12 @@ impl Pen<'_> {
         self
     }
 
+    /// Part of a text.
+    pub fn escaped(&mut self, text: &str) -> &mut Self {
+        escape(self.0, text);
+        self
+    }
+
     /// The value as it is shown to people.
     pub fn shown(&mut self, value: &impl Display) -> &mut Self {
         self.0.push(b'"');

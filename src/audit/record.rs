@@ -139,6 +139,8 @@ pub struct Record {
     /// Whether the queue holds a place for this record.
     pub(super) slot: bool,
     pub(super) flow: Option<Arc<Flow>>,
+    /// Which thread opened it: `homes`.
+    pub(super) home: usize,
 }
 
 impl Record {

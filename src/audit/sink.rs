@@ -5,6 +5,7 @@
 
 use super::admin::Admin;
 use super::findings::Findings;
+use super::homes::Homes;
 use super::record::{Alert, Control, Live, Record, Refused};
 use super::writer::Writer;
 use super::{AuditSettings, Metrics, WhenUnwritable, file};
@@ -49,6 +50,8 @@ pub struct Sink {
     pub(super) asleep: AtomicBool,
     /// What alerts about devices were raised lately.
     pub(super) findings: Findings,
+    /// Written records on their way back to the cores.
+    pub(super) homes: Homes,
     writer: OnceLock<Thread>,
     /// When the writer has to be done; set once by `close`.
     pub(super) deadline: OnceLock<Instant>,
@@ -75,6 +78,7 @@ pub(super) fn start(
         closed: AtomicBool::new(false),
         asleep: AtomicBool::new(false),
         findings: Findings::default(),
+        homes: Homes::default(),
         writer: OnceLock::new(),
         deadline: OnceLock::new(),
         done: Mutex::new(None),

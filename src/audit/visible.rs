@@ -8,8 +8,8 @@ use std::io::{self, Write};
 
 /// Appends the text as it stands between the quotes of a JSON string.
 pub fn escape(buffer: &mut Vec<u8>, text: &str) {
-    // One pass over bytes for what nearly every text is.
-    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+    // What nearly every text is.
+    if stands_for_itself(text.as_bytes()) {
         return buffer.extend_from_slice(text.as_bytes());
     }
     for c in text.chars() {
@@ -24,6 +24,15 @@ pub fn escape(buffer: &mut Vec<u8>, text: &str) {
             c if c < ' ' || unseen(c) => hide(buffer, c).expect("memory takes all"),
             c => buffer.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
+    }
+}
+
+/// Looks at eight bytes at once, the last eight perhaps for a second time.
+fn stands_for_itself(text: &[u8]) -> bool {
+    let plain = |piece: &[u8; 8]| piece.iter().fold(true, |plain, byte| plain & is_plain(*byte));
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().all(plain) && plain(last),
+        None => text.iter().all(|byte| is_plain(*byte)),
     }
 }
 

@@ -8,6 +8,7 @@
 use super::chain::Chain;
 use super::file::{LogFile, OpenError, Opened};
 use super::fragments::Fragments;
+use super::homes::Written;
 use super::metrics::Fold;
 use super::record::{Control, ControlEvent};
 use super::sink::{Clock, Line, Sink};
@@ -53,6 +54,8 @@ pub struct Writer {
     oldest: Option<Instant>,
     /// Messages taken from the queue since the writer last slept.
     taken: usize,
+    /// Records that are in the buffer or in the file.
+    written: Written,
     /// Who waits for what is in the buffer.
     waiting: Vec<oneshot::Sender<()>>,
     /// A message taken from the queue that is not in the buffer yet.
@@ -100,6 +103,7 @@ impl Writer {
             places: 0,
             oldest: None,
             taken: 0,
+            written: Written::default(),
             waiting: Vec::new(),
             held: None,
             now,
@@ -135,6 +139,7 @@ impl Writer {
         let _ended = Sink::ends_with(&self.sink);
         loop {
             let written = self.turn().is_ok();
+            self.give_back();
             if self.sink.unwritable.load(Ordering::Relaxed) == written {
                 self.sink.unwritable.store(!written, Ordering::Relaxed);
             }
@@ -165,8 +170,10 @@ impl Writer {
                 return Err(unwritten);
             }
             self.count(&line);
-            if let Line::Written(told) = line {
-                self.waiting.push(told);
+            match line {
+                Line::Request(record) => self.written.keep(record),
+                Line::Written(told) => self.waiting.push(told),
+                _ => {}
             }
             self.places += 1;
             self.taken += 1;
@@ -178,6 +185,15 @@ impl Writer {
         self.flush()?;
         self.report();
         self.flush()
+    }
+
+    /// Lays out what was written for those who opened it. When little happens it goes here and now: nobody may come for
+    /// it, and this may sleep for long.
+    fn give_back(&mut self) {
+        if self.taken < BUSY {
+            self.written.clear();
+        }
+        self.written.lay_out(&self.sink.homes);
     }
 
     /// Puts the line into the buffer; rotates first when the file would grow too large or is too old.

@@ -7,6 +7,7 @@ use super::headers::Owned;
 use super::interim::Speaker;
 use super::rate::MinRate;
 use super::received::Received;
+use super::replay::Replay;
 use super::upstream::{Answer, Pool};
 use super::wire::Slot;
 use crate::policy::{Origin, Permit};
@@ -20,7 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A request's head, ready for the upstream: canonical target, headers already ours.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Passage {
     pub method: Method,
     /// Origin form: the canonical path and the query.
@@ -69,13 +70,15 @@ pub async fn forward(
     let health = pool.shared().health();
     let mut origins = health.order(permit.origins(), now);
     let bodyless = matches!(body, Outgoing::None);
-    let replay = (bodyless && passage.method.is_idempotent()).then(|| {
+    let replay = if bodyless && passage.method.is_idempotent() {
         // A kept connection may close while the request is on it: one more try at the only origin.
         if let [only] = origins[..] {
             origins.push(only);
         }
-        passage.clone()
-    });
+        Replay::of(&passage)
+    } else {
+        None
+    };
     let (body, progress) = match body {
         Outgoing::None => (RequestBody::empty(), None),
         Outgoing::Some { body, progress, limit, rate } => {
@@ -85,6 +88,7 @@ pub async fn forward(
     };
     let mut request = Some(passage.request(body));
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
+    let mut now = now;
     let tries: SmallVec<[&Origin; 4]> = origins;
     for (origin, attempts) in tries.into_iter().zip(1..) {
         if request.is_none() {
@@ -104,12 +108,14 @@ pub async fn forward(
                 } else {
                     fault
                 };
+                now = std::time::Instant::now();
                 if fault.blames_upstream() {
-                    health.failed(origin, std::time::Instant::now());
+                    health.failed(origin, now);
                 }
                 last = Failed { origin: Some(origin.clone()), fault, attempts };
                 if request.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
-                    request = replay.clone().map(|again| again.request(RequestBody::empty()));
+                    let again = replay.as_ref().and_then(Replay::passage);
+                    request = again.map(|passage| passage.request(RequestBody::empty()));
                 }
             }
         }
@@ -117,7 +123,7 @@ pub async fn forward(
     Err(last)
 }
 
-/// After a fault the request is still there only when it may go to the next origin.
+/// `now` is when this try begins. After a fault the request is still there only when it may go to the next origin.
 async fn exchange(
     pool: &Pool,
     origin: &Origin,
@@ -128,11 +134,12 @@ async fn exchange(
 ) -> Result<Response<ResponseBody>, Fault> {
     let endpoint = pool.endpoint(origin);
     let settings = &endpoint.client.settings;
-    let end = settings.total_timeout.map(|total| Instant::now() + total);
+    let begun = Instant::from_std(now);
+    let end = settings.total_timeout.map(|total| begun + total);
     let mut alarm = pool.alarm();
     let sent = {
         let sending = pin!(endpoint.send(request, now));
-        within_silence(settings.header_timeout, end, progress, &mut alarm, sending).await
+        within_silence(begun, settings.header_timeout, end, progress, &mut alarm, sending).await
     };
     let Answer { response, lease } = match sent {
         Ok(sent) => sent?,
@@ -155,29 +162,34 @@ async fn exchange(
 /// Whether there is one way to tell where the answer's body ends. Hyper takes chunks where there is a length too, and
 /// a length that came twice: who sends that, or somebody behind it, may mean the other.
 pub fn has_one_end<B>(response: &Response<B>) -> bool {
-    let headers = response.headers();
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (lengths.next(), codings.next()) {
-        (_, None) => lengths.next().is_none(),
-        (Some(_), Some(_)) => false,
-        (None, Some(coding)) => {
-            response.version() == Version::HTTP_11
-                && coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-                && codings.next().is_none()
+    let (mut lengths, mut codings, mut chunked) = (0, 0, false);
+    for (name, value) in response.headers() {
+        match *name {
+            header::CONTENT_LENGTH => lengths += 1,
+            header::TRANSFER_ENCODING => {
+                codings += 1;
+                chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+            }
+            _ => {}
         }
+    }
+    match (lengths, codings) {
+        (0 | 1, 0) => true,
+        (0, 1) => chunked && response.version() == Version::HTTP_11,
+        _ => false,
     }
 }
 
-/// Waits for `sending` while something moves: a body still going up pushes the deadline.
+/// Waits for `sending`, which has begun, while something moves: a body still going up pushes the deadline.
 async fn within_silence<T>(
+    begun: Instant,
     limit: Duration,
     end: Option<Instant>,
     progress: Option<&Progress>,
     alarm: &mut Alarm,
     mut sending: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Fault> {
-    let mut quiet_until = Instant::now() + limit;
+    let mut quiet_until = begun + limit;
     poll_fn(|cx| {
         if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
             return Poll::Ready(Ok(answer));

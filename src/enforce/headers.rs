@@ -205,14 +205,22 @@ pub fn text(of: &str) -> HeaderValue {
 /// Makes a client's fields fit for the upstream, and sets the gateway's.
 pub fn request(headers: &mut HeaderMap, ours: Ours<'_>) {
     headers.reserve(FIELDS);
-    let trailers = headers.get_all(header::TE).iter().any(|te| {
-        te.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    let (mut trailers, mut crumbs) = (false, 0);
+    // Nearly always there is one `Host`, and it is canonical: it stays as it came.
+    let (mut hosts, mut canonical) = (0, true);
+    remove_connection(headers, |name, value| {
+        match *name {
+            header::TE => trailers |= names_in(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
+            header::COOKIE => crumbs += 1,
+            header::HOST => (hosts, canonical) = (hosts + 1, canonical && *value == ours.host),
+            header::AUTHORIZATION if ours.strip_authorization => return true,
+            _ => {}
+        }
+        ours.owned.covers(name.as_str()) || name.as_str() == "http2-settings"
     });
-    remove_connection(headers, |name| ours.owned.covers(name) || name == "http2-settings");
-    if ours.strip_authorization {
-        headers.remove(header::AUTHORIZATION);
+    if crumbs > 1 {
+        join_cookies(headers);
     }
-    join_cookies(headers);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -220,7 +228,9 @@ pub fn request(headers: &mut HeaderMap, ours: Ours<'_>) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-    headers.insert(header::HOST, ours.host.clone());
+    if hosts != 1 || !canonical {
+        headers.insert(header::HOST, ours.host.clone());
+    }
     if let Some(client) = ours.client {
         headers.insert(X_FORWARDED_FOR, client.plain);
         headers.insert(header::FORWARDED, client.forwarded);
@@ -241,22 +251,24 @@ pub fn request(headers: &mut HeaderMap, ours: Ours<'_>) {
 
 /// Makes an upstream's fields fit for the client. A 101 gets its `Connection` and `Upgrade` back from whoever sends it.
 pub fn response(headers: &mut HeaderMap, request_id: HeaderValue) {
-    remove_connection(headers, |name| name.starts_with("rangegate-"));
-    // It would lead clients to a way in that is not the gateway's.
-    headers.remove(header::ALT_SVC);
+    remove_connection(headers, |name, _| is_not_for_clients(name));
     headers.insert(RANGEGATE_REQUEST_ID, request_id);
 }
 
 /// Makes the fields of an interim answer fit for the client, as `response` does. It has no content (RFC 9110 section 15.2).
 pub fn interim(headers: &mut HeaderMap) {
-    remove_connection(headers, |name| name.starts_with("rangegate-") || name == "content-length");
-    headers.remove(header::ALT_SVC);
+    remove_connection(headers, |name, _| is_not_for_clients(name) || *name == header::CONTENT_LENGTH);
+}
+
+/// The gateway's own, and what would lead clients to a way in that is not the gateway's.
+fn is_not_for_clients(name: &HeaderName) -> bool {
+    *name == header::ALT_SVC || name.as_str().starts_with("rangegate-")
 }
 
 /// Filters trailers, either way: nothing that frames, routes, authenticates or passes for the gateway's word
 /// (RFC 9110 section 6.5.1).
 pub fn trailers(trailers: &mut HeaderMap, owned: &Owned) {
-    remove_connection(trailers, |name| forbidden_in_trailers(name) || owned.covers(name));
+    remove_connection(trailers, |name, _| forbidden_in_trailers(name.as_str()) || owned.covers(name.as_str()));
 }
 
 /// Fields that may not stand behind a body (RFC 9110 section 6.5.1). `name` in lower case.
@@ -297,33 +309,39 @@ pub const RANGEGATE_USER: HeaderName = HeaderName::from_static("rangegate-user")
 pub const RANGEGATE_DEVICE: HeaderName = HeaderName::from_static("rangegate-device");
 
 /// Removes what `Connection` names and what is connection-specific by itself (RFC 9110 section 7.6.1). `Trailer` stays:
-/// it announces fields that are forwarded. What is `unwanted` goes in the same pass.
-fn remove_connection(headers: &mut HeaderMap, mut unwanted: impl FnMut(&str) -> bool) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: SmallVec<[HeaderName; 4]> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            // Naming these would take the sense from the request, and nobody honest does.
-            .filter(|name| {
-                !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE)
-            })
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(header::CONNECTION);
-    }
+/// it announces fields that are forwarded. What is `unwanted`, which is asked of every field's every value, goes in the
+/// same pass.
+fn remove_connection(headers: &mut HeaderMap, mut unwanted: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
     let mut going: SmallVec<[HeaderName; 8]> = SmallVec::new();
-    for name in headers.keys() {
-        if is_hop_by_hop(name.as_str()) || unwanted(name.as_str()) {
-            going.push(name.clone());
+    for (name, value) in &*headers {
+        if *name == header::CONNECTION {
+            // What most upstreams say. It goes by itself, and need not be made a name.
+            if !value.as_bytes().eq_ignore_ascii_case(b"keep-alive") {
+                going.extend(named_by(value));
+            }
+        } else if !(unwanted(name, value) || is_hop_by_hop(name.as_str())) {
+            continue;
         }
+        going.push(name.clone());
     }
     for name in going {
         headers.remove(name);
     }
+}
+
+/// The fields that a value of `Connection` takes with it.
+fn named_by(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    names_in(connection)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        // Naming these would take the sense from the request, and nobody honest does.
+        .filter(|name| {
+            !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE)
+        })
+}
+
+/// A list of tokens, taken apart (RFC 9110 section 5.6.1).
+fn names_in(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii)
 }
 
 fn is_hop_by_hop(name: &str) -> bool {

@@ -15,6 +15,7 @@ pub mod live;
 mod plain;
 pub mod rate;
 pub mod received;
+mod replay;
 mod rest;
 pub mod stream;
 pub mod tunnel;

@@ -45,6 +45,8 @@ pub async fn walk(
     let addressed = policy.address(&request);
     let evidence = sources.gather(&worker.tokens, &connection.connected, asked, &addressed, now).await;
     let decision = addressed.decide(&evidence);
+    // Not held while the upstream is waited for: a thread that holds many reads every pointer the slow way.
+    drop(policy);
     let decided = entry.record(evidence, decision);
     let response = worker.enforcer.enforce(&decided, inbound, &mut entry, now).await;
     connection.upgraded(response.status() == http::StatusCode::SWITCHING_PROTOCOLS);

@@ -123,11 +123,12 @@ impl Default for Reading {
 }
 
 fn read(parts: &Parts, arrival: &Arrival<'_>) -> Result<Reading, Malformed> {
-    check_size(&parts.headers, arrival)?;
-    check_framing(parts)?;
-    let upgrade = read_upgrade(parts)?;
+    let came = check_size(&parts.headers, arrival)?;
+    check_framing(parts, &came)?;
+    let upgrade = read_upgrade(parts, &came)?;
     check_method(&parts.method, upgrade)?;
-    if !parts.headers.get_all(header::EXPECT).iter().all(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    let expected = || parts.headers.get_all(header::EXPECT).iter();
+    if came.expectation && !expected().all(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Malformed::HeaderInvalid);
     }
     let mut authority = read_host(parts, arrival)?;
@@ -179,28 +180,46 @@ fn names(written: &[u8], host: &str, port: u16) -> bool {
     rest.is_some_and(|digits| !digits.starts_with(b"0") && digits.len() == port.ilog10() as usize + 1)
 }
 
-fn check_size(headers: &HeaderMap, arrival: &Arrival<'_>) -> Result<(), Malformed> {
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+/// Which of the fields there are that few requests have: the others need not be looked for.
+#[derive(Default)]
+struct Came {
+    length: bool,
+    coding: bool,
+    upgrade: bool,
+    expectation: bool,
+}
+
+fn check_size(headers: &HeaderMap, arrival: &Arrival<'_>) -> Result<Came, Malformed> {
+    let (mut bytes, mut came) = (0, Came::default());
+    for (name, value) in headers {
+        bytes += name.as_str().len() + value.len();
+        match *name {
+            header::CONTENT_LENGTH => came.length = true,
+            header::TRANSFER_ENCODING => came.coding = true,
+            header::UPGRADE => came.upgrade = true,
+            header::EXPECT => came.expectation = true,
+            _ => {}
+        }
+    }
     if headers.len() > arrival.header_count || bytes > arrival.header_bytes {
         return Err(Malformed::HeadersTooLarge);
     }
-    Ok(())
+    Ok(came)
 }
 
 /// One length at most, and never beside chunks (RFC 9112 section 6.3). In HTTP/2 fields have no blank edges (RFC 9113
 /// section 8.2.1) and the connection-specific ones do not exist.
-fn check_framing(parts: &Parts) -> Result<(), Malformed> {
+fn check_framing(parts: &Parts, came: &Came) -> Result<(), Malformed> {
     let headers = &parts.headers;
-    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        let length = length.as_bytes();
+    if came.length {
+        let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+        let length = lengths.next().map_or(&b""[..], HeaderValue::as_bytes);
         let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit) && !matches!(length, [b'0', _, ..]);
-        if chunked || !digits || lengths.next().is_some() {
+        if came.coding || !digits || lengths.next().is_some() {
             return Err(Malformed::AmbiguousFraming);
         }
     }
-    if chunked && parts.version != Version::HTTP_11 {
+    if came.coding && parts.version != Version::HTTP_11 {
         return Err(Malformed::AmbiguousFraming);
     }
     if parts.version == Version::HTTP_2 {
@@ -223,7 +242,7 @@ fn check_method(method: &Method, upgrade: Option<Upgrade>) -> Result<(), Malform
 }
 
 /// A WebSocket handshake by RFC 6455 section 4.2.1 or RFC 8441 section 4, or none.
-fn read_upgrade(parts: &Parts) -> Result<Option<Upgrade>, Malformed> {
+fn read_upgrade(parts: &Parts, came: &Came) -> Result<Option<Upgrade>, Malformed> {
     let headers = &parts.headers;
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     let one = |name: HeaderName| {
@@ -233,7 +252,7 @@ fn read_upgrade(parts: &Parts) -> Result<Option<Upgrade>, Malformed> {
     let version_13 = || one(header::SEC_WEBSOCKET_VERSION) == Some(b"13");
     let good = if let Some(protocol) = protocol {
         parts.method == Method::CONNECT && protocol.as_str() == "websocket" && version_13()
-    } else if headers.contains_key(header::UPGRADE) {
+    } else if came.upgrade {
         let asked = headers.get_all(header::CONNECTION).iter().any(|value| {
             value.as_bytes().split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
         });
@@ -246,7 +265,7 @@ fn read_upgrade(parts: &Parts) -> Result<Option<Upgrade>, Malformed> {
             && one(header::UPGRADE).is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"))
             && version_13()
             && key.is_some_and(|key| key.len() == 16)
-            && !headers.contains_key(header::TRANSFER_ENCODING)
+            && !came.coding
             && one(header::CONTENT_LENGTH).is_none_or(|length| length == b"0")
     } else {
         return Ok(None);

@@ -36,14 +36,24 @@ impl Rtt {
     }
 }
 
+impl Rtt {
+    /// Milliseconds as people read them, and tenths below 100 ms. In whole numbers, because findings say it at every
+    /// request.
+    pub const fn shown(self) -> (u32, Option<u32>) {
+        let tenths = self.0.saturating_add(50) / 100;
+        match tenths {
+            0..1000 => (tenths / 10, Some(tenths % 10)),
+            _ => (self.0.saturating_add(500) / 1000, None),
+        }
+    }
+}
+
 /// One decimal below 100 ms, none above: `0.3 ms`, `38.4 ms`, `187 ms`.
 impl fmt::Display for Rtt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In whole numbers, because findings say it at every request.
-        let tenths = self.0.saturating_add(50) / 100;
-        match tenths {
-            0..1000 => write!(f, "{}.{} ms", tenths / 10, tenths % 10),
-            _ => write!(f, "{} ms", self.0.saturating_add(500) / 1000),
+        match self.shown() {
+            (millis, Some(tenth)) => write!(f, "{millis}.{tenth} ms"),
+            (millis, None) => write!(f, "{millis} ms"),
         }
     }
 }

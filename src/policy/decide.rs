@@ -188,7 +188,7 @@ impl Policy {
             outcome: Outcome::Deny,
             would: Outcome::Deny,
             reason,
-            findings: SmallVec::new(),
+            findings: Vec::new(),
         }
     }
 }
@@ -203,8 +203,8 @@ impl<'p> Addressed<'p> {
         let Some(guarded) = self.guarded else {
             return self.policy.refuse(None, Reason::NothingAddressed);
         };
-        let mut findings: SmallVec<[Finding; 4]> =
-            SmallVec::with_capacity(self.policy.baseline.len() + guarded.requirements.len());
+        // One more for what nobody has to require, which comes first.
+        let mut findings = Vec::with_capacity(self.policy.baseline.len() + guarded.requirements.len() + 1);
         for requirement in self.applying(guarded) {
             findings.push(requirement.find(evidence));
         }

@@ -13,7 +13,6 @@ use super::seen::Seen;
 use crate::evidence::Evidence;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
-use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Three-valued: unknown is never pass.
@@ -130,7 +129,7 @@ pub struct Decision {
     pub would: Outcome,
     /// Of the heaviest finding, or of what decided before any requirement was read.
     pub reason: Reason,
-    pub findings: SmallVec<[Finding; 4]>,
+    pub findings: Vec<Finding>,
 }
 
 fn resource_id<S: serde::Serializer>(r: &Option<Arc<Resource>>, s: S) -> Result<S::Ok, S::Error> {

@@ -121,6 +121,7 @@ impl Rest {
             started: Instant::now(),
             slot: true,
             flow: None,
+            home: 0,
         }
     }
 }
@@ -412,7 +413,7 @@ fn decision() -> impl Strategy<Value = Decision> {
             outcome,
             would,
             reason,
-            findings: findings.into(),
+            findings,
         },
     )
 }

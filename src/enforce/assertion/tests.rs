@@ -5,7 +5,6 @@ use crate::store::private_file::{self, PUBLIC, SECRET};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
-use smallvec::SmallVec;
 
 const NOW: Moment = Moment(1_900_000_000_500);
 const LIFETIME_MS: i64 = 60_000;
@@ -88,7 +87,7 @@ fn decision(resource: &str, policy: &str) -> Decision {
         outcome: Outcome::Forward,
         would: Outcome::Forward,
         reason: Reason::AllMet,
-        findings: SmallVec::new(),
+        findings: Vec::new(),
     }
 }
 
