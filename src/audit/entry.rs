@@ -1,9 +1,9 @@
 //! The guard of one record: however the request ends, dropping it closes the record, once.
 
 use super::body::{AuditedBody, CountedBody};
-use super::{findings, homes};
 use super::record::{Alert, AlertKind, Connection, End, Exchange, Flow, Known, Live, LiveEvent, Record};
 use super::sink::{Line, Sink};
+use super::{findings, homes};
 use crate::evidence::{Evidence, IdentityStatus, Moment, Request};
 use crate::policy::{Decided, Decision, Outcome, Reason};
 use bytes::Bytes;

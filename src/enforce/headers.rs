@@ -334,9 +334,7 @@ fn named_by(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
     names_in(connection)
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         // Naming these would take the sense from the request, and nobody honest does.
-        .filter(|name| {
-            !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE)
-        })
+        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE))
 }
 
 /// A list of tokens, taken apart (RFC 9110 section 5.6.1).

@@ -10,6 +10,7 @@ use crate::audit::ConnectionFault;
 use crate::enforce::interim::Turn;
 use crate::enforce::received::Received;
 use crate::evidence::Malformed;
+use futures_util::FutureExt;
 use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -51,13 +52,14 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                 service_fn(move |incoming| {
                     let (worker, connection) = (core.worker(), Arc::clone(&connection));
                     let as_of = worker.live.generation();
-                    async move {
-                        // May be spoken in until the answer is handed over.
-                        let turn = connection.interim(incoming.version());
-                        let speaker = turn.as_ref().map(Turn::speaker);
-                        let request = incoming.map(Received::Http1);
-                        Ok::<_, Infallible>(request::walk(&worker, &connection, request, speaker, as_of).await)
-                    }
+                    // May be spoken in until the answer is handed over.
+                    let turn = connection.interim(incoming.version());
+                    let speaker = turn.as_ref().map(Turn::speaker);
+                    let walk = request::walk(worker, connection, incoming.map(Received::Http1), speaker, as_of);
+                    walk.map(|answer| {
+                        drop(turn);
+                        Ok::<_, Infallible>(answer)
+                    })
                 }),
             )
             .with_upgrades()

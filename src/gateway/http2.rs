@@ -15,6 +15,7 @@ use bytes::Bytes;
 use h2::server::{Handshake, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use http::Request;
+use pace::Pace;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
@@ -42,9 +43,10 @@ pub async fn serve(core: Arc<Core>, connection: Arc<Connection>, tls: TlsStream<
     let (bytes, outlet) = outbox::gather(tap);
     let mut served = Served::new(bytes, &limits, {
         let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
-        let pace = (limits.idle_timeout, limits.min_rate);
+        let (patience, rate) = (limits.idle_timeout, limits.min_rate);
         move |request, respond| {
-            tokio::spawn(stream::exchange(Arc::clone(&core), Arc::clone(&connection), request, respond, pace));
+            let pace = Pace::new(patience, rate);
+            tokio::spawn(stream::exchange(&core, &connection, request, respond, pace));
         }
     });
     let mut life = Life::new(&limits);

@@ -24,8 +24,8 @@ pub type Answer = Response<AuditedBody<ResponseBody>>;
 /// `interim` may be spoken through until the answer is handed over. `as_of`: the generation of what is open when
 /// `worker` was taken.
 pub async fn walk(
-    worker: &Worker,
-    connection: &Connection,
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
     request: Request<Received>,
     interim: Option<Speaker>,
     as_of: u64,
@@ -38,7 +38,7 @@ pub async fn walk(
     let head = sanitize(id.text, parts, &connection.arrival(&worker.shared.limits, &policy));
     let mut entry = worker.shared.audit.open(&connection.facts, &head.request, now);
     let sources = &worker.shared.sources;
-    let (request, client, mut inbound) = split(head, id.value, body, connection, extended_connect);
+    let (request, client, mut inbound) = split(head, id.value, body, &connection, extended_connect);
     inbound.interim = interim;
     inbound.as_of = as_of;
     let asked = Asked { request: &request, headers: &inbound.headers, client: &client.address, via: client.via };
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     /// The size of the future that a walk is.
-    fn size<'a, F>(_: impl Fn(&'a Worker, &'a Connection, Request<Received>, Option<Speaker>, u64) -> F) -> usize {
+    fn size<F>(_: impl Fn(Arc<Worker>, Arc<Connection>, Request<Received>, Option<Speaker>, u64) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -4,7 +4,6 @@ use super::pace::Pace;
 use crate::enforce::body::ResponseBody;
 use crate::enforce::headers::RANGEGATE_REQUEST_ID;
 use crate::enforce::interim::Reply;
-use crate::enforce::rate::MinRate;
 use crate::enforce::received::Received;
 use crate::enforce::stream::StreamBytes;
 use crate::gateway::clock;
@@ -16,44 +15,47 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame};
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 /// The body of an answer, with the record that follows it.
 type Audited = crate::audit::AuditedBody<ResponseBody>;
 
-/// Until the answer's last byte is the library's. Dropped before, it resets the stream.
-pub async fn exchange(
-    core: Arc<Core>,
-    connection: Arc<Connection>,
+/// Resolves when the answer's last byte is the library's. Dropped before, it resets the stream.
+pub fn exchange(
+    core: &Core,
+    connection: &Arc<Connection>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    (patience, rate): (Duration, MinRate),
-) {
-    let _busy = connection.busy();
+    pace: Pace,
+) -> impl Future<Output = ()> + Send + use<> {
+    let busy = connection.busy();
     let reply = Reply::new(respond);
     let (request, tunnel) = receive(request, &reply);
-    let speaker = Some(reply.speaker());
     let worker = core.worker();
     let as_of = worker.live.generation();
     // Boxed: it is large, and is freed when the answer's head is known, however long the body flows.
-    let mut walk = Box::pin(request::walk(&worker, &connection, request, speaker, as_of));
-    let answer = poll_fn(|cx| match walk.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => reply.poll_gone(cx).map(|()| None),
-    });
-    let answer = answer.await;
-    drop(walk);
-    // Whatever a body still flows for, its configuration is not kept for it.
-    drop((worker, core));
-    let (Some(answer), Some(respond)) = (answer, reply.begin()) else { return };
-    drop(reply);
-    send(answer, respond, tunnel, Pace::new(patience, rate)).await;
+    let mut walk = Box::pin(request::walk(worker, Arc::clone(connection), request, Some(reply.speaker()), as_of));
+    async move {
+        let answer = poll_fn(|cx| match walk.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => reply.poll_gone(cx).map(|()| None),
+        });
+        let answer = answer.await;
+        drop(walk);
+        let (Some(answer), Some(respond)) = (answer, reply.begin()) else { return };
+        drop(reply);
+        if let Some(mut outflow) = begin(answer, respond, tunnel, pace) {
+            poll_fn(|cx| outflow.poll(cx)).await;
+        }
+        drop(busy);
+    }
 }
 
 /// Where the stream goes that an accepted extended CONNECT opens, and what comes on it.
@@ -72,19 +74,21 @@ fn receive(request: Request<RecvStream>, reply: &Arc<Reply>) -> (Request<Receive
     (Request::from_parts(head, body), None)
 }
 
-async fn send(answer: Answer, mut respond: SendResponse<Bytes>, tunnel: Option<Tunnel>, pace: Pace) {
+/// Sends the head. None: nothing comes behind it, or the bytes of a tunnel.
+fn begin(answer: Answer, mut respond: SendResponse<Bytes>, tunnel: Option<Tunnel>, pace: Pace) -> Option<Outflow> {
     let (mut head, body) = answer.into_parts();
     complete(&mut head.headers, &body);
     let accepted = tunnel.filter(|_| head.status.is_success());
     let ends = accepted.is_none() && body.is_end_stream();
     // It fails when the client is gone; the record that the body carries says so when it is dropped.
-    let Ok(sending) = respond.send_response(Response::from_parts(head, ()), ends) else { return };
+    let sending = respond.send_response(Response::from_parts(head, ()), ends).ok()?;
     match accepted {
         Some(Tunnel { opening, receiving }) => {
             let _ = opening.send(StreamBytes::new(receiving, sending));
+            None
         }
-        None if ends => {}
-        None => pour(body, sending, pace).await,
+        None if ends => None,
+        None => Some(Outflow { body, sending, pace, held: Bytes::new(), last: false }),
     }
 }
 
@@ -107,43 +111,20 @@ fn complete(headers: &mut HeaderMap, body: &Audited) {
     }
 }
 
-/// Sends a body as fast as its client takes it.
-async fn pour(mut body: Audited, mut sending: SendStream<Bytes>, mut pace: Pace) {
-    loop {
-        let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(Some(frame)),
-            Poll::Pending => sending.poll_reset(cx).map(|_| None),
-        });
-        match frame.await {
-            Some(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => {
-                    let last = body.is_end_stream();
-                    match give(data, last, &mut body, &mut sending, &mut pace).await {
-                        Given::All if last => return,
-                        Given::All => {}
-                        Given::Cut => continue,
-                        Given::Gone => return,
-                        Given::TooSlow => return sending.send_reset(Reason::CANCEL),
-                    }
-                }
-                Err(frame) => {
-                    if let Ok(trailers) = frame.into_trailers() {
-                        let _ = sending.send_trailers(trailers);
-                        return;
-                    }
-                }
-            },
-            Some(Some(Err(_))) => return sending.send_reset(Reason::INTERNAL_ERROR),
-            Some(None) => {
-                let _ = sending.send_data(Bytes::new(), true);
-                return;
-            }
-            None => return,
-        }
-    }
+/// A body on its way, as fast as its client takes it.
+struct Outflow {
+    body: Audited,
+    sending: SendStream<Bytes>,
+    pace: Pace,
+    /// Of the body, and not yet taken; whether it is the last of it.
+    held: Bytes,
+    last: bool,
 }
 
-/// What became of a piece.
+/// A frame of the body, or its end.
+type Piece = Option<io::Result<Frame<Bytes>>>;
+
+/// What became of what was held.
 enum Given {
     All,
     /// The exchange is to be cut; its body says so.
@@ -154,39 +135,79 @@ enum Given {
     TooSlow,
 }
 
-/// Sends a piece in as many parts as the client has room for one after the other.
-async fn give(
-    mut data: Bytes,
-    last: bool,
-    body: &mut Audited,
-    sending: &mut SendStream<Bytes>,
-    pace: &mut Pace,
-) -> Given {
-    loop {
-        sending.reserve_capacity(data.len());
-        let room = match sending.capacity() {
-            _ if data.is_empty() => 0,
-            0 => {
-                let waiting = poll_fn(|cx| match sending.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(_))) => Poll::Ready(Given::All),
-                    Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Given::Gone),
-                    Poll::Pending if body.get_mut().poll_cut(cx).is_ready() => Poll::Ready(Given::Cut),
-                    Poll::Pending => pace.poll(data.len() as u64, cx).map(|()| Given::TooSlow),
-                });
-                match waiting.await {
-                    Given::All => continue,
-                    ended => return ended,
+impl Outflow {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.held.is_empty() {
+                let piece = ready!(self.poll_piece(cx));
+                if !self.take(piece) {
+                    return Poll::Ready(());
                 }
             }
-            room => room.min(data.len()),
-        };
-        let part = data.split_to(room);
-        pace.took(room as u64);
-        if sending.send_data(part, last && data.is_empty()).is_err() {
-            return Given::Gone;
+            match ready!(self.poll_give(cx)) {
+                Given::All if !self.last => {}
+                Given::All | Given::Gone => return Poll::Ready(()),
+                Given::Cut => (self.held, self.last) = (Bytes::new(), false),
+                Given::TooSlow => {
+                    self.sending.send_reset(Reason::CANCEL);
+                    return Poll::Ready(());
+                }
+            }
         }
-        if data.is_empty() {
-            return Given::All;
+    }
+
+    /// The next piece of the body. None: the client does not want it.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(piece) => Poll::Ready(Some(piece)),
+            Poll::Pending => self.sending.poll_reset(cx).map(|_| None),
+        }
+    }
+
+    /// False: nothing is left to be given.
+    fn take(&mut self, piece: Option<Piece>) -> bool {
+        match piece.map(|piece| piece.map(|frame| frame.map(Frame::into_data))) {
+            Some(Some(Ok(Ok(data)))) => {
+                (self.held, self.last) = (data, self.body.is_end_stream());
+                true
+            }
+            Some(Some(Ok(Err(frame)))) => {
+                let _ = frame.into_trailers().map(|trailers| self.sending.send_trailers(trailers));
+                false
+            }
+            Some(Some(Err(_))) => {
+                self.sending.send_reset(Reason::INTERNAL_ERROR);
+                false
+            }
+            Some(None) => {
+                self.last = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Sends what is held, in as many parts as the client makes room for one after the other.
+    fn poll_give(&mut self, cx: &mut Context<'_>) -> Poll<Given> {
+        loop {
+            self.sending.reserve_capacity(self.held.len());
+            let room = self.sending.capacity().min(self.held.len());
+            if room == 0 && !self.held.is_empty() {
+                match self.sending.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(_))) => continue,
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Given::Gone),
+                    Poll::Pending if self.body.get_mut().poll_cut(cx).is_ready() => return Poll::Ready(Given::Cut),
+                    Poll::Pending => return self.pace.poll(self.held.len() as u64, cx).map(|()| Given::TooSlow),
+                }
+            }
+            let part = self.held.split_to(room);
+            self.pace.took(room as u64);
+            if self.sending.send_data(part, self.last && self.held.is_empty()).is_err() {
+                return Poll::Ready(Given::Gone);
+            }
+            if self.held.is_empty() {
+                return Poll::Ready(Given::All);
+            }
         }
     }
 }
