@@ -60,6 +60,8 @@ impl Streamed {
             }
             match ready!(polled) {
                 Some(Ok(data)) => {
+                    // It did not wait.
+                    self.awaits = None;
                     let _ = self.stream.flow_control().release_capacity(data.len());
                     self.announced = self.announced.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));

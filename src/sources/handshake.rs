@@ -1,11 +1,11 @@
-//! Times the acknowledgements of HTTP/2 SETTINGS and PING as frames pass between TLS and hyper.
+//! Times the acknowledgements of HTTP/2 SETTINGS and PING as frames pass between TLS and h2.
 //!
 //! These are answered by whoever holds the TLS key, with no signature in the time: the round trip a relay that splits
-//! TCP cannot shorten. Hyper sends PING with a payload that everybody knows, and a client could acknowledge it before
+//! TCP cannot shorten. h2 sends PING with a payload that everybody knows, and a client could acknowledge it before
 //! it comes; so on its way out the payload is exchanged for a secret one, and back again on its way in. SETTINGS
 //! carries no secret: its acknowledgement counts only if it was not there already when SETTINGS was sent, and a
 //! client that waits a moment can still make it early. So the tap sends a PING of its own right behind SETTINGS, and
-//! again now and then while the connection is busy, when hyper, which pings only the quiet, sends none.
+//! again now and then while the connection is busy, when `gateway/http2.rs`, which pings only the silent, sends none.
 //!
 //! The same eyes count the frames that cost work and bring none, as far as h2 (0.4.20) does not: it bounds
 //! CONTINUATION, empty and small DATA, resets before a stream is accepted and resets it causes itself, but neither
@@ -47,9 +47,9 @@ pub struct FrameTap<S, F> {
     inbound: Frames,
     outbound: Frames,
     settings: SettingsProbe,
-    /// Hyper's, then ours.
+    /// The library's, then ours.
     pings: [Option<Ping>; 3],
-    /// The PING of hyper's whose payload is going out, and the one whose acknowledgement is coming in.
+    /// The PING of the library's whose payload is going out, and the one whose acknowledgement is coming in.
     leaving: Option<Passing>,
     /// A stream whose reset is going out, and its error code as far as it is out.
     reset: Option<(u32, [u8; 4], usize)>,
@@ -148,7 +148,7 @@ impl<S, F: FnMut(Noticed)> FrameTap<S, F> {
         Ok(())
     }
 
-    /// Gives hyper's payload back to an acknowledgement of ours, byte by byte, for it may come in pieces.
+    /// Gives the library's payload back to an acknowledgement of ours, byte by byte, for it may come in pieces.
     fn restore(&mut self, mut passing: Passing, payload: &mut [u8]) {
         if let (0, Some(first)) = (passing.at, payload.first()) {
             passing.slot = usize::from(first & 3);
@@ -265,7 +265,7 @@ impl<S, F: FnMut(Noticed)> FrameTap<S, F> {
 }
 
 impl<S: AsyncWrite + Unpin, F: FnMut(Noticed) + Unpin> FrameTap<S, F> {
-    /// Writes what is left of our own PING. Nothing of hyper's may go out in the middle of it.
+    /// Writes what is left of our own PING. Nothing of the library's may go out in the middle of it.
     fn poll_own_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(Ping { secret, sent: None, .. }) = self.pings[OWN] else { return Poll::Ready(Ok(())) };
         let mut frame = [0; PING_HEADER.len() + 8];
@@ -279,7 +279,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut(Noticed) + Unpin> FrameTap<S, F> {
             }
             self.own += written;
         }
-        // Its acknowledgement reaches hyper's parser as one that was never asked for, and is passed over there.
+        // Its acknowledgement reaches h2's parser as one that was never asked for, and is passed over there.
         self.pings[OWN] = Some(Ping { secret, original: secret, sent: Some(began) });
         self.own_due = began + OWN_EVERY;
         Poll::Ready(Ok(()))

@@ -354,12 +354,19 @@ async fn an_upload_over_http2_is_invited_after_the_decision_and_never_when_denie
     assert_eq!(answer.status(), 200);
     assert_eq!(&answer.into_body().data().await.expect("more").expect("whole")[..], b"5");
 
+    // Whoever sends without waiting is not asked.
+    let (mut answer, mut body) = client.send_request(upload("app"), false).expect("a stream");
+    body.send_data(Bytes::from_static(b"hello"), true).expect("open");
+    let asked = timeout(PATIENCE, poll_fn(|cx| answer.poll_informational(cx))).await.expect("in time");
+    assert!(asked.is_none(), "{asked:?}");
+    assert_eq!(timeout(PATIENCE, answer).await.expect("in time").expect("an answer").status(), 200);
+
     let (mut answer, _body) = client.send_request(upload("nobody"), false).expect("a stream");
     let invited = timeout(PATIENCE, poll_fn(|cx| answer.poll_informational(cx))).await.expect("in time");
     assert!(invited.is_none(), "{invited:?}");
     let refused = timeout(PATIENCE, answer).await.expect("in time").expect("an answer");
     assert!(refused.status().is_client_error(), "{refused:?}");
-    assert_eq!(app.seen().len(), 1);
+    assert_eq!(app.seen().len(), 2);
 }
 
 #[tokio::test]

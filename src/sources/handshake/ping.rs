@@ -10,7 +10,7 @@ pub(super) const PING_HEADER: [u8; 9] = [0, 0, 8, PING, 0, 0, 0, 0, 0];
 pub(super) struct Ping {
     /// Its lowest two bits are the ping's place in `pings`.
     pub(super) secret: [u8; 8],
-    /// What hyper wrote, and waits for.
+    /// What h2 wrote, and waits for.
     pub(super) original: [u8; 8],
     /// None: not yet out.
     pub(super) sent: Option<Instant>,
