@@ -212,7 +212,10 @@ pub fn request(headers: &mut HeaderMap, ours: Ours<'_>) {
         match *name {
             header::TE => trailers |= names_in(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
             header::COOKIE => crumbs += 1,
-            header::HOST => (hosts, canonical) = (hosts + 1, canonical && *value == ours.host),
+            header::HOST => {
+                (hosts, canonical) = (hosts + 1, canonical && *value == ours.host);
+                return false;
+            }
             header::AUTHORIZATION if ours.strip_authorization => return true,
             _ => {}
         }
@@ -387,7 +390,8 @@ mod tests {
     }
 
     fn forward(lines: &[(&str, &str)]) -> HeaderMap {
-        let owned = Owned::new(["Acme-Assertion"]);
+        // An upstream may be told to trust `Host` too: it is ours in any case.
+        let owned = Owned::new(["Acme-Assertion", "Host"]);
         let client = ClientValues::new("2001:db8::1".parse().unwrap());
         let told = Told {
             assertion: text("signed"),
@@ -412,6 +416,16 @@ mod tests {
 
     fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
         headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn there_is_one_host_and_it_is_the_canonical_one() {
+        for came in
+            [&[][..], &["payroll.corp.example"], &["Payroll.corp.example"], &["a.example", "payroll.corp.example"]]
+        {
+            let lines: Vec<_> = came.iter().map(|host| ("host", *host)).collect();
+            assert_eq!(values(&forward(&lines), "host"), ["payroll.corp.example"], "{came:?}");
+        }
     }
 
     #[test]
