@@ -22,6 +22,8 @@ mod outcomes;
 mod handshakes;
 #[path = "walk/headers.rs"]
 mod headers;
+#[path = "walk/multiplexed.rs"]
+mod multiplexed;
 #[path = "walk/streams.rs"]
 mod streams;
 #[path = "walk/websockets.rs"]

@@ -1,6 +1,7 @@
 //! Bodies on their way through: counted, watched for silence, never buffered.
 
 use super::alarm::Alarm;
+use super::answered::Answered;
 use super::headers::{self, Owned};
 use super::live::Registration;
 use super::rate::{Allowance, MinRate};
@@ -11,7 +12,6 @@ use crate::policy::Reason;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -209,14 +209,14 @@ impl ResponseBody {
 /// A body from the upstream. Its connection goes back to the pool when the last byte has been read.
 #[derive(Debug)]
 pub struct UpstreamBody {
-    body: Incoming,
+    body: Answered,
     silence: Silence,
     lease: Option<Lease>,
     owned: Arc<Owned>,
     /// While it flows it may be cut.
     open: Option<Registration>,
     /// Told at the next turn.
-    broken: Option<hyper::Error>,
+    broken: Option<io::Error>,
 }
 
 /// The gateway ended the body; the client sees it broken off.
@@ -236,7 +236,7 @@ pub fn blame(error: &io::Error) -> End {
 
 impl UpstreamBody {
     /// The lease is given back at the last byte.
-    pub fn new(body: Incoming, silence: Silence, lease: Option<Lease>, owned: Arc<Owned>) -> Self {
+    pub fn new(body: Answered, silence: Silence, lease: Option<Lease>, owned: Arc<Owned>) -> Self {
         let mut this = Self { body, silence, lease, owned, open: None, broken: None };
         if this.body.is_end_stream() {
             this.finished();
@@ -259,13 +259,13 @@ impl UpstreamBody {
 
     /// An error is kept back for one turn: to hyper it ends the client's connection at once, and what came before it,
     /// perhaps in the same turn, is to be on its way by then.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let piece = match &mut self.lease {
-            Some(lease) => lease.wire.poll_piece(&mut self.body, cx),
-            None => Pin::new(&mut self.body).poll_frame(cx),
+        let piece = match (&mut self.body, &mut self.lease) {
+            (Answered::Http1(body), Some(lease)) => lease.wire.poll_piece(body, cx).map_err(io::Error::other),
+            (body, _) => Pin::new(body).poll_frame(cx),
         };
         match piece {
             Poll::Ready(Some(Err(error))) => {
@@ -319,7 +319,7 @@ impl Body for ResponseBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Ready(None) => {
                 upstream.finished();
                 Poll::Ready(None)

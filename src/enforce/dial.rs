@@ -1,20 +1,20 @@
 //! Opening one connection to an upstream: name, TCP, TLS, HTTP version.
 
-use super::body::RequestBody;
 use super::fault::Fault;
+use super::multiplexed::Multiplexed;
 use super::plain::Plain;
 use super::upstream::UpstreamSettings;
 use super::wire::Wire;
 use crate::policy::{Origin, Scheme};
 use crate::store::private_file::{Closed, read_closed};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http::uri;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -58,7 +58,7 @@ pub enum Offer {
 #[derive(Debug)]
 pub enum Dialled {
     Http1(Wire),
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(Multiplexed),
 }
 
 impl Client {
@@ -122,14 +122,14 @@ async fn connect(origin: &Origin, client: &Client, offer: Offer) -> Result<Diall
     let tcp = Plain(tcp);
     match origin.scheme {
         Scheme::Http => handshake_http1(tcp).await,
-        Scheme::H2c => handshake_http2(tcp).await,
+        Scheme::H2c => Multiplexed::begin(tcp, uri::Scheme::HTTP).await.map(Dialled::Http2),
         Scheme::Https => {
             let config = if offer == Offer::Any { &client.any } else { &client.http1 };
             let name = ServerName::try_from(origin.host.to_string()).map_err(|_| Fault::Tls)?;
             let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
             let tls = connector.connect(name, tcp).await.map_err(|_| Fault::Tls)?;
             if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-                handshake_http2(tls).await
+                Multiplexed::begin(tls, uri::Scheme::HTTPS).await.map(Dialled::Http2)
             } else {
                 handshake_http1(tls).await
             }
@@ -150,24 +150,4 @@ where
         .await
         .map_err(|error| Fault::of(&error))?;
     Ok(Dialled::Http1(Wire::new(sender, connection.with_upgrades())))
-}
-
-async fn handshake_http2<IO>(io: IO) -> Result<Dialled, Fault>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_header_list_size(64 * 1024)
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| Fault::of(&error))?;
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    Ok(Dialled::Http2(sender))
 }

@@ -9,9 +9,9 @@ use super::rate::MinRate;
 use super::received::Received;
 use super::replay::Replay;
 use super::upstream::{Answer, Pool};
-use super::wire::Slot;
+use super::wire::{Errand, Slot};
 use crate::policy::{Origin, Permit};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -86,15 +86,15 @@ pub async fn forward(
             (RequestBody::streaming(body, Arc::clone(&progress), silence, Arc::clone(owned)), Some(progress))
         }
     };
-    let mut request = Some(passage.request(body));
+    let mut errand = Some(passage.errand(body));
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
     let mut now = now;
     let tries: SmallVec<[&Origin; 4]> = origins;
     for (origin, attempts) in tries.into_iter().zip(1..) {
-        if request.is_none() {
+        if errand.is_none() {
             break;
         }
-        match exchange(pool, origin, &mut request, progress.as_deref(), owned, now).await {
+        match exchange(pool, origin, &mut errand, progress.as_deref(), owned, now).await {
             Ok(response) => {
                 health.succeeded(origin);
                 if let Some(progress) = &progress {
@@ -113,9 +113,9 @@ pub async fn forward(
                     health.failed(origin, now);
                 }
                 last = Failed { origin: Some(origin.clone()), fault, attempts };
-                if request.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
+                if errand.is_none() && fault != Fault::HeaderTimeout && fault != Fault::TotalTimeout {
                     let again = replay.as_ref().and_then(Replay::passage);
-                    request = again.map(|passage| passage.request(RequestBody::empty()));
+                    errand = again.map(|passage| passage.errand(RequestBody::empty()));
                 }
             }
         }
@@ -127,7 +127,7 @@ pub async fn forward(
 async fn exchange(
     pool: &Pool,
     origin: &Origin,
-    request: &mut Slot,
+    errand: &mut Slot,
     progress: Option<&Progress>,
     owned: &Arc<Owned>,
     now: std::time::Instant,
@@ -138,14 +138,14 @@ async fn exchange(
     let end = settings.total_timeout.map(|total| begun + total);
     let mut alarm = pool.alarm();
     let sent = {
-        let sending = pin!(endpoint.send(request, now));
+        let sending = pin!(endpoint.send(errand, now));
         within_silence(begun, settings.header_timeout, end, progress, &mut alarm, sending).await
     };
     let Answer { response, lease } = match sent {
         Ok(sent) => sent?,
         Err(fault) => {
             // Whether it left or not, its time is over.
-            *request = None;
+            *errand = None;
             return Err(fault);
         }
     };
@@ -210,35 +210,11 @@ async fn within_silence<T>(
 }
 
 impl Passage {
-    pub fn request<B>(self, body: B) -> Request<B> {
+    pub fn errand(self, body: RequestBody) -> Errand {
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.target;
         *request.headers_mut() = self.headers;
-        if let Some(speaker) = self.interim {
-            hyper::ext::on_informational(&mut request, move |said| speaker.say(said.status(), said.headers()));
-        }
-        request
+        Errand { request, interim: self.interim }
     }
-}
-
-/// For HTTP/2: `:scheme` and `:authority` from the `Host` header (RFC 9113 section 8.3.1).
-pub fn to_absolute_form(head: &mut request::Parts, scheme: &'static str) {
-    let Some(host) = head.headers.remove(http::header::HOST) else { return };
-    let mut parts = std::mem::take(&mut head.uri).into_parts();
-    parts.scheme = http::uri::Scheme::try_from(scheme).ok();
-    parts.authority = http::uri::Authority::try_from(host.as_bytes()).ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        head.uri = uri;
-    }
-}
-
-/// For HTTP/1.1: back from what `to_absolute_form` made of a request that never left.
-pub fn to_origin_form<B>(request: &mut Request<B>) {
-    let Some(authority) = request.uri().authority() else { return };
-    if let Ok(host) = http::HeaderValue::from_str(authority.as_str()) {
-        request.headers_mut().insert(http::header::HOST, host);
-    }
-    let target = request.uri().path_and_query().cloned();
-    *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
 }

@@ -2,9 +2,11 @@
 
 pub mod alarm;
 pub mod answer;
+pub mod answered;
 pub mod assertion;
 pub mod body;
 pub mod builtin;
+pub mod delivery;
 pub mod dial;
 pub mod fault;
 pub mod forward;
@@ -12,12 +14,14 @@ pub mod headers;
 pub mod health;
 pub mod interim;
 pub mod live;
+pub mod multiplexed;
 mod plain;
 pub mod rate;
 pub mod received;
 mod replay;
 mod rest;
 pub mod stream;
+pub mod streamed;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;

@@ -2,6 +2,7 @@
 
 use super::interim::Reply;
 use super::stream::StreamBytes;
+use super::streamed::Streamed;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
@@ -9,7 +10,7 @@ use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 #[derive(Debug)]
@@ -17,18 +18,15 @@ pub enum Received {
     Nothing,
     Http1(Incoming),
     /// Boxed: most requests have no body, and all are handed on with room for one.
-    Http2(Box<Streamed>),
+    Http2(Box<Upload>),
     /// An extended CONNECT has no body but, once it is accepted, the bytes of a tunnel (RFC 8441).
     Tunnel(oneshot::Receiver<StreamBytes>),
 }
 
-/// What comes on one HTTP/2 stream.
+/// What comes on a client's stream.
 #[derive(Debug)]
-pub struct Streamed {
-    stream: h2::RecvStream,
-    /// What is still to come of what the head announced; the library holds the client to it (RFC 9113 section 8.1.1).
-    announced: Option<u64>,
-    data_ended: bool,
+pub struct Upload {
+    streamed: Streamed,
     /// The client waits to be asked for it (RFC 9110 section 10.1.1).
     awaits: Option<Arc<Reply>>,
 }
@@ -38,41 +36,27 @@ impl Received {
         if stream.is_end_stream() {
             return Self::Nothing;
         }
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let awaits = headers.contains_key(header::EXPECT).then(|| Arc::clone(reply));
-        Self::Http2(Box::new(Streamed { stream, announced, data_ended: false, awaits }))
+        Self::Http2(Box::new(Upload { streamed: Streamed::new(stream, headers), awaits }))
     }
 
     /// Whether its client sends nothing of it before it is asked to.
     pub fn awaits_go_ahead(&self) -> bool {
-        matches!(self, Self::Http2(streamed) if streamed.awaits.is_some())
+        matches!(self, Self::Http2(upload) if upload.awaits.is_some())
     }
 }
 
-impl Streamed {
+impl Upload {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if !self.data_ended {
-            let polled = self.stream.poll_data(cx);
-            if polled.is_pending()
-                && let Some(reply) = self.awaits.take()
-            {
-                reply.go_ahead();
-            }
-            match ready!(polled) {
-                Some(Ok(data)) => {
-                    // It did not wait.
-                    self.awaits = None;
-                    let _ = self.stream.flow_control().release_capacity(data.len());
-                    self.announced = self.announced.map(|left| left.saturating_sub(data.len() as u64));
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                // Whatever its reason: a stream that is reset has not ended, and what came of it is not all.
-                Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
-                None => self.data_ended = true,
-            }
+        let polled = self.streamed.poll_frame(cx);
+        // Taken in any case: what is there was not waited with.
+        if let Some(reply) = self.awaits.take()
+            && polled.is_pending()
+            && self.streamed.flows()
+        {
+            reply.go_ahead();
         }
-        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(io::Error::other).transpose();
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
+        polled.map_err(io::Error::other)
     }
 }
 
@@ -84,7 +68,7 @@ impl Body for Received {
         match self.get_mut() {
             Self::Nothing | Self::Tunnel(_) => Poll::Ready(None),
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(io::Error::other),
-            Self::Http2(streamed) => streamed.poll_frame(cx),
+            Self::Http2(upload) => upload.poll_frame(cx),
         }
     }
 
@@ -92,7 +76,7 @@ impl Body for Received {
         match self {
             Self::Nothing | Self::Tunnel(_) => true,
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(streamed) => streamed.stream.is_end_stream(),
+            Self::Http2(upload) => upload.streamed.is_end_stream(),
         }
     }
 
@@ -100,11 +84,7 @@ impl Body for Received {
         match self {
             Self::Nothing | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
-            Self::Http2(streamed) => match streamed.announced {
-                Some(left) => SizeHint::with_exact(left),
-                None if streamed.stream.is_end_stream() => SizeHint::with_exact(0),
-                None => SizeHint::default(),
-            },
+            Self::Http2(upload) => upload.streamed.size_hint(),
         }
     }
 }

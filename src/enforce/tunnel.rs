@@ -3,6 +3,7 @@
 //! Not one byte of the new protocol goes upstream before the upstream's 101; a refused upgrade is an ordinary
 //! response and HTTP goes on.
 
+use super::answered::Answered;
 use super::body::{RequestBody, ResponseBody, Silence, UpstreamBody};
 use super::fault::Fault;
 use super::forward::{Arrived, Failed, Passage, has_one_end};
@@ -57,16 +58,16 @@ pub async fn open(
     let key = prepare(&mut passage, handshake.extended_connect);
     let health = pool.shared().health();
     let mut last = Failed { origin: None, fault: Fault::Connect, attempts: 0 };
-    let mut request = Some(passage.request(RequestBody::empty()));
+    let mut errand = Some(passage.errand(RequestBody::empty()));
     for (origin, attempts) in health.order(permit.origins(), Instant::now()).into_iter().zip(1..) {
-        if request.is_none() {
+        if errand.is_none() {
             break;
         }
         let endpoint = pool.endpoint(origin);
         let settings = &endpoint.client.settings;
-        let sent = tokio::time::timeout(settings.header_timeout, endpoint.send_alone(&mut request)).await;
+        let sent = tokio::time::timeout(settings.header_timeout, endpoint.send_alone(&mut errand)).await;
         let sent = sent.unwrap_or_else(|_| {
-            request = None;
+            errand = None;
             Err(Fault::HeaderTimeout)
         });
         match sent {
@@ -93,7 +94,7 @@ pub async fn open(
                 let idle = settings.idle_timeout;
                 let response = response.map(|body| {
                     ResponseBody::Upstream(UpstreamBody::new(
-                        body,
+                        Answered::Http1(body),
                         Silence::new(idle, None, pool.alarm()),
                         None,
                         Arc::clone(owned),

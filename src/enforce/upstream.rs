@@ -1,17 +1,17 @@
 //! Connections to upstreams: pooled per core, with health, failover and deadlines.
 
 use super::alarm::{Alarm, Alarms};
+use super::answered::Answered;
 use super::body::RequestBody;
 use super::dial::{self, Dialled};
 use super::fault::Fault;
-use super::forward::{to_absolute_form, to_origin_form};
 use super::health::Health;
+use super::multiplexed::Multiplexed;
 use super::wire::{Slot, Wire};
 use crate::policy::{Origin, Scheme};
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -118,7 +118,7 @@ pub struct Endpoint {
     /// `host:port`, or `host` on the scheme's own port: the upstream's `Host`.
     pub client: Arc<dial::Client>,
     idle: Mutex<Vec<Idle>>,
-    multiplexed: Mutex<Option<http2::SendRequest<RequestBody>>>,
+    multiplexed: Mutex<Option<Multiplexed>>,
 }
 
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl Idle {
 /// An answer, and the connection it came on while that connection can serve again.
 #[derive(Debug)]
 pub struct Answer {
-    pub response: Response<Incoming>,
+    pub response: Response<Answered>,
     pub lease: Option<Lease>,
 }
 
@@ -213,56 +213,55 @@ impl Endpoint {
 
     /// Sends on an idle connection, or on a new one. A stale idle connection costs nothing but a try. After a fault the
     /// request is still there only when it certainly never left: it may be sent again, whatever its method.
-    pub async fn send(self: &Arc<Self>, request: &mut Slot, now: Instant) -> Result<Answer, Fault> {
+    pub async fn send(self: &Arc<Self>, errand: &mut Slot, now: Instant) -> Result<Answer, Fault> {
         if self.origin.scheme == Scheme::H2c {
-            return Box::pin(self.send_multiplexed(request)).await;
+            return Box::pin(self.send_multiplexed(errand)).await;
         }
-        if let Some(request) = request {
-            to_origin_form(request);
-            announce(request);
+        if let Some(errand) = errand {
+            announce(&mut errand.request);
         }
         while let Some(mut wire) = self.checkout(now) {
-            match wire.send(request).await {
+            match wire.send(errand).await {
                 Ok(response) => return Ok(self.answer(response, wire)),
-                Err(_) if request.is_some() => {}
+                Err(_) if errand.is_some() => {}
                 Err(error) => return Err(Fault::of(&error)),
             }
         }
         // Boxed: what is rare must not make every request's future larger.
-        Box::pin(self.send_anew(request)).await
+        Box::pin(self.send_anew(errand)).await
     }
 
-    async fn send_anew(self: &Arc<Self>, request: &mut Slot) -> Result<Answer, Fault> {
+    async fn send_anew(self: &Arc<Self>, errand: &mut Slot) -> Result<Answer, Fault> {
         if self.multiplexed().is_some() {
-            return self.send_multiplexed(request).await;
+            return self.send_multiplexed(errand).await;
         }
         match dial::dial(&self.origin, &self.client, dial::Offer::Any).await? {
-            Dialled::Http1(mut wire) => match wire.send(request).await {
+            Dialled::Http1(mut wire) => match wire.send(errand).await {
                 Ok(response) => Ok(self.answer(response, wire)),
                 Err(error) => Err(Fault::of(&error)),
             },
-            Dialled::Http2(sender) => {
-                self.keep_multiplexed(&sender);
-                send_http2(sender, request).await
+            Dialled::Http2(connection) => {
+                self.keep_multiplexed(&connection);
+                connection.answer(errand).await
             }
         }
     }
 
     /// A connection of its own for an upgrade: HTTP/1.1, never pooled. The request goes once.
-    pub async fn send_alone(&self, request: &mut Slot) -> Result<Response<Incoming>, Fault> {
+    pub async fn send_alone(&self, errand: &mut Slot) -> Result<Response<Incoming>, Fault> {
         let dialled = dial::dial(&self.origin, &self.client, dial::Offer::Http1).await?;
-        let mut request = request.take();
+        let mut errand = errand.take();
         match dialled {
             Dialled::Http1(mut wire) => {
                 wire.detach();
-                wire.send(&mut request).await.map_err(|error| Fault::of(&error))
+                wire.send(&mut errand).await.map_err(|error| Fault::of(&error))
             }
             Dialled::Http2(_) => Err(Fault::Protocol),
         }
     }
 
     fn answer(self: &Arc<Self>, response: Response<Incoming>, wire: Wire) -> Answer {
-        Answer { response, lease: Some(Lease { endpoint: Arc::clone(self), wire }) }
+        Answer { response: response.map(Answered::Http1), lease: Some(Lease { endpoint: Arc::clone(self), wire }) }
     }
 
     fn checkout(&self, now: Instant) -> Option<Wire> {
@@ -278,36 +277,42 @@ impl Endpoint {
         None
     }
 
-    fn multiplexed(&self) -> Option<http2::SendRequest<RequestBody>> {
+    fn multiplexed(&self) -> Option<Multiplexed> {
         let mut kept = self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_some_and(http2::SendRequest::is_closed) {
+        if kept.as_ref().is_some_and(Multiplexed::is_over) {
             *kept = None;
         }
         kept.clone()
     }
 
-    fn keep_multiplexed(&self, sender: &http2::SendRequest<RequestBody>) {
-        *self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+    fn keep_multiplexed(&self, connection: &Multiplexed) {
+        *self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
     }
 
-    async fn send_multiplexed(&self, request: &mut Slot) -> Result<Answer, Fault> {
-        if let Some(sender) = self.multiplexed() {
-            match send_http2(sender, request).await {
-                Err(_) if request.is_some() => {}
+    async fn send_multiplexed(&self, errand: &mut Slot) -> Result<Answer, Fault> {
+        if let Some(connection) = self.multiplexed() {
+            match connection.answer(errand).await {
+                Err(_) if errand.is_some() => {}
                 answered => return answered,
             }
         }
         match dial::dial(&self.origin, &self.client, dial::Offer::Any).await? {
-            Dialled::Http2(sender) => {
-                self.keep_multiplexed(&sender);
-                send_http2(sender, request).await
+            Dialled::Http2(connection) => {
+                self.keep_multiplexed(&connection);
+                connection.answer(errand).await
             }
             Dialled::Http1(_) => {
                 // It never left, and is not to go elsewhere either: the upstream is not what it was said to be.
-                *request = None;
+                *errand = None;
                 Err(Fault::Protocol)
             }
         }
+    }
+}
+
+impl Multiplexed {
+    async fn answer(self, errand: &mut Slot) -> Result<Answer, Fault> {
+        self.send(errand).await.map(|response| Answer { response, lease: None })
     }
 }
 
@@ -315,18 +320,5 @@ impl Endpoint {
 fn announce(request: &mut Request<RequestBody>) {
     if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
-async fn send_http2(mut sender: http2::SendRequest<RequestBody>, request: &mut Slot) -> Result<Answer, Fault> {
-    let (mut head, body) = request.take().expect("a request is there until it is sent").into_parts();
-    head.headers.remove(TRANSFER_ENCODING);
-    to_absolute_form(&mut head, "http");
-    match sender.try_send_request(Request::from_parts(head, body)).await {
-        Ok(response) => Ok(Answer { response, lease: None }),
-        Err(mut error) => {
-            *request = error.take_message();
-            Err(Fault::of(error.error()))
-        }
     }
 }

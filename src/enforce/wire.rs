@@ -8,6 +8,7 @@
 //! taking the answer. Such a connection gets a task of its own, for the rest of its life.
 
 use super::body::RequestBody;
+use super::interim::Speaker;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response};
@@ -18,7 +19,14 @@ use std::task::{Context, Poll, Waker};
 use tokio::task::unconstrained;
 
 /// A request until it is sent. It is large: it lies still, and whoever may send it is told where.
-pub type Slot = Option<Request<RequestBody>>;
+pub type Slot = Option<Errand>;
+
+/// A request, and who hears what is said before its answer.
+#[derive(Debug)]
+pub struct Errand {
+    pub request: Request<RequestBody>,
+    pub interim: Option<Speaker>,
+}
 
 pub struct Wire {
     sender: SendRequest<RequestBody>,
@@ -40,11 +48,15 @@ impl Wire {
     }
 
     /// Sends a request and waits for the head of its answer. A request that certainly never left is put back.
-    pub async fn send(&mut self, request: &mut Slot) -> hyper::Result<Response<Incoming>> {
-        if request.as_ref().is_some_and(|request| !request.body().is_end_stream()) {
+    pub async fn send(&mut self, slot: &mut Slot) -> hyper::Result<Response<Incoming>> {
+        let Errand { mut request, interim } = slot.take().expect("a request is there until it is sent");
+        if !request.body().is_end_stream() {
             self.detach();
         }
-        let sending = self.sender.try_send_request(request.take().expect("a request is there until it is sent"));
+        if let Some(speaker) = interim.clone() {
+            hyper::ext::on_informational(&mut request, move |said| speaker.say(said.status(), said.headers()));
+        }
+        let sending = self.sender.try_send_request(request);
         // Unconstrained: told to yield, it would wake nobody.
         let mut answer = pin!(unconstrained(sending));
         let answered = poll_fn(|cx| {
@@ -55,7 +67,7 @@ impl Wire {
             }
         });
         answered.await.map_err(|mut error| {
-            *request = error.take_message();
+            *slot = error.take_message().map(|request| Errand { request, interim });
             error.into_error()
         })
     }

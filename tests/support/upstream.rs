@@ -165,6 +165,24 @@ impl Upstream {
         Self::listen("http", move |stream, _| Box::pin(handler(stream))).await
     }
 
+    /// HTTP/2 in clear text whose connections a test handles by the frame.
+    pub async fn raw_h2c<F, A>(handler: F) -> Self
+    where
+        F: Fn(h2::server::Connection<TcpStream, Bytes>) -> A + Send + Sync + 'static,
+        A: Future<Output = ()> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        Self::listen("h2c", move |stream, _| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                if let Ok(connection) = h2::server::handshake(stream).await {
+                    handler(connection).await;
+                }
+            })
+        })
+        .await
+    }
+
     /// A place where nobody listens, and nobody will while this lives.
     pub async fn dead() -> Self {
         let upstream = Self::raw(|_| async {}).await;

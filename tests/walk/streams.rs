@@ -298,6 +298,35 @@ async fn hinting() -> (Upstream, Sender<()>) {
     (app, go)
 }
 
+/// As `hinting`, in HTTP/2.
+async fn hinting_in_http2() -> (Upstream, Sender<()>) {
+    let (go, waiting) = tokio::sync::mpsc::channel::<()>(1);
+    let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
+    let app = Upstream::raw_h2c(move |mut connection| {
+        let waiting = Arc::clone(&waiting);
+        async move {
+            while let Some(Ok((request, mut answer))) = connection.accept().await {
+                let waiting = Arc::clone(&waiting);
+                tokio::spawn(async move {
+                    let hint = Response::builder().status(103).header("link", "</a.css>; rel=preload");
+                    let hint = hint.header("rangegate-request-id", "forged");
+                    let working = Response::builder().status(102).body(()).expect("a head");
+                    answer.send_informational(working).expect("open");
+                    answer.send_informational(hint.body(()).expect("a head")).expect("open");
+                    if request.uri().path() == "/late" {
+                        waiting.lock().await.recv().await.expect("the client has its hint");
+                    }
+                    let head = Response::builder().header("content-length", "5").body(()).expect("a head");
+                    let mut body = answer.send_response(head, false).expect("open");
+                    body.send_data(Bytes::from_static(b"hello"), true).expect("open");
+                });
+            }
+        }
+    })
+    .await;
+    (app, go)
+}
+
 /// An HTTP/2 client with every frame in its hands; each stream may take `window` bytes.
 async fn bare(gate: &Harness, window: u32) -> SendRequest<Bytes> {
     let tls = gate.dial().alpn(&["h2"]).tls().await.expect("a handshake");
@@ -314,7 +343,12 @@ async fn interim(answer: &mut ResponseFuture) -> Response<()> {
 
 #[tokio::test]
 async fn early_hints_reach_http2_clients_before_the_answer() {
-    let (app, go) = hinting().await;
+    for (app, go) in [hinting().await, hinting_in_http2().await] {
+        hints_reach_http2(app, go).await;
+    }
+}
+
+async fn hints_reach_http2(app: Upstream, go: Sender<()>) {
     let gate = Harness::open(&app).await;
     let mut client = bare(&gate, 65_535).await;
     for path in ["late", "", "late"] {
@@ -398,8 +432,13 @@ async fn an_upload_that_its_client_gives_up_never_looks_whole() {
 
 #[tokio::test]
 async fn early_hints_reach_http1_clients_before_the_answer() {
+    for (app, go) in [hinting().await, hinting_in_http2().await] {
+        hints_reach_http1(app, go).await;
+    }
+}
+
+async fn hints_reach_http1(app: Upstream, go: Sender<()>) {
     const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
-    let (app, go) = hinting().await;
     let gate = Harness::open(&app).await;
     let mut client = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
     let host = "Host: app.corp.example\r\n\r\n";
@@ -437,10 +476,10 @@ async fn early_hints_reach_http1_clients_before_the_answer() {
 
 #[tokio::test]
 async fn https_upstreams_are_verified_and_spoken_to_in_either_version() {
-    let app = Upstream::https(|request| async move { ok(format!("{:?}", request.version())) }).await;
+    let app = Upstream::https(|request| async move { ok(format!("{:?} {}", request.version(), request.uri())) }).await;
     let gate = Harness::open(&app).await;
-    assert_eq!(gate.dial().h1().await.get("/").await.text(), "HTTP/2.0");
-    assert_eq!(gate.dial().h2().await.post("/", "body").await.text(), "HTTP/2.0");
+    assert_eq!(gate.dial().h1().await.get("/").await.text(), "HTTP/2.0 https://app.corp.example/");
+    assert_eq!(gate.dial().h2().await.post("/a", "body").await.text(), "HTTP/2.0 https://app.corp.example/a");
     // With the wrong authority nothing is sent.
     let stern = Harness::builder()
         .app(&app)
