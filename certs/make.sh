@@ -117,8 +117,17 @@ case $command in
         openssl pkcs12 -export -name "$1" -inkey "$dir/$file.key" -in "$dir/$file.pem" -certfile "$dir/ca.pem" \
             -passout pass: -out "$dir/$file.p12"
         digest() { openssl dgst -sha256 -r | cut -d ' ' -f 1; }
-        printf 'spki-sha256 = "%s"\n' "$(openssl x509 -in "$dir/$file.pem" -noout -pubkey | openssl pkey -pubin -outform DER | digest)"
-        printf 'certificate-sha256 = "%s"\n' "$(openssl x509 -in "$dir/$file.pem" -outform DER | digest)"
+        key_digest=$(openssl x509 -in "$dir/$file.pem" -noout -pubkey | openssl pkey -pubin -outform DER | digest)
+        certificate_digest=$(openssl x509 -in "$dir/$file.pem" -outform DER | digest)
+        cat << DEVICE
+# For the registry: say whose it is.
+[[device]]
+id = "$1"
+owner = "ann@corp.example"
+class = "corporate"
+keys = ["$key_digest"]
+#certificates = ["$certificate_digest"] # only this certificate, not the next for the same key
+DEVICE
         ;;
     revoke)
         [ $# -eq 1 ] || usage

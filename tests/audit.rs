@@ -589,6 +589,32 @@ fn every_kind_of_tampering_is_named_with_its_place() {
 }
 
 #[test]
+fn a_log_that_is_gone_is_missed_by_its_head() {
+    let bench = Bench::filled(5);
+    fs::remove_file(bench.path()).expect("log");
+    for named in [bench.directory.path().to_owned(), bench.path()] {
+        let report = verify(&Log::gather(&[named]).expect("readable")).expect("readable");
+        assert_eq!((kinds(&report), report.files), (vec![FaultKind::Cut], 0), "{report:?}");
+        assert_eq!(report.faults[0].text, "lines 1 to 8 are missing from the end");
+    }
+    // A head that says nothing is one fault, not two.
+    let bench = Bench::filled(5);
+    fs::write(bench.directory.path().join("audit.head"), "?").expect("head");
+    assert_eq!(kinds(&bench.verify()), [FaultKind::Changed]);
+}
+
+#[test]
+fn replay_does_not_decide_what_was_altered() {
+    let bench = Bench::filled(5);
+    bench.rewrite(|lines| lines[3] = lines[3].replace("deny", "forward"));
+    let mut replay = Replay::default();
+    let log = fs::read(bench.path()).expect("log");
+    replay.file("log", &mut &log[..], &mut |_: &Evidence| decision(Outcome::Deny)).expect("readable");
+    let altered: Vec<_> = replay.unreadable.iter().map(|line| (line.line, line.error.as_str())).collect();
+    assert_eq!(altered, [(4, "the line is not as it was written")]);
+}
+
+#[test]
 fn without_a_head_the_end_is_not_taken_on_trust() {
     let bench = Bench::filled(5);
     fs::remove_file(bench.directory.path().join("audit.head")).expect("head");
@@ -816,7 +842,9 @@ fn replay_sets_aside_what_the_policy_did_not_decide() {
     drop(over);
     audit.close(SOON).expect("everything is written");
     let log = fs::read_to_string(bench.path()).expect("log");
-    let log = log.replace(r#""reason":"all-met""#, r#""reason":"audit-unavailable""#);
+    // As somebody would write it down for a test of their own: without a seal there is nothing to hold it against.
+    let unsealed = log.lines().map(|line| line.split_once(r#","seq""#).expect("sealed").0.to_owned() + "}\n");
+    let log = unsealed.collect::<String>().replace(r#""reason":"all-met""#, r#""reason":"audit-unavailable""#);
     let mut replay = Replay::default();
     replay.file("log", &mut log.as_bytes(), &mut |_: &Evidence| decision(Outcome::Deny)).expect("readable");
     assert_eq!((replay.decided, replay.set_aside, replay.unreadable_count), (0, 1, 0));

@@ -326,6 +326,19 @@ fn a_decision_is_explained() {
 }
 
 #[test]
+fn the_readme_shows_what_is_really_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("the README");
+    let (_, shown) = readme.split_once("\n$ rangegate policy explain").expect("the command");
+    let (shown, _) = shown.split_once("\n```").expect("its end");
+    let (command, printed) = shown.split_once("\nrequest ").expect("what it prints");
+    let binary = env!("CARGO_BIN_EXE_rangegate");
+    let command = format!("'{binary}' policy explain{command}");
+    let output = Command::new("sh").args(["-c", &command]).current_dir(root).output().expect("a shell");
+    assert_eq!(stdout(&output).trim_end(), format!("request {printed}"), "{}", stderr(&output));
+}
+
+#[test]
 fn logs_that_are_not_there_are_the_callers_fault() {
     let dir = site();
     let nowhere = dir.path().join("none.jsonl").display().to_string();

@@ -1,9 +1,10 @@
 //! Recorded evidence, decided again under another policy.
 //!
-//! Only closing records (`"kind":"request"`) with evidence are decided; other lines are passed over. The
-//! chain is not checked here, `verify` does that. Limits are decided by what was counted then: a limit
+//! Only closing records (`"kind":"request"`) with evidence are decided; other lines are passed over. Whether lines are
+//! missing is not asked here, `verify` does that; a line that is not as it was written is not decided. Limits are decided by what was counted then: a limit
 //! that the recorded policy did not have was not counted and is `Absent`.
 
+use super::chain::Sealed;
 use super::file::LONGEST_LINE;
 use crate::evidence::Evidence;
 use crate::policy::{Decision, Outcome};
@@ -32,7 +33,7 @@ pub struct Replay {
     pub set_aside: u64,
     /// Lines of other kinds, and records of requests that ended before they were decided.
     pub passed_over: u64,
-    /// Lines that cannot be read, by file and line number; only the first few are kept.
+    /// Lines that cannot be read or are not as they were written, by file and line number; only the first few are kept.
     pub unreadable: Vec<Unreadable>,
     pub unreadable_count: u64,
     #[serde(serialize_with = "as_list")]
@@ -114,7 +115,9 @@ impl Replay {
                 self.unreadable(name, number, "the line is too long");
                 file.skip_until(b'\n')?;
             } else if !text.trim_ascii().is_empty() {
+                let altered = Sealed::parse(text.trim_ascii_end()).is_some_and(|sealed| !sealed.intact());
                 match serde_json::from_slice::<Line<'_>>(&text) {
+                    Ok(_) if altered => self.unreadable(name, number, "the line is not as it was written"),
                     Ok(line) => self.line(line, decide),
                     Err(error) => self.unreadable(name, number, &error.to_string()),
                 }

@@ -32,6 +32,9 @@ impl Log {
         for path in paths {
             if path.is_dir() {
                 log.directory(path).map_err(|error| (path.clone(), error))?;
+            } else if !path.exists() && head::path(path).exists() {
+                // The file is gone, and its head says what was in it.
+                log.head = Some(head::path(path));
             } else {
                 log.files.push(path.clone());
             }
@@ -122,6 +125,9 @@ pub fn verify(log: &Log) -> Result<Report, (PathBuf, io::Error)> {
         }
         run.file(path).map_err(|error| (path.clone(), error))?;
     }
+    if log.files.is_empty() {
+        run.read_head(log.head.as_deref())?;
+    }
     run.end(log);
     Ok(run.report)
 }
@@ -132,6 +138,8 @@ struct Run {
     /// The end of the chain so far.
     chain: Option<Chain>,
     head: Option<Chain>,
+    /// There is a head, and nothing in it can be made out.
+    garbled: bool,
     /// The hash the line has whose number the head names.
     at_head: Option<Link>,
     /// The last line read closes its file.
@@ -157,6 +165,7 @@ impl Run {
             Ok(head) => self.head = head,
             Err(()) => {
                 self.place = Some(Place { file: path.to_owned(), line: 0 });
+                self.garbled = true;
                 self.fault(FaultKind::Changed, "the head cannot be made out".to_owned());
             }
         }
@@ -250,7 +259,7 @@ impl Run {
     }
 
     fn end(&mut self, log: &Log) {
-        let Some(last) = log.files.last() else { return };
+        let Some(last) = log.files.last().or(log.head.as_ref()) else { return };
         self.place = Some(Place { file: last.clone(), line: 0 });
         let reached = self.chain.map_or(0, |chain| chain.seq);
         match self.head {
@@ -262,7 +271,7 @@ impl Run {
                 self.fault(FaultKind::Replaced, format!("line {} is not the one the head remembers", head.seq));
             }
             Some(_) => {}
-            None if self.closed => {}
+            None if self.closed || self.garbled => {}
             None => {
                 let head = head::path(last);
                 self.fault(

@@ -23,8 +23,9 @@ Examples:
   rangegate audit verify /var/log/rangegate
   rangegate audit verify audit.000000000001.jsonl audit.jsonl --head /mnt/safe/audit.head
 
-Exits with 0 when the log is whole and with 1 when it is not. A final line without its end counts as not whole: a
-crash leaves one, and so does a gateway that is writing it now.";
+Exits with 0 when the log is whole, with 1 when it is not, and with 2 when there is none or it cannot be read. A
+final line without its end counts as not whole: a crash leaves one, and so does a gateway that is writing it now. So does
+a log that is gone while its head still says what was in it.";
 
 /// Find changed, missing, inserted, moved or cut lines
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ fn verify(args: &VerifyArgs, terminal: &mut Terminal) -> Exit {
             return terminal.refuse(Exit::Usage, &why);
         }
     };
-    if report.files == 0 {
+    if report.files == 0 && report.fault_count == 0 {
         let why = "there is no audit log here\n  help: name the log, such as `audit.jsonl`, or its directory";
         return terminal.refuse(Exit::Usage, why);
     }
@@ -95,7 +96,12 @@ fn told(report: &Report) -> String {
         _ => String::new(),
     };
     let verdict = if report.fault_count == 0 { "whole" } else { "NOT WHOLE" };
-    let (lines, files) = (report.lines, report.files);
-    text += &format!("{verdict}: {lines} lines in {files} files{range}, {} faults\n", report.fault_count);
+    let (lines, files) = (count(report.lines, "line"), count(report.files as u64, "file"));
+    text += &format!("{verdict}: {lines} in {files}{range}, {}\n", count(report.fault_count, "fault"));
     text
+}
+
+/// `1 line`, `2 lines`.
+fn count(number: u64, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }

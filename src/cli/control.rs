@@ -65,8 +65,11 @@ impl Reach {
                 Err((Exit::Usage, why))
             }
             Err(report) => {
-                let help = "name the socket with `--socket`, or the gateway with `--url`";
-                Err((Exit::Usage, format!("{}\n  help: {help}", report.render(false).trim_end())))
+                let help = "name the socket with `--socket`, or, from another machine, the gateway with `--url`";
+                let report = report.render(false);
+                // The word is said of the whole.
+                let report = report.strip_prefix("error: ").unwrap_or(&report);
+                Err((Exit::Usage, format!("{}\n  help: {help}", report.trim_end())))
             }
         }
     }

@@ -54,11 +54,13 @@ enum GrantCommand {
         /// Everybody's, for operators and auditors
         #[arg(long)]
         all: bool,
+        /// With `--all`: only this person's
         #[arg(long, requires = "all")]
         user: Option<String>,
+        /// With `--all`: only of this role
         #[arg(long, requires = "all")]
         role: Option<String>,
-        /// `waiting`, `held` or `over`
+        /// With `--all`: only `waiting`, `held` or `over`
         #[arg(long, requires = "all")]
         state: Option<String>,
         #[command(flatten)]

@@ -3,12 +3,13 @@
 use super::policy::{ListArgs, load};
 use super::{Exit, Terminal};
 use crate::audit::replay::{Change, Group, Replay};
+use crate::audit::verify::Log;
 use crate::audit::visible::printable;
 use crate::store::policy_files::in_words;
 use clap::Args;
 use std::fs::File;
-use std::io::BufReader;
-use std::path::PathBuf;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Example:
@@ -20,8 +21,8 @@ Exits with 0 when nothing would change, with 1 when something would, with 2 when
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReplayArgs {
-    /// Audit logs, rotated ones first
-    #[arg(required = true, value_name = "AUDIT.JSONL")]
+    /// Audit logs, rotated ones first, or the directory they are in
+    #[arg(required = true, value_name = "PATH")]
     logs: Vec<PathBuf>,
     /// The policy directory to decide by
     #[arg(long, value_name = "DIR")]
@@ -41,14 +42,22 @@ pub fn run(args: &ReplayArgs, terminal: &mut Terminal) -> Exit {
             return Exit::Usage;
         }
     };
+    let log = match Log::gather(&args.logs) {
+        Ok(log) => log,
+        Err((path, error)) => return unread(terminal, &path, &error),
+    };
+    if log.files.is_empty() {
+        let why = "there is no audit log here\n  help: name the log, such as `audit.jsonl`, or its directory";
+        return terminal.refuse(Exit::Usage, why);
+    }
     let mut replay = Replay::default();
-    for path in &args.logs {
+    for path in &log.files {
         let read = File::open(path).and_then(|file| {
             let mut lines = BufReader::with_capacity(256 << 10, file);
             replay.file(&path.display().to_string(), &mut lines, &mut |evidence| policy.decide(evidence))
         });
         if let Err(error) = read {
-            return terminal.refuse(Exit::Usage, &format!("`{}` cannot be read: {}", path.display(), in_words(&error)));
+            return unread(terminal, path, &error);
         }
     }
     if args.json {
@@ -63,14 +72,18 @@ pub fn run(args: &ReplayArgs, terminal: &mut Terminal) -> Exit {
     }
 }
 
+fn unread(terminal: &mut Terminal, path: &Path, error: &io::Error) -> Exit {
+    terminal.refuse(Exit::Usage, &format!("`{}` cannot be read: {}", path.display(), in_words(error)))
+}
+
 fn told(replay: &Replay) -> String {
     let mut text = String::new();
     for line in &replay.unreadable {
-        text += &format!("{}:{}: cannot be read: {}\n", line.file, line.line, line.error);
+        text += &format!("{}:{}: not decided again: {}\n", line.file, line.line, line.error);
     }
     let more = replay.unreadable_count.saturating_sub(replay.unreadable.len() as u64);
     if more > 0 {
-        text += &format!("and {more} more lines that cannot be read\n");
+        text += &format!("and {more} more lines not decided again\n");
     }
     let mut groups: Vec<_> = replay.groups.iter().collect();
     groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));

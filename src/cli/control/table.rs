@@ -69,6 +69,7 @@ fn find<'v>(item: &'v Value, at: &str) -> &'v Value {
 fn text(value: &Value) -> String {
     let text = match value {
         Value::Null => return "-".to_owned(),
+        Value::Array(items) if items.is_empty() => return "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         other => other.to_string(),

@@ -114,7 +114,9 @@ pub async fn import(administrator: &Arc<Administrator>, asking: &mut Asking) -> 
     }
     let rows = tokio::task::spawn_blocking(move || import.end(&*current)).await.map_err(aside)?;
     if rows.fault_count > 0 {
-        let detail = format!("{} of {} rows cannot be taken, and nothing was changed", rows.fault_count, rows.count);
+        let number = |count: u64, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
+        let (faults, count) = (number(rows.fault_count, "fault"), number(rows.count, "row"));
+        let detail = format!("{faults} in {count}, and nothing was changed");
         return Err(Problem::unfit(detail)
             .with("reason", "rows")
             .with("fault_count", rows.fault_count)
