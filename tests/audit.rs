@@ -52,7 +52,7 @@ fn every_way_out_leaves_one_record() {
     drop(head.follow(Response::new(Full::from("abc"))));
     drop(audit.open(&connection(), &request("before-decision", "GET"), NOW));
     deliver(decided("upstream-died").follow(Response::new(Broken { sent: false })));
-    deliver(decided("upstream-slow").follow_with(Response::new(Broken { sent: false }), |_| End::Timeout));
+    deliver(decided("upstream-slow").follow_with(Response::new(Broken { sent: false }), |_| Some(End::Timeout)));
     let panicked = std::thread::scope(|scope| {
         let task = scope.spawn(|| {
             let _entry = decided("panic");

@@ -8,11 +8,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+/// How a body did not come to its end.
+pub enum Ending<'b, B: Body> {
+    Failed(&'b B::Error),
+    Dropped(&'b B),
+}
+
+/// What is to be recorded of it. None: an upstream's error, or a client that is gone.
+pub type Blame<B> = fn(Ending<'_, B>) -> Option<End>;
+
 /// A response body that closes its record at its end, when it fails, or when it is dropped.
 pub struct AuditedBody<B: Body> {
     inner: B,
     entry: Entry,
-    blame: fn(&B::Error) -> End,
+    blame: Blame<B>,
     sent: u64,
     /// The length the head announced. HTTP/1 stops asking once it has been delivered.
     announced: Option<u64>,
@@ -21,7 +30,7 @@ pub struct AuditedBody<B: Body> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> AuditedBody<B> {
-    pub(super) fn new(inner: B, entry: Entry, bodiless: bool, blame: fn(&B::Error) -> End) -> Self {
+    pub(super) fn new(inner: B, entry: Entry, bodiless: bool, blame: Blame<B>) -> Self {
         let announced = inner.size_hint().exact();
         Self { inner, entry, blame, sent: 0, announced, bodiless }
     }
@@ -47,7 +56,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AuditedBody<B> {
                     this.entry.close_after(End::Complete, this.sent);
                 }
             }
-            Some(Err(error)) => this.entry.close_after((this.blame)(error), this.sent),
+            Some(Err(error)) => {
+                let end = (this.blame)(Ending::Failed(error)).unwrap_or(End::UpstreamError);
+                this.entry.close_after(end, this.sent);
+            }
             None => this.entry.close_after(End::Complete, this.sent),
         }
         Poll::Ready(frame)
@@ -65,7 +77,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AuditedBody<B> {
 impl<B: Body> Drop for AuditedBody<B> {
     fn drop(&mut self) {
         let all = self.bodiless || self.inner.is_end_stream() || self.announced == Some(self.sent);
-        let end = if all && !std::thread::panicking() { End::Complete } else { gone() };
+        let end = match std::thread::panicking() {
+            true => End::Panic,
+            false if all => End::Complete,
+            false => (self.blame)(Ending::Dropped(&self.inner)).unwrap_or_else(gone),
+        };
         self.entry.close_after(end, self.sent);
     }
 }

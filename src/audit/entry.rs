@@ -1,6 +1,6 @@
 //! The guard of one record: however the request ends, dropping it closes the record, once.
 
-use super::body::{AuditedBody, CountedBody};
+use super::body::{AuditedBody, Blame, CountedBody};
 use super::record::{Alert, AlertKind, Connection, End, Exchange, Flow, Known, Live, LiveEvent, Record};
 use super::sink::{Line, Sink};
 use super::{findings, homes};
@@ -94,14 +94,14 @@ impl Entry {
 
     /// Follows the answer to its last byte. A body that fails is an upstream error.
     pub fn follow<B: Body<Data = Bytes> + Unpin>(self, response: Response<B>) -> Response<AuditedBody<B>> {
-        self.follow_with(response, |_| End::UpstreamError)
+        self.follow_with(response, |_| None)
     }
 
-    /// As `follow`; `blame` says what a failing body means.
+    /// As `follow`; `blame` says what it means that a body fails or is dropped.
     pub fn follow_with<B: Body<Data = Bytes> + Unpin>(
         mut self,
         response: Response<B>,
-        blame: fn(&B::Error) -> End,
+        blame: Blame<B>,
     ) -> Response<AuditedBody<B>> {
         let status = response.status();
         let mut bodiless = status.is_informational() || status == 204 || status == 304;

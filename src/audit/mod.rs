@@ -34,7 +34,7 @@ pub mod visible;
 mod writer;
 
 pub use admin::{Admin, AdminActor, AdminOutcome};
-pub use body::{AuditedBody, CountedBody};
+pub use body::{AuditedBody, CountedBody, Ending};
 pub use entry::{Entry, LiveEntry};
 pub use metrics::Metrics;
 pub use record::{Alert, AlertKind, Connection, ConnectionFault, ControlEvent, End, Exchange, Flow, Refused, Tls};

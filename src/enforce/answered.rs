@@ -23,28 +23,15 @@ pub enum Answered {
 #[derive(Debug)]
 pub struct Stream {
     streamed: Streamed,
-    /// The request's body, which may still be on its way.
-    delivery: Delivery,
+    /// The request's body, which goes no further than the answer.
+    _delivery: Delivery,
     _in_use: InUse,
 }
 
 impl Answered {
-    pub fn http2(stream: RecvStream, head: &HeaderMap, mut delivery: Delivery, in_use: InUse) -> Self {
+    pub fn http2(stream: RecvStream, head: &HeaderMap, delivery: Delivery, in_use: InUse) -> Self {
         let streamed = Streamed::new(stream, head);
-        if streamed.is_end_stream() {
-            delivery.let_go();
-        }
-        Self::Http2(Box::new(Stream { streamed, delivery, _in_use: in_use }))
-    }
-}
-
-impl Stream {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let polled = self.streamed.poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || self.streamed.is_end_stream() {
-            self.delivery.let_go();
-        }
-        polled.map_err(io::Error::other)
+        Self::Http2(Box::new(Stream { streamed, _delivery: delivery, _in_use: in_use }))
     }
 }
 
@@ -55,7 +42,7 @@ impl Body for Answered {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(io::Error::other),
-            Self::Http2(stream) => stream.poll_frame(cx),
+            Self::Http2(stream) => stream.streamed.poll_frame(cx).map_err(io::Error::other),
         }
     }
 

@@ -3,11 +3,11 @@
 use super::alarm::Alarm;
 use super::answered::Answered;
 use super::headers::{self, Owned};
-use super::live::Registration;
+use super::live::{Halt, Registration};
 use super::rate::{Allowance, MinRate};
 use super::received::Received;
 use super::upstream::Lease;
-use crate::audit::{End, Flow};
+use crate::audit::{End, Ending, Flow};
 use crate::policy::Reason;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -32,16 +32,21 @@ pub struct Progress {
     answered: AtomicBool,
     /// The audit record's count.
     flow: Arc<Flow>,
+    halt: Arc<Halt>,
 }
 
 impl Progress {
-    pub fn new(flow: Arc<Flow>) -> Arc<Self> {
+    /// Nothing passes once `open` is cut or over.
+    pub fn new(flow: Arc<Flow>, open: &Registration) -> Arc<Self> {
+        let halt = Arc::default();
+        open.halts(&halt);
         Arc::new(Self {
             began: Instant::now(),
             moved: AtomicU64::new(0),
             broken: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             flow,
+            halt,
         })
     }
 
@@ -159,6 +164,9 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let Some(streaming) = &mut self.0 else { return Poll::Ready(None) };
+        if streaming.progress.halt.poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+        }
         match Pin::new(&mut streaming.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -224,13 +232,19 @@ pub struct UpstreamBody {
 #[error("cut: {}", .0.code())]
 struct CutShort(Reason);
 
-/// How a record ends whose body failed with `error`.
-pub fn blame(error: &io::Error) -> End {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<CutShort>());
-    match inner {
-        Some(CutShort(reason)) => End::Cut(reason.code()),
-        None if error.kind() == io::ErrorKind::TimedOut => End::Timeout,
-        None => End::UpstreamError,
+/// How a record ends whose body failed, or was dropped before its end. None: as usual.
+pub fn blame(ending: Ending<'_, ResponseBody>) -> Option<End> {
+    match ending {
+        Ending::Failed(error) => {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<CutShort>());
+            let timed_out = || (error.kind() == io::ErrorKind::TimedOut).then_some(End::Timeout);
+            inner.map(|CutShort(reason)| End::Cut(reason.code())).or_else(timed_out)
+        }
+        // Its client took nothing, so that it could not be told.
+        Ending::Dropped(ResponseBody::Upstream(upstream)) => {
+            upstream.open.as_ref()?.reason().map(|reason| End::Cut(reason.code()))
+        }
+        Ending::Dropped(ResponseBody::Own(_)) => None,
     }
 }
 

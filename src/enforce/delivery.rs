@@ -45,11 +45,6 @@ impl Delivery {
         self.told = None;
         told.map_or(Poll::Pending, Poll::Ready)
     }
-
-    /// The answer is whole: the body may go on as long as the upstream takes it.
-    pub fn let_go(&mut self) {
-        self.task = None;
-    }
 }
 
 impl Drop for Delivery {

@@ -11,8 +11,9 @@
 use crate::evidence::{Evidence, Moment};
 use crate::policy::{Decided, Outcome, Reason};
 use crate::sources::gather::Connected;
+use futures_util::task::AtomicWaker;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
@@ -52,6 +53,28 @@ struct Open {
     cut: Option<Reason>,
     /// Whoever is to hear of the cut.
     waiting: Option<Waker>,
+    /// What stops the request's body, which flows whether or not anybody waits for the answer.
+    halt: Option<Arc<Halt>>,
+}
+
+/// Stops a request's body on its way up: nothing of it passes once its exchange is cut or over.
+#[derive(Debug, Default)]
+pub struct Halt {
+    halted: AtomicBool,
+    waiting: AtomicWaker,
+}
+
+impl Halt {
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::Release);
+        self.waiting.wake();
+    }
+
+    /// Ready when nothing more may pass; from then on always.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waiting.register(cx.waker());
+        if self.halted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 /// What is asked of one exchange that is decided again.
@@ -122,7 +145,15 @@ impl Open {
         if let Some(waiting) = self.waiting.take() {
             waiting.wake();
         }
+        self.halt();
+        self.connected.cut.notify_one();
         true
+    }
+
+    fn halt(&self) {
+        if let Some(halt) = &self.halt {
+            halt.halt();
+        }
     }
 }
 
@@ -161,7 +192,7 @@ impl Live {
         let until = next_end(&decided.evidence, Moment(i64::MIN));
         let timed = decided.evidence.timing.tls.known().map_or(0, |timing| timing.samples);
         let told = decided.decision.outcome;
-        let open = Some(Open { decided, connected, as_of, until, timed, told, cut: None, waiting: None });
+        let open = Some(Open { decided, connected, as_of, until, timed, told, cut: None, waiting: None, halt: None });
         let mut entries = self.lock();
         // A change came between its evidence and now, or it ends before all others.
         let sooner = as_of < self.generation() || until < entries.earliest;
@@ -254,6 +285,12 @@ impl Live {
         of_request.next().is_some_and(|open| open.end(reason))
     }
 
+    /// Whether something of this connection was cut and is not over.
+    pub fn lingers(&self, connected: &Arc<Connected>) -> bool {
+        let entries = self.lock();
+        entries.places.iter().flatten().any(|open| open.cut.is_some() && Arc::ptr_eq(&open.connected, connected))
+    }
+
     /// Shows every open exchange.
     pub fn each(&self, mut show: impl FnMut(&Decided, &Connected)) {
         self.lock().places.iter().flatten().for_each(|open| show(&open.decided, &open.connected));
@@ -302,6 +339,21 @@ impl Registration {
         Poll::Pending
     }
 
+    /// Why the exchange is being cut, if it is.
+    pub fn reason(&self) -> Option<Reason> {
+        self.live.lock().places.get(self.place)?.as_ref()?.cut
+    }
+
+    /// From now on the request's body stops with the exchange, however that ends.
+    pub fn halts(&self, halt: &Arc<Halt>) {
+        if let Some(Some(open)) = self.live.lock().places.get_mut(self.place) {
+            open.halt = Some(Arc::clone(halt));
+            if open.cut.is_some() {
+                open.halt();
+            }
+        }
+    }
+
     /// Waits until the exchange is to be cut.
     pub async fn cut(&self) -> Reason {
         poll_fn(|cx| self.poll_cut(cx)).await
@@ -320,7 +372,8 @@ impl Drop for Registration {
         let over = entries.places.get_mut(self.place).and_then(Option::take);
         entries.free.push(self.place);
         drop(entries);
-        drop(over);
+        // Its answer is whole, or nobody wants it any more: what is still on its way up goes no further.
+        over.inspect(Open::halt);
     }
 }
 
@@ -364,6 +417,7 @@ mod tests {
                 awaited: AtomicBool::new(false),
                 sighted: AtomicBool::new(false),
                 socket: Weak::new(),
+                cut: Notify::new(),
                 recognised: Recognised::default(),
                 token: LastToken::default(),
                 regrouped: Regrouped::default(),

@@ -163,7 +163,7 @@ impl Enforcer {
         self.dress(&mut inbound, decided, identity, now);
         let began = Instant::now();
         let passed = {
-            let mut sending = pin!(self.send(&permit, inbound, entry, began));
+            let mut sending = pin!(self.send(&permit, inbound, entry, &registration, began));
             poll_fn(|cx| match sending.as_mut().poll(cx) {
                 Poll::Ready(passed) => Poll::Ready(Ok(passed)),
                 Poll::Pending => registration.poll_cut(cx).map(Err),
@@ -214,6 +214,7 @@ impl Enforcer {
         permit: &Permit,
         inbound: Box<Inbound>,
         entry: &mut Entry,
+        open: &Registration,
         now: Instant,
     ) -> Result<Passed, Failed> {
         let Inbound { method, target, headers, body, interim, handshake, connected, .. } = *inbound;
@@ -230,7 +231,7 @@ impl Enforcer {
                 }
             };
         }
-        let progress = (!body.is_end_stream()).then(|| Progress::new(entry.flow()));
+        let progress = (!body.is_end_stream()).then(|| Progress::new(entry.flow(), open));
         let body = match progress {
             None => Outgoing::None,
             Some(progress) => {
@@ -317,7 +318,7 @@ impl Enforcer {
             true => RequestBody::empty(),
             false => RequestBody::streaming(
                 inbound.body,
-                Progress::new(entry.flow()),
+                Progress::new(entry.flow(), &open),
                 Silence::of_client(self.settings.body_timeout, self.settings.min_rate, self.pool.alarm()),
                 Arc::clone(&self.settings.owned),
             ),

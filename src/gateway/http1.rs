@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::core::Core;
-use super::drain::{Phase, Signal, farewell, unless};
+use super::drain::{FAREWELL, Phase, Signal, farewell, unless};
 use super::guard::{Guard, GuardState, HeadBounds};
 use super::request;
 use super::timer::Lazy;
@@ -65,10 +65,12 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             .with_upgrades()
     };
     let mut served = pin!(served);
+    let mut stuck = pin!(cut_in_vain(&core, &connection));
     let goes_on = tokio::select! {
         biased;
         ended = unless(served.as_mut(), &mut signal, Phase::Draining) => ended,
         () = connection.dismissed() => None,
+        () = stuck.as_mut() => return,
     };
     let ended = match goes_on {
         Some(ended) => ended,
@@ -77,11 +79,24 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             tokio::select! {
                 ended = served.as_mut() => ended,
                 () = farewell(signal) => Ok(()),
+                () = stuck => return,
             }
         }
     };
     if let Some(fault) = connection.guard().and_then(|guard| fault(guard, ended.err().as_ref())) {
         core.worker().drop_connection(&connection, fault);
+    }
+}
+
+/// Resolves when an exchange that was cut does not end: its client takes nothing, and until it does hyper asks nobody.
+async fn cut_in_vain(core: &Core, connection: &Connection) {
+    loop {
+        connection.connected.cut.notified().await;
+        // Boxed: rare, and each connection has room for what it awaits.
+        Box::pin(tokio::time::sleep(FAREWELL)).await;
+        if core.worker().live.lingers(&connection.connected) {
+            return;
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// What all cores ask. Every view is swapped whole and read without a lock. Those behind an `Arc` may outlive one
 /// configuration and serve the next.
@@ -60,6 +61,8 @@ pub struct Connected {
     pub sighted: AtomicBool,
     /// Gone when the connection is.
     pub socket: Weak<TcpStream>,
+    /// Told of each exchange on it that is cut.
+    pub cut: Notify,
     /// The device, as it was found last.
     pub recognised: Recognised,
     pub token: LastToken,

@@ -4,6 +4,7 @@ use crate::client::{BOTH, Client, Http, request};
 use crate::gateway::{Harness, PATIENCE, PKI, everybody, fingerprint, open_to_all};
 use crate::mmdb::{self, nested};
 use crate::pki::{Leaf, Wanted};
+use crate::streams::standstill;
 use crate::upstream::{Body, Upstream, channel, data, full};
 use crate::websockets::{Socket, chat, open, receive};
 use futures_util::SinkExt;
@@ -14,8 +15,10 @@ use rangegate::evidence::Moment;
 use rangegate::gateway::clock;
 use rangegate::sources::lists::ListSettings;
 use serde_json::Value;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
@@ -169,6 +172,119 @@ async fn an_http2_stream_whose_window_is_shut_is_cut_like_any_other() {
     let end = timeout(PATIENCE, body.data()).await.expect("in time").expect("no end").expect_err("cut");
     assert_eq!(end.reason(), Some(h2::Reason::INTERNAL_ERROR));
     assert_eq!(gate.audit_record().await["end"], "cut:device-suspended");
+}
+
+/// An upstream that answers before it has read, and tells all that came on a connection when that is over.
+struct Hasty {
+    app: Upstream,
+    came: mpsc::Receiver<String>,
+    /// Pieces of an answer that it could write.
+    written: Arc<AtomicU64>,
+}
+
+impl Hasty {
+    /// `pieces` of 64 KiB each.
+    async fn new(pieces: usize) -> Self {
+        let (told, came) = mpsc::channel(4);
+        let written = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&written);
+        let app = Upstream::raw(move |stream| {
+            let (told, count) = (told.clone(), Arc::clone(&count));
+            async move {
+                let (mut reading, mut writing) = stream.into_split();
+                let mut came = vec![0; 4096];
+                let read = reading.read(&mut came).await.unwrap_or(0);
+                came.truncate(read);
+                let writer = tokio::spawn(async move {
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", pieces << 16);
+                    let mut going = writing.write_all(head.as_bytes()).await.is_ok();
+                    for _ in 0..pieces {
+                        going = going && writing.write_all(&[b'x'; 1 << 16]).await.is_ok();
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                    writing
+                });
+                let _ = reading.read_to_end(&mut came).await;
+                writer.abort();
+                let _ = told.send(String::from_utf8_lossy(&came).into_owned()).await;
+            }
+        })
+        .await;
+        Self { app, came, written }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_goes_no_further_than_its_answer() {
+    let Hasty { app, mut came, .. } = Hasty::new(0).await;
+    let gate = Harness::open(&app).await;
+    for version in BOTH {
+        let mut client = gate.dial().http(version).await;
+        let (sender, body) = channel();
+        let sending = client.send(http::Request::post("/up").body(body).expect("a request"));
+        sender.send(data("before")).await.expect("a reader");
+        let answer = timeout(PATIENCE, sending).await.expect("in time").expect("an answer");
+        assert_eq!(answer.status(), 200);
+        drop(answer);
+        let after = async { while sender.send(data("after")).await.is_ok() {} };
+        let told = timeout(PATIENCE, async { tokio::join!(came.recv(), after).0 });
+        let told = told.await.expect("in time").expect("an upstream");
+        assert!(told.contains("POST /up") && !told.contains("after"), "{version:?}: {told}");
+    }
+    gate.audit_records(2).await;
+}
+
+#[tokio::test]
+async fn an_upload_over_http2_goes_no_further_than_its_answer() {
+    let (told, mut came) = mpsc::channel(4);
+    let early = Upstream::raw_h2c(move |mut connection| {
+        let told = told.clone();
+        async move {
+            while let Some(Ok((request, mut answer))) = connection.accept().await {
+                answer.send_response(Response::new(()), true).expect("open");
+                let told = told.clone();
+                tokio::spawn(async move {
+                    let (mut body, mut all) = (request.into_body(), Vec::new());
+                    while let Some(Ok(piece)) = body.data().await {
+                        all.extend_from_slice(&piece);
+                    }
+                    let _ = told.send(String::from_utf8_lossy(&all).into_owned()).await;
+                });
+            }
+        }
+    })
+    .await;
+    let gate = Harness::open(&early).await;
+    for version in BOTH {
+        let mut client = gate.dial().http(version).await;
+        let (sender, body) = channel();
+        let sending = client.send(http::Request::post("/up").body(body).expect("a request"));
+        sender.send(data("before")).await.expect("a reader");
+        timeout(PATIENCE, sending).await.expect("in time").expect("an answer");
+        let after = async { while sender.send(data("after")).await.is_ok() {} };
+        let told = timeout(PATIENCE, async { tokio::join!(came.recv(), after).0 });
+        let told = told.await.expect("in time").expect("an upstream");
+        assert!(!told.contains("after"), "{version:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn an_http1_client_that_takes_nothing_is_cut_like_any_other() {
+    let Hasty { app, mut came, written } = Hasty::new(10_000).await;
+    let laptops = open_to_all("app", "$app").replace("cidr = \"127.0.0.0/8\"", "device = { known = true }");
+    let gate = Harness::builder().policy("app", &laptops, &[("app", &app)]).start().await;
+    let mut client = gate.dial().certificate(&PKI.ann).alpn(&["http/1.1"]).tls().await.expect("a handshake");
+    let upload =
+        b"POST /duplex HTTP/1.1\r\nHost: app.corp.example\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nbefore\r\n";
+    client.write_all(upload).await.expect("sent");
+    standstill(&written).await;
+    gate.set_devices(&everybody("suspended")).await;
+    let after = async { while client.write_all(b"5\r\nafter\r\n").await.is_ok() {} };
+    let told = timeout(PATIENCE, async { tokio::join!(came.recv(), after).0 });
+    let told = told.await.expect("in time").expect("an upstream");
+    assert!(told.contains("before") && told.matches("after").count() < 3, "{}", told.matches("after").count());
+    let record = gate.audit_record().await;
+    assert_eq!(record["end"], "cut:device-suspended", "{record:#}");
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ async fn large_bodies_pass_whole_and_wait_for_their_reader() {
 }
 
 /// Waits until a counter has moved and then stood still for a while.
-async fn standstill(counter: &AtomicU64) {
+pub async fn standstill(counter: &AtomicU64) {
     let mut last = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(150)).await;
