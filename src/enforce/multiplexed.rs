@@ -28,7 +28,15 @@ use tokio::time::{Instant, sleep};
 const ASKED_EVERY: Duration = Duration::from_secs(20);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Debug)]
+/// Exchanges on one connection at most, fewer where its upstream says so. One more goes on a connection more: none waits
+/// for another's end.
+const STREAMS: u32 = 64;
+/// Bytes that one answer, and all of them, may be ahead of their clients. All have their own, so that clients who take
+/// nothing keep nobody else's answer back.
+const ONE: u32 = 512 * 1024;
+const ALL: u32 = STREAMS * ONE;
+
+#[derive(Debug)]
 pub struct Multiplexed {
     sender: SendRequest<Bytes>,
     /// What `:scheme` says (RFC 9113 section 8.3.1).
@@ -48,6 +56,14 @@ struct Usage {
 #[derive(Debug)]
 pub struct InUse(Arc<Usage>);
 
+/// A place for one exchange.
+#[derive(Debug)]
+pub struct Seat {
+    sender: SendRequest<Bytes>,
+    scheme: Scheme,
+    in_use: InUse,
+}
+
 impl Multiplexed {
     /// Begins HTTP/2; the connection runs on this core from then on, until nobody holds it or its upstream ends it.
     pub async fn begin<S>(stream: S, scheme: Scheme) -> Result<Self, Fault>
@@ -57,10 +73,10 @@ impl Multiplexed {
         let (sender, connection) = Builder::new()
             .enable_push(false)
             .max_header_list_size(64 * 1024)
-            .initial_window_size(1024 * 1024)
-            .initial_connection_window_size(4 * 1024 * 1024)
+            .initial_window_size(ONE)
+            .initial_connection_window_size(ALL)
             // Until the upstream has said how many it takes.
-            .initial_max_send_streams(100)
+            .initial_max_send_streams(1)
             .handshake(stream)
             .await
             .map_err(|_| Fault::Closed)?;
@@ -73,6 +89,23 @@ impl Multiplexed {
         self.usage.over.load(Ordering::Relaxed)
     }
 
+    pub fn is_in_use(&self) -> bool {
+        self.usage.exchanges.load(Ordering::Relaxed) > 0
+    }
+
+    /// None: there is no room for one more.
+    pub fn seat(&self) -> Option<Seat> {
+        let most = self.sender.current_max_send_streams().min(STREAMS as usize);
+        (self.usage.exchanges.load(Ordering::Relaxed) < most).then(|| self.seat_anyway())
+    }
+
+    /// On a connection that was opened for it.
+    pub fn seat_anyway(&self) -> Seat {
+        Seat { sender: self.sender.clone(), scheme: self.scheme.clone(), in_use: InUse::of(&self.usage) }
+    }
+}
+
+impl Seat {
     /// Sends a request and waits for the head of its answer. A request that certainly never left stays where it is.
     pub async fn send(self, slot: &mut Slot) -> Result<Response<Answered>, Fault> {
         let mut sender = self.sender.ready().await.map_err(|_| Fault::Closed)?;
@@ -82,7 +115,6 @@ impl Multiplexed {
         let ends = body.is_end_stream();
         let head = Request::from_parts(head, ());
         let (mut answer, sending) = sender.send_request(head, ends).map_err(|_| Fault::Closed)?;
-        let in_use = InUse::of(&self.usage);
         let mut delivery = if ends { Delivery::of_nothing() } else { Delivery::begin(body, sending) };
         let response = poll_fn(|cx| {
             while let Poll::Ready(Some(Ok(said))) = answer.poll_informational(cx) {
@@ -102,7 +134,7 @@ impl Multiplexed {
         });
         let response: Response<RecvStream> = response.await?;
         let (head, stream) = response.into_parts();
-        let body = Answered::http2(stream, &head.headers, delivery, in_use);
+        let body = Answered::http2(stream, &head.headers, delivery, self.in_use);
         Ok(Response::from_parts(head, body))
     }
 }

@@ -6,7 +6,7 @@ use super::body::RequestBody;
 use super::dial::{self, Dialled};
 use super::fault::Fault;
 use super::health::Health;
-use super::multiplexed::Multiplexed;
+use super::multiplexed::{Multiplexed, Seat};
 use super::wire::{Slot, Wire};
 use crate::policy::{Origin, Scheme};
 use http::HeaderValue;
@@ -15,7 +15,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::{Request, Response};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How the gateway speaks to upstreams; one default and exceptions by origin.
@@ -118,7 +118,7 @@ pub struct Endpoint {
     /// `host:port`, or `host` on the scheme's own port: the upstream's `Host`.
     pub client: Arc<dial::Client>,
     idle: Mutex<Vec<Idle>>,
-    multiplexed: Mutex<Option<Multiplexed>>,
+    multiplexed: Mutex<Vec<Multiplexed>>,
 }
 
 #[derive(Debug)]
@@ -165,6 +165,7 @@ impl Pool {
         endpoints.last = None;
         endpoints.by_origin.retain(|origin, endpoint| {
             endpoint.lock_idle().retain_mut(|idle| idle.wire.rest() && idle.is_usable(now));
+            endpoint.rest_multiplexed();
             used(origin)
         });
     }
@@ -207,7 +208,7 @@ impl Lease {
 }
 
 impl Endpoint {
-    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,7 +233,7 @@ impl Endpoint {
     }
 
     async fn send_anew(self: &Arc<Self>, errand: &mut Slot) -> Result<Answer, Fault> {
-        if self.multiplexed().is_some() {
+        if self.lock_multiplexed().iter().any(|connection| !connection.is_over()) {
             return self.send_multiplexed(errand).await;
         }
         match dial::dial(&self.origin, &self.client, dial::Offer::Any).await? {
@@ -240,10 +241,7 @@ impl Endpoint {
                 Ok(response) => Ok(self.answer(response, wire)),
                 Err(error) => Err(Fault::of(&error)),
             },
-            Dialled::Http2(connection) => {
-                self.keep_multiplexed(&connection);
-                connection.answer(errand).await
-            }
+            Dialled::Http2(connection) => self.keep_multiplexed(connection).answer(errand).await,
         }
     }
 
@@ -277,30 +275,39 @@ impl Endpoint {
         None
     }
 
-    fn multiplexed(&self) -> Option<Multiplexed> {
-        let mut kept = self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_some_and(Multiplexed::is_over) {
-            *kept = None;
-        }
-        kept.clone()
+    fn lock_multiplexed(&self) -> MutexGuard<'_, Vec<Multiplexed>> {
+        self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep_multiplexed(&self, connection: &Multiplexed) {
-        *self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
+    /// The first connection that has room.
+    fn seat(&self) -> Option<Seat> {
+        let mut kept = self.lock_multiplexed();
+        kept.retain(|connection| !connection.is_over());
+        kept.iter().find_map(Multiplexed::seat)
+    }
+
+    /// Lets go of those that are over, and of idle ones but for one.
+    fn rest_multiplexed(&self) {
+        let mut first = true;
+        self.lock_multiplexed()
+            .retain(|connection| !connection.is_over() && (std::mem::take(&mut first) || connection.is_in_use()));
+    }
+
+    fn keep_multiplexed(&self, connection: Multiplexed) -> Seat {
+        let seat = connection.seat_anyway();
+        self.lock_multiplexed().push(connection);
+        seat
     }
 
     async fn send_multiplexed(&self, errand: &mut Slot) -> Result<Answer, Fault> {
-        if let Some(connection) = self.multiplexed() {
-            match connection.answer(errand).await {
+        if let Some(seat) = self.seat() {
+            match seat.answer(errand).await {
                 Err(_) if errand.is_some() => {}
                 answered => return answered,
             }
         }
         match dial::dial(&self.origin, &self.client, dial::Offer::Any).await? {
-            Dialled::Http2(connection) => {
-                self.keep_multiplexed(&connection);
-                connection.answer(errand).await
-            }
+            Dialled::Http2(connection) => self.keep_multiplexed(connection).answer(errand).await,
             Dialled::Http1(_) => {
                 // It never left, and is not to go elsewhere either: the upstream is not what it was said to be.
                 *errand = None;
@@ -310,7 +317,7 @@ impl Endpoint {
     }
 }
 
-impl Multiplexed {
+impl Seat {
     async fn answer(self, errand: &mut Slot) -> Result<Answer, Fault> {
         self.send(errand).await.map(|response| Answer { response, lease: None })
     }

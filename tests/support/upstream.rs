@@ -171,11 +171,19 @@ impl Upstream {
         F: Fn(h2::server::Connection<TcpStream, Bytes>) -> A + Send + Sync + 'static,
         A: Future<Output = ()> + Send + 'static,
     {
+        Self::raw_h2c_with(h2::server::Builder::new(), handler).await
+    }
+
+    pub async fn raw_h2c_with<F, A>(builder: h2::server::Builder, handler: F) -> Self
+    where
+        F: Fn(h2::server::Connection<TcpStream, Bytes>) -> A + Send + Sync + 'static,
+        A: Future<Output = ()> + Send + 'static,
+    {
         let handler = Arc::new(handler);
         Self::listen("h2c", move |stream, _| {
-            let handler = Arc::clone(&handler);
+            let (handler, builder) = (Arc::clone(&handler), builder.clone());
             Box::pin(async move {
-                if let Ok(connection) = h2::server::handshake(stream).await {
+                if let Ok(connection) = builder.handshake(stream).await {
                     handler(connection).await;
                 }
             })

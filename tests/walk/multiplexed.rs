@@ -7,6 +7,8 @@ use bytes::Bytes;
 use h2::Reason;
 use http::{Request, Response};
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::timeout;
 
 /// What an upstream does to an answer it has half sent.
@@ -118,4 +120,77 @@ async fn a_connection_that_its_upstream_takes_back_costs_no_request() {
         assert_eq!(client.get("/").await.text(), "hello");
     }
     assert!(app.connections() >= 2);
+}
+
+/// Never answers `/hold`, sends a body of 2 MiB for `/large`, and a word for anything else.
+async fn holding(most: u32) -> (Upstream, Arc<AtomicU64>) {
+    let held = Arc::<AtomicU64>::default();
+    let count = Arc::clone(&held);
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(most);
+    let app = Upstream::raw_h2c_with(builder, move |mut connection| {
+        let count = Arc::clone(&count);
+        async move {
+            let mut held = Vec::new();
+            while let Some(Ok((request, mut answer))) = connection.accept().await {
+                if request.uri().path() == "/hold" {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    held.push(answer);
+                    continue;
+                }
+                let length = if request.uri().path() == "/large" { 2 << 20 } else { 5 };
+                let mut body = answer.send_response(Response::new(()), false).expect("open");
+                body.send_data(Bytes::from(vec![b'x'; length]), true).expect("open");
+            }
+        }
+    })
+    .await;
+    (app, held)
+}
+
+#[tokio::test]
+async fn what_an_upstream_holds_keeps_nothing_else_waiting() {
+    let (app, held) = holding(2).await;
+    let gate = Harness::open(&app).await;
+    let client = gate.dial().h2().await;
+    let holds: Vec<_> = (0..7)
+        .map(|_| {
+            let mut client = client.again();
+            tokio::spawn(async move { client.get("/hold").await })
+        })
+        .collect();
+    let all = async {
+        while held.load(Ordering::SeqCst) < 7 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("all are held");
+    for _ in 0..3 {
+        let mut client = client.again();
+        let answer = timeout(PATIENCE, client.get("/")).await.expect("in time");
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "xxxxx"));
+    }
+    holds.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn who_takes_nothing_keeps_nobody_elses_answer_back() {
+    let (app, _) = holding(100).await;
+    let gate = Harness::open(&app).await;
+    let tls = gate.dial().alpn(&["h2"]).tls().await.expect("a handshake");
+    let (mut client, connection) =
+        h2::client::Builder::new().initial_window_size(1000).handshake::<_, Bytes>(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut get = |path: &str| {
+        let request = Request::get(format!("https://app.corp.example{path}")).body(()).expect("a request");
+        client.send_request(request, true).expect("a stream").0
+    };
+    let mut untaken = Vec::new();
+    for _ in 0..40 {
+        let mut body = get("/large").await.expect("an answer").into_body();
+        assert_eq!(body.data().await.expect("more").expect("whole").len(), 1000);
+        untaken.push(body);
+    }
+    let small = timeout(PATIENCE, async { get("/").await.expect("an answer").into_body().data().await });
+    assert_eq!(small.await.expect("in time").expect("more").expect("whole").len(), 5);
 }
