@@ -160,12 +160,15 @@ async fn exchange(
 }
 
 /// Whether there is one way to tell where the answer's body ends. Hyper takes chunks where there is a length too, and
-/// a length that came twice: who sends that, or somebody behind it, may mean the other.
+/// a length that came twice, or a list of them: who sends that, or somebody behind it, may mean the other.
 pub fn has_one_end<B>(response: &Response<B>) -> bool {
-    let (mut lengths, mut codings, mut chunked) = (0, 0, false);
+    let (mut lengths, mut plain, mut codings, mut chunked) = (0, true, 0, false);
     for (name, value) in response.headers() {
         match *name {
-            header::CONTENT_LENGTH => lengths += 1,
+            header::CONTENT_LENGTH => {
+                lengths += 1;
+                plain &= !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+            }
             header::TRANSFER_ENCODING => {
                 codings += 1;
                 chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
@@ -174,7 +177,7 @@ pub fn has_one_end<B>(response: &Response<B>) -> bool {
         }
     }
     match (lengths, codings) {
-        (0 | 1, 0) => true,
+        (0 | 1, 0) => plain,
         (0, 1) => chunked && response.version() == Version::HTTP_11,
         _ => false,
     }

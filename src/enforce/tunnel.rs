@@ -89,6 +89,10 @@ pub async fn open(
             Ok(response) if !has_one_end(&response) => {
                 return Err(Failed { origin: Some(origin.clone()), fault: Fault::Garbage, attempts });
             }
+            // To a client of HTTP/2 that would be a yes (RFC 8441 section 5), and is none.
+            Ok(response) if handshake.extended_connect && response.status().is_success() => {
+                return Err(Failed { origin: Some(origin.clone()), fault: Fault::Protocol, attempts });
+            }
             Ok(response) => {
                 health.succeeded(origin);
                 let idle = settings.idle_timeout;

@@ -13,6 +13,7 @@ use crate::audit::{Alert, AlertKind, ControlEvent};
 use crate::policy::diagnostic;
 use crate::sources::stamp::Stamp;
 use crate::state::devices::DeviceIndex;
+use crate::state::emergency::Unread;
 use crate::state::policies;
 use crate::store::registry;
 use std::path::PathBuf;
@@ -175,8 +176,17 @@ pub fn emergency(shared: &Shared) -> bool {
             alert(shared, AlertKind::Emergency, word);
             true
         }
-        Err(fault) => {
-            tracing::error!("{fault}; the switch stays where it is");
+        Err(Unread { why, denied: true, .. }) => {
+            tracing::error!("{why}; everything is refused until it can be made out");
+            shared.audit.control(ControlEvent::Emergency, format!("deny: {why}"), clock::now());
+            alert(shared, AlertKind::Emergency, &why);
+            true
+        }
+        Err(Unread { why, news, .. }) => {
+            if news {
+                tracing::error!("{why}; the switch stays where it is");
+                alert(shared, AlertKind::SourceRejected, &why);
+            }
             false
         }
     }

@@ -2,8 +2,9 @@
 
 use super::policy_files::in_words;
 use crate::evidence::Emergency;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The longest file that is looked at, bytes.
@@ -12,8 +13,8 @@ const MOST: u64 = 64;
 /// What the switch says. No file: `Off`.
 ///
 /// # Errors
-/// The file cannot be read, or holds none of the three words. What to make of that is the caller's choice:
-/// to keep what was in force is safe, to take it for `Off` is not.
+/// The file cannot be read, or holds none of the three words. To keep what was in force is safe then; to take it for
+/// `Off` is not.
 pub fn read(path: &Path) -> Result<Emergency, String> {
     let at = |why: &str| format!("the emergency file `{}`: {why}", path.display());
     let mut text = String::new();
@@ -34,6 +35,8 @@ pub fn write(path: &Path, emergency: Emergency) -> io::Result<()> {
     let fresh = path.with_file_name(name);
     let written = File::create(&fresh)
         .and_then(|mut file| {
+            // Whatever the umask of whoever throws it: the gateway, which is somebody else, has to read it.
+            file.set_permissions(Permissions::from_mode(0o644))?;
             writeln!(file, "{}", word(emergency))?;
             file.sync_all()
         })
@@ -68,6 +71,7 @@ mod tests {
         for emergency in [Emergency::Deny, Emergency::Observe, Emergency::Off] {
             write(&path, emergency).expect("written");
             assert_eq!(read(&path), Ok(emergency));
+            assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o644, "others read it");
         }
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
     }

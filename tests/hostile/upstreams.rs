@@ -79,6 +79,7 @@ async fn what_is_no_answer_is_a_bad_gateway() {
         ("a length that is none", "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello"),
         ("a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello!"),
         ("a negative length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nhello"),
+        ("a list of the same", "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello"),
         ("a length twice", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
         (
             "chunks and a length",

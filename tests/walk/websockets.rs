@@ -196,6 +196,20 @@ async fn a_refused_upgrade_leaves_http_usable() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_looks_like_a_yes_in_http2_is_a_bad_gateway() {
+    let app = Upstream::plain().await;
+    let gate = Harness::open(&app).await;
+    for (version, status) in [(Http::One, 200), (Http::Two, 502)] {
+        let mut client = gate.dial().http(version).await;
+        let answer = crate::client::Answer::read(upgrade(&mut client, version, "/room", &[]).await).await;
+        assert_eq!(answer.status.as_u16(), status, "{version:?}: {answer:?}");
+    }
+    for record in gate.audit_records(2).await {
+        assert_eq!(record["end"], "complete", "{record:#}");
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_does_not_answer_is_a_bad_gateway() {
     let gone = Upstream::dead().await;
     let gate = Harness::open(&gone).await;
