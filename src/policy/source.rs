@@ -17,6 +17,7 @@
 pub mod table;
 pub mod units;
 pub mod value;
+mod whereabouts;
 
 pub use table::{Key, Table};
 pub use value::Value;
@@ -55,7 +56,7 @@ impl Source {
             let fault = Diagnostic::error(Place::new(&self.name, span), "this is not TOML").label(error.message());
             faults.list.borrow_mut().push(fault);
         }
-        Document { table, faults }
+        Document { text: &self.text, table, faults }
     }
 
     /// Line and column of a byte, both from 1; a column is one character.
@@ -77,6 +78,7 @@ impl Source {
 /// A parsed source and the faults found in it so far.
 #[derive(Debug)]
 pub struct Document<'s> {
+    text: &'s str,
     table: Spanned<DeTable<'s>>,
     faults: Faults,
 }
@@ -84,7 +86,7 @@ pub struct Document<'s> {
 impl Document<'_> {
     /// The cursor over the top-level keys.
     pub fn root(&self) -> Table<'_> {
-        Table::new(&self.faults, "", 0..0, self.table.get_ref())
+        Table::new(self, "", 0..0, self.table.get_ref())
     }
 
     /// Whether the text is TOML at all.
@@ -95,6 +97,10 @@ impl Document<'_> {
     /// Adds a fault that a lowerer found by itself.
     pub fn report(&self, fault: Diagnostic) {
         self.faults.report(fault);
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        Place::new(&self.faults.file, span)
     }
 
     /// Everything that was found, in the order it was found.
@@ -121,10 +127,6 @@ impl Faults {
         if !self.muted && list.len() < Self::MOST {
             list.push(fault);
         }
-    }
-
-    fn place(&self, span: Range<usize>) -> Place {
-        Place::new(&self.file, span)
     }
 }
 

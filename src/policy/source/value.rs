@@ -1,6 +1,7 @@
 //! A value under the cursor: read as one type, or its fault reported in the author's words.
 
-use super::{Faults, Table, units};
+use super::whereabouts::Whereabouts;
+use super::{Document, Table, units};
 use crate::latency::Kilometres;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use ipnet::IpNet;
@@ -13,18 +14,18 @@ use toml::de::DeValue;
 /// One value and the key it stands under. Every reader returns None after reporting why.
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'a> {
-    faults: &'a Faults,
+    document: &'a Document<'a>,
     key: &'a str,
     raw: &'a Spanned<DeValue<'a>>,
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn new(faults: &'a Faults, key: &'a str, raw: &'a Spanned<DeValue<'a>>) -> Self {
-        Self { faults, key, raw }
+    pub(super) fn new(document: &'a Document<'a>, key: &'a str, raw: &'a Spanned<DeValue<'a>>) -> Self {
+        Self { document, key, raw }
     }
 
     pub fn place(&self) -> Place {
-        self.faults.place(self.raw.span())
+        self.document.place(self.raw.span())
     }
 
     /// The key it stands under; for an item of a list, the list's.
@@ -158,7 +159,7 @@ impl<'a> Value<'a> {
                 .fault(format!("`{text}` is not a network"), "expected one such as `192.0.2.0/24` or `2001:db8::/32`"),
             Err(units::NotANetwork::HostBits(meant)) => {
                 let fault = Diagnostic::error(self.place(), format!("`{text}` has bits outside its prefix"));
-                self.faults.report(fault.suggest(self.place(), format!("\"{meant}\"")));
+                self.document.report(fault.suggest(self.place(), format!("\"{meant}\"")));
                 None
             }
         }
@@ -181,7 +182,7 @@ impl<'a> Value<'a> {
             Some(near) => fault.suggest(self.place(), format!("\"{near}\"")),
             None => fault,
         };
-        self.faults.report(fault);
+        self.document.report(fault);
         None
     }
 
@@ -213,8 +214,8 @@ impl<'a> Value<'a> {
 
     pub fn table(self) -> Option<Table<'a>> {
         match self.raw.get_ref() {
-            DeValue::Table(entries) => Some(Table::new(self.faults, self.key, self.raw.span(), entries)),
-            _ => self.expected("a table", &format!("a table such as `[{}]` or `{{ … }}`", self.key)),
+            DeValue::Table(entries) => Some(Table::new(self.document, self.key, self.raw.span(), entries)),
+            _ => self.expected("a table", &format!("a table such as {}", self.whereabouts().table())),
         }
     }
 
@@ -223,12 +224,19 @@ impl<'a> Value<'a> {
         match self.raw.get_ref() {
             DeValue::Array(_) => self.list(Self::table),
             DeValue::Table(_) => {
+                let header = self.whereabouts().list_header();
                 let fault = Diagnostic::error(self.place(), format!("`{}` is a list of tables", self.key));
-                let help = format!("write `[[{}]]`, once for each", self.key);
-                self.faults.report(fault.label("this is a single table").help(help));
+                // `[[resource.route.require]]` makes a `route` by itself: that has neither header nor braces
+                let written = self.document.text.get(self.raw.span()).is_some_and(|text| text.starts_with(['[', '{']));
+                self.document.report(match written {
+                    true => fault.label("this is a single table").help(format!("write `{header}`, once for each")),
+                    false => {
+                        fault.label(format!("below no `{header}`")).help(format!("write `{header}` above this line"))
+                    }
+                });
                 None
             }
-            _ => self.expected("tables", &format!("one `[[{}]]` or more", self.key)),
+            _ => self.expected("tables", &format!("one `{}` or more", self.whereabouts().list_header())),
         }
     }
 
@@ -239,17 +247,17 @@ impl<'a> Value<'a> {
         };
         let mut chosen = None;
         let mut good = true;
-        let keys = Table::new(self.faults, self.key, self.raw.span(), entries).keys();
+        let keys = Table::new(self.document, self.key, self.raw.span(), entries).keys();
         for key in &keys {
             match kinds.iter().find(|(kind, _)| *kind == key.name) {
                 Some((kind, meaning)) => {
-                    chosen = entries.get(*kind).map(|raw| (*meaning, Self::new(self.faults, kind, raw)))
+                    chosen = entries.get(*kind).map(|raw| (*meaning, Self::new(self.document, kind, raw)))
                 }
                 None => {
                     good = false;
                     let fault = Diagnostic::error(key.place.clone(), format!("unknown key `{}`", key.name));
                     let fault = fault.label(format!("`{}` takes none of this name", self.key));
-                    self.faults.report(fault.suggest_from(key.name, kinds.iter().map(|(kind, _)| *kind)));
+                    self.document.report(fault.suggest_from(key.name, kinds.iter().map(|(kind, _)| *kind)));
                 }
             }
         }
@@ -263,7 +271,7 @@ impl<'a> Value<'a> {
                     let fault =
                         Diagnostic::error(two.place.clone(), format!("`{}` takes one key, not several", self.key));
                     let fault = fault.label("a second one").related(one.place.clone(), "the first");
-                    self.faults.report(
+                    self.document.report(
                         fault.help("write `all = [ … ]` or `any = [ … ]` to combine conditions, where allowed"),
                     );
                 }
@@ -290,13 +298,17 @@ impl<'a> Value<'a> {
 
     /// Reports a fault at this value.
     pub fn fault<T>(self, message: impl Into<String>, label: &str) -> Option<T> {
-        self.faults.report(Diagnostic::error(self.place(), message).label(label));
+        self.document.report(Diagnostic::error(self.place(), message).label(label));
         None
     }
 
     /// Reports a fault that needs more than a label.
     pub fn report(&self, fault: Diagnostic) {
-        self.faults.report(fault);
+        self.document.report(fault);
+    }
+
+    fn whereabouts(&self) -> Whereabouts<'a> {
+        Whereabouts::of(self.raw, self.document)
     }
 
     fn expected<T>(self, what: &str, label: &str) -> Option<T> {
