@@ -1,6 +1,6 @@
 //! `device`: which machine holds the key of the connection, and whose it is.
 
-use super::{affirmed, asks_nothing, texts};
+use super::{affirmed, asks_nothing, only_known, texts};
 use crate::evidence::{Binding, DeviceStatus, Evidence, Fact};
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 /// Everything named must hold. A suspended or revoked device never does, unless `status` names it.
 #[derive(Debug)]
 pub struct Device {
+    only_known: bool,
     bound: bool,
     class: Option<Box<[Arc<str>]>>,
     status: Box<[DeviceStatus]>,
@@ -30,9 +31,11 @@ impl Device {
         if table.keys().is_empty() {
             return asks_nothing(value, "device = { known = true }");
         }
+        let only_known = only_known(&table);
         table.optional("known", affirmed);
         let status = table.optional("status", |value| value.one_or_more(|status| status.one_of(&STATUSES)));
         let device = Self {
+            only_known,
             bound: table.or("bound", false, affirmed),
             class: table.optional("class", texts),
             status: status.unwrap_or_else(|| vec![DeviceStatus::Active, DeviceStatus::Watched]).into(),
@@ -40,6 +43,10 @@ impl Device {
         };
         table.finish();
         Some(device)
+    }
+
+    pub const fn only_known(&self) -> bool {
+        self.only_known
     }
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {
