@@ -16,6 +16,7 @@
 
 pub mod table;
 pub mod units;
+pub mod unseen;
 pub mod value;
 mod whereabouts;
 
@@ -53,10 +54,23 @@ impl Source {
         // A bracket that is never closed spoils every line after it in the same way.
         spans.dedup_by(|(_, later), (_, earlier)| later.message() == earlier.message());
         for (span, error) in spans {
-            let fault = Diagnostic::error(Place::new(&self.name, span), "this is not TOML").label(error.message());
+            let fault = match self.unseen_near(span.clone()) {
+                Some((at, c)) => Diagnostic::error(Place::new(&self.name, at), "this is not TOML")
+                    .label(format!("{} stands here", unseen::called(c))),
+                None => Diagnostic::error(Place::new(&self.name, span), "this is not TOML").label(error.message()),
+            };
             faults.list.borrow_mut().push(fault);
         }
         Document { text: &self.text, table, faults }
+    }
+
+    /// A character that nobody sees, in the words around a syntax error that it may have caused.
+    fn unseen_near(&self, span: Range<usize>) -> Option<(Range<usize>, char)> {
+        let before = self.text.get(..span.start)?.rfind(|c: char| c.is_ascii_whitespace()).map_or(0, |at| at + 1);
+        let after = self.text.get(span.end..)?.find(|c: char| c.is_ascii_whitespace());
+        let after = after.map_or(self.text.len(), |at| span.end + at);
+        let found = self.text.get(before..after)?.char_indices().find(|(_, c)| !c.is_ascii() && unseen::odd(*c));
+        found.map(|(at, c)| (before + at..before + at + c.len_utf8(), c))
     }
 
     /// Line and column of a byte, both from 1; a column is one character.

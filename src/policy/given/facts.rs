@@ -5,7 +5,7 @@ use crate::evidence::timing::{Nearness, TcpTiming, TlsSource, TlsTiming};
 use crate::evidence::{Asn, Binding, Certificate, Device, DeviceStatus, Evidence, Fact, Moment, Subject, Timing};
 use crate::latency::{Coordinates, Rtt};
 use crate::policy::countries;
-use crate::policy::criteria::device::STATUSES;
+use crate::policy::criteria::device::{self, STATUSES};
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::source::{Table, Value};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
     {
         evidence.owner = Fact::Known(status);
     }
-    let sans = table.list("san", Value::name);
+    let sans = table.list("san", device::san);
     let certificate = table.optional("certificate", Value::name).or(device);
     let bound = table.optional("bound", |bound| match bound.is_boolean() {
         true => bound.boolean().map(|bound| if bound { Binding::TokenAndDevice } else { Binding::AnotherOwner }),
@@ -59,7 +59,7 @@ pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
             serial: "1".into(),
             subject: text,
             issuer: "".into(),
-            sans: sans.into_iter().map(Arc::from).collect(),
+            sans,
             not_before: evidence.at,
             not_after: evidence.at.plus_millis(HOUR_MS),
             class: None,

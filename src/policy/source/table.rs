@@ -139,7 +139,8 @@ impl<'a> Table<'a> {
             }
             let asked = self.asked.iter().copied();
             let fault = Diagnostic::error(key.place, format!("unknown key `{}`", key.name));
-            self.document.report(fault.label(format!("not a key of {here}")).suggest_from(key.name, asked));
+            let fault = fault.label(format!("not a key of {here}")).naming_unseen(key.name);
+            self.document.report(fault.suggest_from(key.name, asked));
         }
         for key in &self.missing {
             let fault = Diagnostic::error(self.place(), format!("`{key}` is missing"));

@@ -1,7 +1,7 @@
 //! A value under the cursor: read as one type, or its fault reported in the author's words.
 
 use super::whereabouts::Whereabouts;
-use super::{Document, Table, units};
+use super::{Document, Table, units, unseen};
 use crate::latency::Kilometres;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use ipnet::IpNet;
@@ -45,8 +45,21 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Text that is not empty.
+    /// A name that something else is compared with: text in which all can be seen.
     pub fn name(self) -> Option<&'a str> {
+        let text = self.words()?;
+        let Some(slip) = unseen::slip(text) else { return Some(text) };
+        let fault = Diagnostic::error(self.place(), format!("`{}` holds {slip}", self.key));
+        let fault = fault.label("nothing that looks like this is equal to it");
+        self.document.report(match unseen::meant(text) {
+            Some(meant) => fault.suggest(self.place(), format!("\"{meant}\"")),
+            None => fault,
+        });
+        None
+    }
+
+    /// Text that is not empty.
+    pub fn words(self) -> Option<&'a str> {
         let text = self.text()?;
         if text.trim().is_empty() {
             return self.fault(format!("`{}` is empty", self.key), "expected some text");
@@ -61,7 +74,11 @@ impl<'a> Value<'a> {
         };
         match parse(text) {
             Ok(value) => Some(value),
-            Err(why) => self.fault(format!("`{text}` is not {what}"), &why),
+            Err(why) => {
+                let fault = Diagnostic::error(self.place(), format!("`{text}` is not {what}")).label(why);
+                self.document.report(fault.naming_unseen(text));
+                None
+            }
         }
     }
 
@@ -177,7 +194,7 @@ impl<'a> Value<'a> {
             return Some(*value);
         }
         let fault = Diagnostic::error(self.place(), format!("`{}` cannot be `{text}`", self.key));
-        let fault = fault.label(format!("expected {}", expected()));
+        let fault = fault.label(format!("expected {}", expected())).naming_unseen(text);
         let fault = match crate::policy::diagnostic::nearest(text, known()) {
             Some(near) => fault.suggest(self.place(), format!("\"{near}\"")),
             None => fault,
@@ -257,6 +274,7 @@ impl<'a> Value<'a> {
                     good = false;
                     let fault = Diagnostic::error(key.place.clone(), format!("unknown key `{}`", key.name));
                     let fault = fault.label(format!("`{}` takes none of this name", self.key));
+                    let fault = fault.naming_unseen(key.name);
                     self.document.report(fault.suggest_from(key.name, kinds.iter().map(|(kind, _)| *kind)));
                 }
             }
