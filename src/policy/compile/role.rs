@@ -33,6 +33,8 @@ pub(super) struct RoleDraft {
     owner: Option<Place>,
     /// Where `approvals` stands, or `approvers`.
     approvals: Place,
+    /// Where `ask` stands.
+    ask: Place,
     /// None: something in it is at fault.
     role: Option<Role>,
 }
@@ -48,6 +50,7 @@ impl RoleDraft {
         let (approval, owner) = approval(&mut table);
         let approvals = table.key_place(if table.has("approvals") { "approvals" } else { "approvers" });
         let ask = table.has("ask").then(|| table.optional("ask", askers));
+        let ask_place = table.key_place("ask");
         let hours = table.has("hours").then(|| table.optional("hours", Schedule::lower));
         let cool_down_ms = table.or("cool-down", 0, millis);
         let ask_within_ms = table.or("ask-within", ASK_WITHIN_MS, millis);
@@ -92,7 +95,7 @@ impl RoleDraft {
             })
         };
         let role = role();
-        Some(Self { id, place, opens, owner, approvals, role })
+        Some(Self { id, place, opens, owner, approvals, ask: ask_place, role })
     }
 }
 
@@ -131,16 +134,13 @@ pub(super) fn check(
             faults.extend(opening(role, resource, place, resources, baseline, &spoilt));
         }
         let owner = role.owner.clone().and_then(|place| owner(role, &place, resources.drafts, &spoilt, faults));
-        if let Some(Approval::By { approvers, people }) = role.role.as_mut().map(|role| &mut role.approval) {
+        let at_fault = role.owner.is_some() && owner.is_none();
+        if let Some(Approval::By { approvers, .. }) = role.role.as_mut().map(|role| &mut role.approval) {
             approvers.owner = owner;
-            if let Some(most) = approvers.most().filter(|most| *most < usize::from(*people))
-                // an owner at fault was reported, and counts for nobody
-                && (role.owner.is_none() || approvers.owner.is_some())
-            {
-                let fault = Diagnostic::error(role.approvals.clone(), format!("`{}` can never be approved", role.id));
-                let them = if most == 1 { "one person" } else { "fewer people" };
-                faults.push(fault.label(format!("{people} have to approve, and {them} may")));
-            }
+        }
+        // an owner at fault was reported, and counts for nobody
+        if !at_fault {
+            faults.extend(too_few_approvers(role));
         }
     }
     for (requirement, place) in baseline {
@@ -154,6 +154,35 @@ pub(super) fn check(
             }
         }
     }
+}
+
+/// What is wrong with a role that has fewer approvers than it needs, whoever asks or for all who may.
+fn too_few_approvers(draft: &RoleDraft) -> Option<Diagnostic> {
+    let role = draft.role.as_ref()?;
+    let Approval::By { approvers, people } = &role.approval else { return None };
+    let needed = usize::from(*people);
+    let fault = || Diagnostic::error(draft.approvals.clone(), format!("`{}` can never be approved", draft.id));
+    let have = match needed {
+        1 => "one person has to approve".to_owned(),
+        _ => format!("{needed} people have to approve"),
+    };
+    let may = |most: usize| match most {
+        0 => "nobody may".to_owned(),
+        1 => "one person may".to_owned(),
+        _ => format!("only {most} people may"),
+    };
+    // nobody at all is a fault inside `approvers`, which was reported
+    let most = approvers.most(None).filter(|most| *most > 0)?;
+    if most < needed {
+        return Some(fault().label(format!("{have}, and {}", may(most))));
+    }
+    let askers = role.ask.as_ref()?.people.as_ref()?.all_named()?;
+    let best = askers.iter().filter_map(|asker| approvers.most(Some(asker))).max()?;
+    (best < needed).then(|| {
+        let fault = fault().label(format!("{have}, and beside whoever asks {}", may(best)));
+        let fault = fault.related(draft.ask.clone(), "who may ask");
+        fault.help("name somebody else: nobody approves what they asked for themselves")
+    })
 }
 
 /// The finished roles, by id.
