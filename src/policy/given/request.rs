@@ -1,7 +1,7 @@
 //! A request in an author's words.
 
 use crate::evidence::{Protocol, Request};
-use crate::policy::hosts::HostPattern;
+use crate::policy::hosts;
 use crate::policy::segments::Pattern;
 use std::borrow::Cow;
 
@@ -20,9 +20,7 @@ pub fn request(text: &str) -> Result<Request, String> {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
     };
-    if matches!(HostPattern::parse(host)?, HostPattern::Below(_)) {
-        return Err(usage());
-    }
+    hosts::one(host)?;
     let path = path.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
     if path.contains('*') {
         return Err("a request has one path; `*` stands only in patterns".to_owned());

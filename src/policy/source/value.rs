@@ -82,6 +82,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A date or a time as TOML has them, which this language writes as text.
+    pub fn unquoted_time(&self) -> Option<String> {
+        match self.raw.get_ref() {
+            DeValue::Datetime(time) => Some(time.to_string()),
+            _ => None,
+        }
+    }
+
     pub fn boolean(self) -> Option<bool> {
         match self.raw.get_ref() {
             DeValue::Boolean(value) => Some(*value),
@@ -113,6 +121,11 @@ impl<'a> Value<'a> {
 
     /// A whole or decimal number within bounds.
     pub fn number_in(self, bounds: RangeInclusive<f64>) -> Option<f64> {
+        self.number_called(&format!("`{}`", self.key), bounds)
+    }
+
+    /// The same, for one of several under a key.
+    pub fn number_called(self, what: &str, bounds: RangeInclusive<f64>) -> Option<f64> {
         let value = match self.raw.get_ref() {
             DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok().map(|n| n as f64),
             DeValue::Float(digits) => digits.as_str().parse().ok(),
@@ -122,7 +135,7 @@ impl<'a> Value<'a> {
             Some(value) => Some(value),
             None => {
                 let label = format!("expected {} to {}", bounds.start(), bounds.end());
-                self.fault(format!("`{}` is out of range", self.key), &label)
+                self.fault(format!("{what} is out of range"), &label)
             }
         }
     }
@@ -184,9 +197,17 @@ impl<'a> Value<'a> {
 
     /// One of a closed set of words.
     pub fn one_of<T: Copy>(self, words: &[(&'static str, T)]) -> Option<T> {
+        self.one_of_or(words, &[])
+    }
+
+    /// The same, where `also` could stand without quotes, which the caller has seen to.
+    pub fn one_of_or<T: Copy>(self, words: &[(&'static str, T)], also: &[&str]) -> Option<T> {
         let known = || words.iter().map(|(word, _)| *word);
-        let expected =
-            || format!("one of {}", known().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "));
+        let expected = || {
+            let also = also.iter().map(|word| (*word).to_owned());
+            let all: Vec<String> = also.chain(known().map(|word| format!("\"{word}\""))).collect();
+            format!("one of {}", all.join(", "))
+        };
         let DeValue::String(text) = self.raw.get_ref() else {
             return self.expected(&expected(), &expected());
         };
@@ -332,9 +353,10 @@ impl<'a> Value<'a> {
     fn expected<T>(self, what: &str, label: &str) -> Option<T> {
         let found = match self.raw.get_ref() {
             DeValue::String(_) => "text",
-            DeValue::Integer(_) | DeValue::Float(_) => "a number",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a decimal number",
             DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date or time",
+            DeValue::Datetime(_) => "a date or time without quotes",
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
