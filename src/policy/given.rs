@@ -41,7 +41,7 @@ impl Given {
     /// # Errors
     /// The faults, with the source they point into.
     pub fn read(texts: &[String], policy: &Policy) -> Result<Self, (Source, Vec<Diagnostic>)> {
-        if let Some(text) = texts.iter().find(|text| !text.contains('=')) {
+        if let Some(text) = texts.iter().find(|text| !text.trim().is_empty() && !text.contains('=')) {
             let source = Source::new("--given", text.as_str());
             let fault = Diagnostic::error(Place::new(&source.name, 0..text.len()), format!("`{text}` states nothing"));
             let fault = fault.label("no `=`").help(format!("write what it is, such as `--given {}=…`", text.trim()));

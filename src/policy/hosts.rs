@@ -27,7 +27,8 @@ impl HostPattern {
         if text == "*" {
             return Err("no resource has every host: name them, or all below one as `*.corp.example`".to_owned());
         }
-        let usage = "expected a name such as `payroll.corp.example` or `*.corp.example`; international names as `xn--…`";
+        let usage =
+            "expected a name such as `payroll.corp.example` or `*.corp.example`; international names as `xn--…`";
         match text.strip_prefix("*.") {
             Some(suffix) => Ok(Self::Below(name(suffix, usage)?.into())),
             None => Ok(Self::Exact(name(text, usage)?.into())),
@@ -96,11 +97,7 @@ fn name<'t>(text: &'t str, usage: &str) -> Result<&'t str, String> {
             && !label.ends_with('-')
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    if text.len() <= 253 && text.split('.').all(label) {
-        Ok(text)
-    } else {
-        Err(usage.to_owned())
-    }
+    if text.len() <= 253 && text.split('.').all(label) { Ok(text) } else { Err(usage.to_owned()) }
 }
 
 #[cfg(test)]

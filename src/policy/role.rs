@@ -248,7 +248,10 @@ mod tests {
         let mut approvers = Approvers { named: users(&["ann", "bob"]), manager: true, owner: None };
         assert_eq!((approvers.most(None), approvers.most(Some("ann"))), (Some(3), Some(2)));
         approvers.owner = Some(users(&["eve"]));
-        assert_eq!((approvers.most(None), approvers.most(Some("eve")), approvers.most(Some("x"))), (Some(4), Some(3), Some(4)));
+        assert_eq!(
+            (approvers.most(None), approvers.most(Some("eve")), approvers.most(Some("x"))),
+            (Some(4), Some(3), Some(4))
+        );
         approvers.owner = Some(users(&["ann"]));
         assert_eq!((approvers.most(None), approvers.most(Some("ann"))), (Some(3), Some(2)), "one person in two places");
         approvers.owner = Some(People { groups: ["g".into()].into(), ..People::default() });

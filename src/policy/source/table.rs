@@ -102,8 +102,11 @@ impl<'a> Table<'a> {
 
     /// All keys in the order they were written.
     pub fn keys(&self) -> Vec<Key<'a>> {
-        let mut keys: Vec<Key<'a>> =
-            self.entries.keys().map(|key| Key { name: key.get_ref(), place: self.document.place(key.span()) }).collect();
+        let mut keys: Vec<Key<'a>> = self
+            .entries
+            .keys()
+            .map(|key| Key { name: key.get_ref(), place: self.document.place(key.span()) })
+            .collect();
         keys.sort_by(|a, b| a.place.cmp(&b.place));
         keys
     }

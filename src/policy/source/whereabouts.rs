@@ -45,11 +45,7 @@ impl<'a> Whereabouts<'a> {
 }
 
 /// Some: it is in there, and whether it is one of a list.
-fn within_table<'a>(
-    table: &'a DeTable<'a>,
-    sought: &'a Spanned<DeValue<'a>>,
-    keys: &mut Vec<&'a str>,
-) -> Option<bool> {
+fn within_table<'a>(table: &'a DeTable<'a>, sought: &'a Spanned<DeValue<'a>>, keys: &mut Vec<&'a str>) -> Option<bool> {
     for (key, value) in table {
         keys.push(key.get_ref());
         if let Some(item) = within(value, sought, false, keys) {
