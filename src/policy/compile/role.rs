@@ -122,7 +122,8 @@ pub(super) fn check(
     faults: &mut Vec<Diagnostic>,
 ) {
     // In a file with other faults a requirement or an owner may only be misspelt.
-    let spoilt: BTreeSet<Arc<str>> = faults.iter().map(|fault| Arc::clone(&fault.place.file)).collect();
+    let spoilt: BTreeSet<Arc<str>> =
+        faults.iter().filter(|fault| fault.is_error()).map(|fault| Arc::clone(&fault.place.file)).collect();
     for role in roles.iter_mut() {
         let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
         for (resource, place) in &role.opens {
