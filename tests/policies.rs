@@ -86,7 +86,7 @@ fn what_nothing_measures_is_warned_of_and_no_fault() {
         policy.warnings().iter().map(|warning| warning.line(std::slice::from_ref(&source))).collect();
     assert_eq!(
         told,
-        ["a.toml:5:45: warning: nothing measures `posture` yet \
+        ["a.toml:5:43: warning: nothing measures `posture` yet \
           (unknown for every request, which passes neither this nor its opposite)"]
     );
     let all: Vec<Source> = files("", "toml").iter().map(|path| self::source(path)).collect();

@@ -105,7 +105,9 @@ pub fn san(value: Value<'_>) -> Option<Arc<str>> {
         // One spelling: that of evidence.
         Some(("ip", address)) => match address.parse::<IpAddr>() {
             Ok(address) => return Some(format!("ip:{address}").into()),
-            Err(_) => return value.fault(format!("`{text}` is not {what}"), &format!("`{address}` is not an IP address")),
+            Err(_) => {
+                return value.fault(format!("`{text}` is not {what}"), &format!("`{address}` is not an IP address"));
+            }
         },
         _ => {}
     }

@@ -22,7 +22,7 @@ impl Attested {
         table.finish();
         let fault = Diagnostic::warning(value.place(), "nothing measures `posture` yet");
         let fault = fault.label("unknown for every request, which passes neither this nor its opposite");
-        value.report(fault.help("stand another way in beside it, `any = [{ posture = … }, { … }]`, or leave it out"));
+        value.report(fault.help("give another way in beside it with `any = [ … ]`, or leave it out"));
         Some(Self)
     }
 
