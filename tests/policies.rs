@@ -77,6 +77,23 @@ fn faults_of_all_files_come_at_once() {
 }
 
 #[test]
+fn what_nothing_measures_is_warned_of_and_no_fault() {
+    let text = "[[resource]]\nid = 'a'\nhosts = 'a.example'\nupstream = 'http://127.0.0.1:1'\n\
+                require = [{ id = 'q', that = { posture = { attested = true } } }]\n";
+    let source = Source::new("a.toml", text);
+    let policy = Policy::compile(std::slice::from_ref(&source), &context()).unwrap();
+    let told: Vec<String> =
+        policy.warnings().iter().map(|warning| warning.line(std::slice::from_ref(&source))).collect();
+    assert_eq!(
+        told,
+        ["a.toml:5:43: warning: nothing measures `posture` yet \
+          (unknown for every request, which passes neither this nor its opposite)"]
+    );
+    let all: Vec<Source> = files("", "toml").iter().map(|path| self::source(path)).collect();
+    assert_eq!(Policy::compile(&all, &context()).unwrap().warnings(), [], "the shipped policies");
+}
+
+#[test]
 fn origins_can_be_put_in_the_place_of_others() {
     let sources: Vec<Source> = files("", "toml").iter().map(|path| source(path)).collect();
     let upstreams = BTreeMap::from([("http://127.0.0.1:9001".to_owned(), "http://127.0.0.1:40001".to_owned())]);

@@ -175,7 +175,8 @@ struct StatusPart {
 mod tests {
     use super::*;
     use crate::audit::record::ControlEvent;
-    use crate::audit::visible::{printable, unseen};
+    use crate::audit::visible::printable;
+    use crate::policy::source::unseen::unseen;
     use proptest::prelude::*;
 
     proptest! {

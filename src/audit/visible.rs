@@ -3,6 +3,7 @@
 //! Besides the C0 controls, which JSON escapes anyway, DEL, C1, line separators, direction marks and what has no
 //! width are written as `\u` escapes.
 
+use crate::policy::source::unseen::unseen;
 use std::borrow::Cow;
 use std::io::{self, Write};
 
@@ -80,16 +81,4 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         if hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     Cow::Owned(shown)
-}
-
-pub(super) const fn unseen(c: char) -> bool {
-    matches!(c,
-        '\u{7f}'..='\u{9f}'             // DEL and C1
-        | '\u{ad}' | '\u{34f}'          // soft hyphen, grapheme joiner
-        | '\u{61c}' | '\u{180e}'        // direction mark, vowel separator
-        | '\u{200b}'..='\u{200f}'       // no width, direction marks
-        | '\u{2028}'..='\u{202e}'       // line and paragraph separators, direction overrides
-        | '\u{2060}'..='\u{206f}'       // joiners, direction isolates
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}') // tags
 }

@@ -103,6 +103,7 @@ impl Found {
     }
 
     fn policy(&mut self, policy: &Policy) {
+        self.report.diagnostics.extend_from_slice(policy.warnings());
         self.resources = policy.resources().count();
         self.requirements = policy.requirements().count();
         self.roles = policy.roles().len();

@@ -126,6 +126,9 @@ fn test(args: &TestArgs, terminal: &mut Terminal) -> Exit {
             return Exit::Usage;
         }
     };
+    if !policy.warnings().is_empty() {
+        terminal.report(&Report { diagnostics: policy.warnings().to_vec(), sources: sources.clone() });
+    }
     let results = cases::run(&policy);
     let mut failed = 0usize;
     for result in &results {

@@ -75,7 +75,7 @@ impl CaseResult<'_> {
 
 impl Case {
     pub(super) fn lower(mut table: Table<'_>, lists: &[Arc<str>]) -> Option<Self> {
-        let name = table.required("name", |name| Some((name.name()?, name.place())));
+        let name = table.required("name", |name| Some((name.words()?, name.place())));
         let given = match table.has("given") {
             true => table.optional("given", |given| Given::lower(given, lists)),
             false => Some(Given::default()),

@@ -73,6 +73,8 @@ impl Policy {
             faults.extend(cases.iter().flat_map(|case| case.check(&policy)));
             if !diagnostic::has_errors(&faults) {
                 policy.cases = cases;
+                diagnostic::sort(&mut faults);
+                policy.warnings = faults;
                 return Ok(policy);
             }
         }
@@ -128,7 +130,7 @@ fn check(drafts: &[Draft], baseline: &[(Requirement, Place)], has_baseline: bool
         }
         twice("requirement", own.iter().map(|(id, place)| (&**id, place)), faults);
         // in a file with other faults the requirement may only be misspelt
-        let spoilt = faults.iter().any(|fault| fault.place.file == draft.place.file);
+        let spoilt = faults.iter().any(|fault| fault.is_error() && fault.place.file == draft.place.file);
         if !has_baseline && !draft.requires && !spoilt {
             let fault = Diagnostic::error(draft.place.clone(), format!("`{}` requires nothing", draft.resource.id));
             let fault = fault.label("every request to it would be refused");
@@ -178,7 +180,17 @@ fn assemble(
     let baseline = sorted(baseline);
     let guarded: Vec<_> = drafts.into_iter().map(|draft| guard(draft, &baseline)).collect();
     let (origins, roles) = (origins(&guarded), role::assemble(roles));
-    Policy { version, hosts, guarded, baseline, roles, lists: lists.into(), origins, cases: Vec::new() }
+    Policy {
+        version,
+        hosts,
+        guarded,
+        baseline,
+        roles,
+        lists: lists.into(),
+        origins,
+        cases: Vec::new(),
+        warnings: Vec::new(),
+    }
 }
 
 /// Every origin a request may be sent to, decoys included.

@@ -38,7 +38,8 @@ pub fn lower(value: Value<'_>) -> Option<[u8; 2]> {
             let upper = text.to_ascii_uppercase();
             let meant = MEANT.iter().find(|(wrong, _)| *wrong == upper).map(|(_, right)| *right);
             let meant = meant.or_else(|| parse(&upper).is_ok().then_some(upper.as_str()));
-            let fault = Diagnostic::error(value.place(), format!("`{text}` is not a country")).label(why);
+            let fault = Diagnostic::error(value.place(), format!("`{text}` is not a country"));
+            let fault = fault.label(why).naming_unseen(text);
             value.report(match meant {
                 Some(right) => fault.suggest(value.place(), format!("\"{right}\"")),
                 None => fault,

@@ -89,6 +89,17 @@ impl Criterion {
         }
     }
 
+    /// Its name where all it asks is that something is known, so that it is met or unknown. A device or a person
+    /// suspended would not meet it: those are refused whatever a policy says.
+    pub fn only_known(&self) -> Option<&'static str> {
+        match self {
+            Self::Login(criterion) if criterion.only_known() => Some("login"),
+            Self::Device(criterion) if criterion.only_known() => Some("device"),
+            Self::Identity(criterion) if criterion.only_known() => Some("identity"),
+            _ => None,
+        }
+    }
+
     /// Whether it reads the round trip to the TLS endpoint, which is measured later than the one to the TCP peer.
     pub const fn reads_tls_round_trip(&self) -> bool {
         match self {

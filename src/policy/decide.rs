@@ -4,6 +4,7 @@ use super::cases::Case;
 use super::criteria::rate::Limit;
 use super::criterion::Criterion;
 use super::decision::{Decision, Finding, Verdict};
+use super::diagnostic::Diagnostic;
 use super::good_standing;
 use super::hosts::Hosts;
 use super::outcome::Outcome;
@@ -31,6 +32,7 @@ pub struct Policy {
     /// Of all resources, sorted, each once.
     pub(super) origins: Box<[Origin]>,
     pub(super) cases: Vec<Case>,
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// A resource and what it requires.
@@ -108,6 +110,11 @@ impl Policy {
     /// The first 16 hex digits of the SHA-256 of the sources, whatever the order of the files.
     pub fn version(&self) -> &Arc<str> {
         &self.version
+    }
+
+    /// What its files probably do not mean, sorted by place. None of it keeps the policy from being used.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// Every resource, by id.

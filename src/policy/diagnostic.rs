@@ -2,7 +2,7 @@
 //!
 //! Every lowerer collects diagnostics and goes on, so that an author sees all faults of all files at once.
 
-use super::source::Source;
+use super::source::{Source, unseen};
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Patch, Renderer, Snippet};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -120,6 +120,15 @@ impl Diagnostic {
                 self.suggest(place, near)
             }
             None if !known.is_empty() && known.len() <= 16 => self.help(format!("known: {}", quoted(&known))),
+            None => self,
+        }
+    }
+
+    /// Says of what was written that there is something in it that cannot be seen.
+    #[must_use]
+    pub fn naming_unseen(self, written: &str) -> Self {
+        match unseen::slip(written) {
+            Some(slip) => self.note(format!("it holds {slip}")),
             None => self,
         }
     }

@@ -10,7 +10,7 @@ pub use request::request;
 
 use super::criteria::list;
 use super::decide::Policy;
-use super::diagnostic::{Diagnostic, has_errors};
+use super::diagnostic::{Diagnostic, Place, has_errors};
 use super::source::{Source, Value};
 use crate::evidence::{Emergency, Evidence, Fact, Fault, Grant, Network, Posture, Protocol, Quota, Request};
 use std::borrow::Cow;
@@ -41,6 +41,12 @@ impl Given {
     /// # Errors
     /// The faults, with the source they point into.
     pub fn read(texts: &[String], policy: &Policy) -> Result<Self, (Source, Vec<Diagnostic>)> {
+        if let Some(text) = texts.iter().find(|text| !text.trim().is_empty() && !text.contains('=')) {
+            let source = Source::new("--given", text.as_str());
+            let fault = Diagnostic::error(Place::new(&source.name, 0..text.len()), format!("`{text}` states nothing"));
+            let fault = fault.label("no `=`").help(format!("write what it is, such as `--given {}=…`", text.trim()));
+            return Err((source, vec![fault]));
+        }
         let stated: Vec<String> = texts.iter().map(|text| quote_bare(text)).collect();
         let source = Source::new("--given", format!("given = {{ {} }}", stated.join(", ")));
         let document = source.parse();
@@ -217,7 +223,8 @@ mod tests {
             told.contains("--given:1:11: unknown key `contry`") && told.contains("`rtt` takes a duration"),
             "{told}"
         );
-        assert!(read(&["country"]).expect_err("no value").contains("not TOML"));
+        let nothing = read(&["rtt=38ms", "country"]).expect_err("no value");
+        assert!(nothing.contains("`country` states nothing"), "{nothing}");
     }
 
     #[test]

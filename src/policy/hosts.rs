@@ -24,10 +24,30 @@ impl HostPattern {
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(format!("hosts are compared in lower case: `{}`", text.to_ascii_lowercase()));
         }
-        match text.strip_prefix("*.") {
-            Some(suffix) => Ok(Self::Below(name(suffix)?.into())),
-            None => Ok(Self::Exact(name(text)?.into())),
+        if text == "*" {
+            return Err("no resource has every host: name them, or all below one as `*.corp.example`".to_owned());
         }
+        let usage =
+            "expected a name such as `payroll.corp.example` or `*.corp.example`; international names as `xn--…`";
+        match text.strip_prefix("*.") {
+            Some(suffix) => Ok(Self::Below(name(suffix, usage)?.into())),
+            None => Ok(Self::Exact(name(text, usage)?.into())),
+        }
+    }
+}
+
+/// One host, as upstreams and requests have it.
+///
+/// # Errors
+/// Says what is wrong with the name.
+pub fn one(text: &str) -> Result<&str, String> {
+    match text {
+        "" => Err("the host is missing".to_owned()),
+        _ if text.contains('*') => Err("this is one host, without `*`".to_owned()),
+        _ if text.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            Err(format!("hosts are compared in lower case: `{}`", text.to_ascii_lowercase()))
+        }
+        _ => name(text, "expected a host such as `payroll.corp.example`; international names as `xn--…`"),
     }
 }
 
@@ -53,7 +73,7 @@ fn suffixes(host: &str) -> impl Iterator<Item = &str> {
     host.match_indices('.').filter_map(|(dot, _)| host.get(dot + 1..))
 }
 
-fn name(text: &str) -> Result<&str, String> {
+fn name<'t>(text: &'t str, usage: &str) -> Result<&'t str, String> {
     if text.starts_with('[') {
         let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
         return match address.map(str::parse::<std::net::Ipv6Addr>) {
@@ -77,12 +97,7 @@ fn name(text: &str) -> Result<&str, String> {
             && !label.ends_with('-')
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    if text.len() <= 253 && text.split('.').all(label) {
-        Ok(text)
-    } else {
-        Err("expected a name such as `payroll.corp.example` or `*.corp.example`; international names as `xn--…`"
-            .to_owned())
-    }
+    if text.len() <= 253 && text.split('.').all(label) { Ok(text) } else { Err(usage.to_owned()) }
 }
 
 #[cfg(test)]
@@ -117,6 +132,16 @@ mod tests {
         ] {
             assert_eq!(hosts.addressed(host, path), addressed, "{host}{path}");
         }
+    }
+
+    #[test]
+    fn one_host_is_no_pattern() {
+        assert_eq!(one("app.corp.example"), Ok("app.corp.example"));
+        assert_eq!(one("[::1]"), Ok("[::1]"));
+        for bad in ["", "*", "*.corp.example", "App.example", "a..b", "a:1"] {
+            assert!(!one(bad).expect_err(bad).contains("*.corp.example"), "{bad}");
+        }
+        assert!(HostPattern::parse("*").expect_err("every host").contains("no resource has every host"));
     }
 
     #[test]

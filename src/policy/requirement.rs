@@ -91,6 +91,19 @@ impl Node {
         }
     }
 
+    /// A criterion that keeps this from ever being unmet: whatever is known of a request, it is met or unknown.
+    pub fn never_false(&self) -> Option<&'static str> {
+        match self {
+            Self::Is(criterion) => criterion.only_known(),
+            Self::Not(_) => None,
+            Self::Any(nodes) => nodes.iter().find_map(Self::never_false),
+            Self::All(nodes) => {
+                let mut all = nodes.iter().map(Self::never_false);
+                all.next()?.filter(|_| all.all(|node| node.is_some()))
+            }
+        }
+    }
+
     fn collect<'p>(&'p self, criteria: &mut Vec<&'p Criterion>) {
         match self {
             Self::Is(criterion) => criteria.push(criterion),

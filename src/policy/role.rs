@@ -2,6 +2,7 @@
 
 use super::criteria::schedule::Schedule;
 use crate::evidence::Employment;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One `[[role]]`. Durations are milliseconds.
@@ -112,6 +113,11 @@ impl People {
         self.users.iter().any(|named| **named == *user) || self.groups.iter().any(|named| groups.contains(named))
     }
 
+    /// Everybody, where each is named; None: a group's members.
+    pub fn all_named(&self) -> Option<&[Arc<str>]> {
+        self.groups.is_empty().then_some(&*self.users)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.groups.is_empty()
     }
@@ -126,11 +132,16 @@ impl Askers {
 }
 
 impl Approvers {
-    /// The most different people who could ever approve; None: a group's members, and nobody knows how many.
-    pub fn most(&self) -> Option<usize> {
-        let people = |people: &People| people.groups.is_empty().then_some(people.users.len());
-        let owners = self.owner.as_ref().map_or(Some(0), people)?;
-        Some(people(&self.named)? + owners + usize::from(self.manager))
+    /// The most different people who could ever approve what `asker` asks for, or whoever asks; None: a group's
+    /// members, and nobody knows how many.
+    pub fn most(&self, asker: Option<&str>) -> Option<usize> {
+        let named = || std::iter::once(&self.named).chain(&self.owner);
+        if named().any(|people| !people.groups.is_empty()) {
+            return None;
+        }
+        let users: BTreeSet<&str> = named().flat_map(|people| people.users.iter().map(|user| &**user)).collect();
+        let users = users.iter().filter(|user| asker != Some(**user)).count();
+        Some(users + usize::from(self.manager))
     }
 }
 
@@ -235,10 +246,15 @@ mod tests {
         let users =
             |users: &[&str]| People { users: users.iter().map(|user| Arc::from(*user)).collect(), ..People::default() };
         let mut approvers = Approvers { named: users(&["ann", "bob"]), manager: true, owner: None };
-        assert_eq!(approvers.most(), Some(3));
+        assert_eq!((approvers.most(None), approvers.most(Some("ann"))), (Some(3), Some(2)));
         approvers.owner = Some(users(&["eve"]));
-        assert_eq!(approvers.most(), Some(4));
+        assert_eq!(
+            (approvers.most(None), approvers.most(Some("eve")), approvers.most(Some("x"))),
+            (Some(4), Some(3), Some(4))
+        );
+        approvers.owner = Some(users(&["ann"]));
+        assert_eq!((approvers.most(None), approvers.most(Some("ann"))), (Some(3), Some(2)), "one person in two places");
         approvers.owner = Some(People { groups: ["g".into()].into(), ..People::default() });
-        assert_eq!(approvers.most(), None);
+        assert_eq!(approvers.most(None), None);
     }
 }

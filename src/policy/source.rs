@@ -16,7 +16,9 @@
 
 pub mod table;
 pub mod units;
+pub mod unseen;
 pub mod value;
+mod whereabouts;
 
 pub use table::{Key, Table};
 pub use value::Value;
@@ -52,10 +54,23 @@ impl Source {
         // A bracket that is never closed spoils every line after it in the same way.
         spans.dedup_by(|(_, later), (_, earlier)| later.message() == earlier.message());
         for (span, error) in spans {
-            let fault = Diagnostic::error(Place::new(&self.name, span), "this is not TOML").label(error.message());
+            let fault = match self.unseen_near(span.clone()) {
+                Some((at, c)) => Diagnostic::error(Place::new(&self.name, at), "this is not TOML")
+                    .label(format!("{} stands here", unseen::called(c))),
+                None => Diagnostic::error(Place::new(&self.name, span), "this is not TOML").label(error.message()),
+            };
             faults.list.borrow_mut().push(fault);
         }
-        Document { table, faults }
+        Document { text: &self.text, table, faults }
+    }
+
+    /// A character that nobody sees, in the words around a syntax error that it may have caused.
+    fn unseen_near(&self, span: Range<usize>) -> Option<(Range<usize>, char)> {
+        let before = self.text.get(..span.start)?.rfind(|c: char| c.is_ascii_whitespace()).map_or(0, |at| at + 1);
+        let after = self.text.get(span.end..)?.find(|c: char| c.is_ascii_whitespace());
+        let after = after.map_or(self.text.len(), |at| span.end + at);
+        let found = self.text.get(before..after)?.char_indices().find(|(_, c)| !c.is_ascii() && unseen::odd(*c));
+        found.map(|(at, c)| (before + at..before + at + c.len_utf8(), c))
     }
 
     /// Line and column of a byte, both from 1; a column is one character.
@@ -77,6 +92,7 @@ impl Source {
 /// A parsed source and the faults found in it so far.
 #[derive(Debug)]
 pub struct Document<'s> {
+    text: &'s str,
     table: Spanned<DeTable<'s>>,
     faults: Faults,
 }
@@ -84,7 +100,7 @@ pub struct Document<'s> {
 impl Document<'_> {
     /// The cursor over the top-level keys.
     pub fn root(&self) -> Table<'_> {
-        Table::new(&self.faults, "", 0..0, self.table.get_ref())
+        Table::new(self, "", 0..0, self.table.get_ref())
     }
 
     /// Whether the text is TOML at all.
@@ -95,6 +111,10 @@ impl Document<'_> {
     /// Adds a fault that a lowerer found by itself.
     pub fn report(&self, fault: Diagnostic) {
         self.faults.report(fault);
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        Place::new(&self.faults.file, span)
     }
 
     /// Everything that was found, in the order it was found.
@@ -121,10 +141,6 @@ impl Faults {
         if !self.muted && list.len() < Self::MOST {
             list.push(fault);
         }
-    }
-
-    fn place(&self, span: Range<usize>) -> Place {
-        Place::new(&self.file, span)
     }
 }
 

@@ -16,11 +16,11 @@
 
 use super::{Digest, Recognition, policy_files};
 use crate::evidence::{Device, DeviceStatus};
+use crate::policy::criteria::device::san;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::{Source, Table, Value};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,21 +111,6 @@ fn digest(value: Value<'_>) -> Option<Digest> {
             Some(other) => format!("`{}` is no hex digit", other.escape_default()),
             None => format!("expected 64 hex digits, found {}", digits.len()),
         })
-    })
-}
-
-/// As `Certificate::sans` spells it.
-fn san(value: Value<'_>) -> Option<Arc<str>> {
-    value.parsed("a subject alternative name", "uri:spiffe://corp/laptop-7", |text| {
-        match text.split_once(':') {
-            Some(("dns" | "uri" | "email", name)) if !name.is_empty() => Ok(text.into()),
-            Some(("ip", address)) => match address.parse::<IpAddr>() {
-                // One spelling: that of evidence.
-                Ok(address) => Ok(format!("ip:{address}").into()),
-                Err(_) => Err(format!("`{address}` is not an IP address")),
-            },
-            _ => Err("expected `dns:…`, `uri:…`, `email:…` or `ip:…`".to_owned()),
-        }
     })
 }
 

@@ -14,6 +14,7 @@ use crate::policy::criteria::{
     memory_age::MemoryAge,
     method::Methods,
     nearness::NotTooNear,
+    never_false,
     path::Paths,
     posture::Attested,
     rate::Rate,
@@ -144,7 +145,13 @@ fn node(value: Value<'_>, names: Names<'_>) -> Option<Node> {
     Some(Node::Is(match kind {
         Kind::All => return Some(Node::All(nodes(value)?)),
         Kind::Any => return Some(Node::Any(nodes(value)?)),
-        Kind::Not => return Some(Node::Not(Box::new(node(value, names)?))),
+        Kind::Not => {
+            let inner = node(value, names)?;
+            if let Some(criterion) = inner.never_false() {
+                value.report(never_false(value.place(), criterion));
+            }
+            return Some(Node::Not(Box::new(inner)));
+        }
         Kind::Asn => Criterion::Asn(Asns::lower(value)?),
         Kind::Cidr => Criterion::Cidr(Cidr::lower(value)?),
         Kind::Country => Criterion::Country(Countries::lower(value)?),

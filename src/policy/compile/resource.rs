@@ -130,15 +130,19 @@ impl RouteDraft {
 
 impl RouteMatch {
     fn lower(value: Value<'_>) -> Option<Self> {
-        value.parsed("a route", "POST /runs/*/approve", |text| {
+        let (word, path, pattern) = value.parsed("a route", "POST /runs/*/approve", |text| {
             let usage = || "expected a method or `*`, a space and a path pattern".to_owned();
-            let (word, path) = text.split_once(' ').ok_or_else(usage)?;
-            let method = match word {
-                "*" => None,
-                _ => Some(method::parse(word)?),
-            };
-            Ok(Self { method, pattern: Pattern::parse(path.trim())?, place: value.place() })
-        })
+            let (word, path) = text.split_once(' ').filter(|(word, _)| !word.is_empty()).ok_or_else(usage)?;
+            Ok((word, path.trim(), Pattern::parse(path.trim())?))
+        })?;
+        let method = match word {
+            "*" => None,
+            _ => {
+                let others = format!("`* {path}` matches every method, those of no registry too");
+                Some(method::registered(value, word, &format!(" {path}"), &others)?)
+            }
+        };
+        Some(Self { method, pattern, place: value.place() })
     }
 }
 

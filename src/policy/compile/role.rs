@@ -1,15 +1,16 @@
 //! `[[role]]`: what can be asked for, who may ask, who approves; and `group`, `user` tables wherever they stand.
 
+mod check;
+
+pub(super) use check::{Resources, check};
+
 use super::requirement;
-use super::resource::Draft;
 use crate::evidence::Employment;
 use crate::policy::criteria::{asks_nothing, schedule::Schedule, texts};
-use crate::policy::criterion::Criterion;
-use crate::policy::diagnostic::{Diagnostic, Place, nearest, quoted};
-use crate::policy::requirement::Requirement;
+use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::role::{Approval, Approvers, Askers, BreakGlass, Pattern, People, ReasonRule, Role};
 use crate::policy::source::{Table, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(super) struct RoleDraft {
     owner: Option<Place>,
     /// Where `approvals` stands, or `approvers`.
     approvals: Place,
+    /// Where `ask` stands.
+    ask: Place,
     /// None: something in it is at fault.
     role: Option<Role>,
 }
@@ -48,6 +51,7 @@ impl RoleDraft {
         let (approval, owner) = approval(&mut table);
         let approvals = table.key_place(if table.has("approvals") { "approvals" } else { "approvers" });
         let ask = table.has("ask").then(|| table.optional("ask", askers));
+        let ask_place = table.key_place("ask");
         let hours = table.has("hours").then(|| table.optional("hours", Schedule::lower));
         let cool_down_ms = table.or("cool-down", 0, millis);
         let ask_within_ms = table.or("ask-within", ASK_WITHIN_MS, millis);
@@ -92,68 +96,14 @@ impl RoleDraft {
             })
         };
         let role = role();
-        Some(Self { id, place, opens, owner, approvals, role })
+        Some(Self { id, place, opens, owner, approvals, ask: ask_place, role })
     }
-}
-
-/// What the roles are held against.
-pub(super) struct Resources<'d> {
-    pub drafts: &'d [Draft],
-    /// Some resource is at fault and not among them: what is missing may be that one.
-    pub some_at_fault: bool,
 }
 
 /// What criteria need to know of the roles.
 pub(super) fn opens(drafts: &[RoleDraft]) -> Opens {
     let opened = |draft: &RoleDraft| draft.opens.iter().map(|(resource, _)| Arc::clone(resource)).collect();
     drafts.iter().map(|draft| (Arc::clone(&draft.id), opened(draft))).collect()
-}
-
-/// Holds the roles against the resources: every fault that neither can know alone.
-///
-/// Gives each role the owner it asks for.
-pub(super) fn check(
-    roles: &mut [RoleDraft],
-    resources: &Resources<'_>,
-    baseline: &[(Requirement, Place)],
-    faults: &mut Vec<Diagnostic>,
-) {
-    // In a file with other faults a requirement or an owner may only be misspelt.
-    let spoilt: BTreeSet<Arc<str>> = faults.iter().map(|fault| Arc::clone(&fault.place.file)).collect();
-    for role in roles.iter_mut() {
-        let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
-        for (resource, place) in &role.opens {
-            if let Some(first) = first.insert(resource, place) {
-                let fault = Diagnostic::error(place.clone(), format!("`{resource}` is named twice"));
-                faults.push(fault.label("again here").related(first.clone(), "first here"));
-                continue;
-            }
-            faults.extend(opening(role, resource, place, resources, baseline, &spoilt));
-        }
-        let owner = role.owner.clone().and_then(|place| owner(role, &place, resources.drafts, &spoilt, faults));
-        if let Some(Approval::By { approvers, people }) = role.role.as_mut().map(|role| &mut role.approval) {
-            approvers.owner = owner;
-            if let Some(most) = approvers.most().filter(|most| *most < usize::from(*people))
-                // an owner at fault was reported, and counts for nobody
-                && (role.owner.is_none() || approvers.owner.is_some())
-            {
-                let fault = Diagnostic::error(role.approvals.clone(), format!("`{}` can never be approved", role.id));
-                let them = if most == 1 { "one person" } else { "fewer people" };
-                faults.push(fault.label(format!("{people} have to approve, and {them} may")));
-            }
-        }
-    }
-    for (requirement, place) in baseline {
-        for role in asked_for(requirement).filter_map(|id| roles.iter().find(|role| role.id == *id)) {
-            let opened = |draft: &&Draft| role.opens.iter().any(|(resource, _)| *resource == draft.resource.id);
-            if let Some(other) = resources.drafts.iter().find(|draft| !opened(draft)) {
-                let what = format!("the baseline asks every resource for `{}`", role.id);
-                let fault =
-                    Diagnostic::error(place.clone(), what).label(format!("it does not open `{}`", other.resource.id));
-                faults.push(fault.help("put the requirement into the resources, or name them all under `opens`"));
-            }
-        }
-    }
 }
 
 /// The finished roles, by id.
@@ -292,76 +242,6 @@ fn approval(table: &mut Table<'_>) -> (Option<Approval>, Option<Place>) {
         }
         (None, None) => (Some(Approval::Never), None),
     }
-}
-
-/// What is wrong with a role opening a resource.
-fn opening(
-    role: &RoleDraft,
-    resource: &Arc<str>,
-    place: &Place,
-    resources: &Resources<'_>,
-    baseline: &[(Requirement, Place)],
-    spoilt: &BTreeSet<Arc<str>>,
-) -> Option<Diagnostic> {
-    let Some(draft) = resources.drafts.iter().find(|draft| draft.resource.id == *resource) else {
-        if resources.some_at_fault {
-            return None;
-        }
-        let known: Vec<&str> = resources.drafts.iter().map(|draft| &*draft.resource.id).collect();
-        let fault = Diagnostic::error(place.clone(), format!("no resource is called `{resource}`"));
-        let fault = fault.label("nothing to open");
-        return Some(match nearest(resource, known.iter().copied()) {
-            Some(near) => fault.suggest(place.clone(), format!("\"{near}\"")),
-            None if (1..=16).contains(&known.len()) => fault.help(format!("known: {}", quoted(&known))),
-            None => fault,
-        });
-    };
-    let requirements = draft.requirements().chain(baseline).map(|(requirement, _)| requirement);
-    if spoilt.contains(&draft.place.file) || requirements.flat_map(asked_for).any(|asked| *asked == role.id) {
-        return None;
-    }
-    let fault = Diagnostic::error(place.clone(), format!("nothing in `{resource}` asks for `{}`", role.id));
-    let fault = fault.label("who holds it gains nothing there");
-    Some(fault.help(format!("add a requirement with `that = {{ grant = \"{}\" }}`, or leave it out here", role.id)))
-}
-
-/// The owner of everything the role opens: it has to be one and the same.
-fn owner(
-    role: &RoleDraft,
-    place: &Place,
-    resources: &[Draft],
-    spoilt: &BTreeSet<Arc<str>>,
-    faults: &mut Vec<Diagnostic>,
-) -> Option<People> {
-    let opened = role.opens.iter().filter_map(|(id, _)| resources.iter().find(|draft| draft.resource.id == *id));
-    let mut owner: Option<(&Draft, &People)> = None;
-    for draft in opened {
-        let Some(own) = &draft.resource.owner else {
-            if !spoilt.contains(&draft.place.file) {
-                let fault = Diagnostic::error(place.clone(), format!("`{}` has no owner", draft.resource.id));
-                let fault = fault.label("nobody to ask").related(draft.place.clone(), "this resource");
-                faults.push(fault.help("add `owner = { group = \"…\" }` to the resource"));
-            }
-            return None;
-        };
-        match owner {
-            Some((first, known)) if known != own => {
-                let what = format!("`{}` and `{}` have different owners", first.resource.id, draft.resource.id);
-                let fault = Diagnostic::error(place.clone(), what).label("one would decide for the other");
-                faults.push(fault.help("make a role for each"));
-                return None;
-            }
-            _ => owner = Some((draft, own)),
-        }
-    }
-    owner.map(|(_, people)| people.clone())
-}
-
-fn asked_for(requirement: &Requirement) -> impl Iterator<Item = &Arc<str>> {
-    requirement.criteria().into_iter().filter_map(|criterion| match criterion {
-        Criterion::Grant(grant) => Some(grant.role()),
-        _ => None,
-    })
 }
 
 fn millis(value: Value<'_>) -> Option<u64> {

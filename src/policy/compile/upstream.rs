@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::policy::diagnostic::Diagnostic;
+use crate::policy::hosts;
 use crate::policy::resource::{Origin, Scheme};
 use crate::policy::source::Value;
 use std::sync::Arc;
@@ -56,10 +57,7 @@ pub(crate) fn parse(text: &str) -> Result<Origin, String> {
         }
         _ => (authority, default),
     };
-    match crate::policy::hosts::HostPattern::parse(host)? {
-        crate::policy::hosts::HostPattern::Exact(_) => Ok(Origin { scheme, host: host.into(), port }),
-        crate::policy::hosts::HostPattern::Below(_) => Err("an upstream is one host".to_owned()),
-    }
+    Ok(Origin { scheme, host: hosts::one(host)?.into(), port })
 }
 
 fn replaced(origin: Origin, value: Value<'_>, context: &Context) -> Option<Origin> {

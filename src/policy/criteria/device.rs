@@ -1,16 +1,19 @@
 //! `device`: which machine holds the key of the connection, and whose it is.
 
-use super::{affirmed, asks_nothing, texts};
+use super::{affirmed, asks_nothing, only_known, texts};
 use crate::evidence::{Binding, DeviceStatus, Evidence, Fact};
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
+use crate::policy::diagnostic::Diagnostic;
 use crate::policy::seen::Seen;
 use crate::policy::source::Value;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Everything named must hold. A suspended or revoked device never does, unless `status` names it.
 #[derive(Debug)]
 pub struct Device {
+    only_known: bool,
     bound: bool,
     class: Option<Box<[Arc<str>]>>,
     status: Box<[DeviceStatus]>,
@@ -30,16 +33,22 @@ impl Device {
         if table.keys().is_empty() {
             return asks_nothing(value, "device = { known = true }");
         }
+        let only_known = only_known(&table);
         table.optional("known", affirmed);
         let status = table.optional("status", |value| value.one_or_more(|status| status.one_of(&STATUSES)));
         let device = Self {
+            only_known,
             bound: table.or("bound", false, affirmed),
             class: table.optional("class", texts),
             status: status.unwrap_or_else(|| vec![DeviceStatus::Active, DeviceStatus::Watched]).into(),
-            san: table.optional("san", texts),
+            san: table.optional("san", |value| value.one_or_more(san)).map(Into::into),
         };
         table.finish();
         Some(device)
+    }
+
+    pub const fn only_known(&self) -> bool {
+        self.only_known
     }
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {
@@ -84,6 +93,42 @@ impl Device {
                 None => Judgement::unmet(Reason::SanMissing, Seen::Nothing),
             }
         })
+    }
+}
+
+/// A subject alternative name as `Certificate::sans` spells it. Any other spelling would belong to no certificate.
+pub fn san(value: Value<'_>) -> Option<Arc<str>> {
+    let what = "a subject alternative name";
+    let text = value.parsed(what, "uri:spiffe://corp/laptop-7", Ok)?;
+    match text.split_once(':') {
+        Some(("dns" | "uri" | "email", name)) if !name.is_empty() => return value.name().map(Arc::from),
+        // One spelling: that of evidence.
+        Some(("ip", address)) => match address.parse::<IpAddr>() {
+            Ok(address) => return Some(format!("ip:{address}").into()),
+            Err(_) => {
+                return value.fault(format!("`{text}` is not {what}"), &format!("`{address}` is not an IP address"));
+            }
+        },
+        _ => {}
+    }
+    let fault = Diagnostic::error(value.place(), format!("`{text}` is not {what}"));
+    let fault = fault.label("expected `dns:…`, `uri:…`, `email:…` or `ip:…`").naming_unseen(text);
+    value.report(match kind_of(text) {
+        Some(kind) => fault.suggest(value.place(), format!("\"{kind}:{text}\"")),
+        None => fault,
+    });
+    None
+}
+
+/// Which kind a name without one probably is of.
+fn kind_of(text: &str) -> Option<&'static str> {
+    match text {
+        _ if text.parse::<IpAddr>().is_ok() => Some("ip"),
+        _ if text.contains("://") || text.starts_with("urn:") => Some("uri"),
+        _ if text.contains(['"', '\\', ':', ' ']) => None,
+        _ if text.contains('@') => Some("email"),
+        _ if text.contains('.') => Some("dns"),
+        _ => None,
     }
 }
 
@@ -142,5 +187,11 @@ mod tests {
         assert_eq!(faults("{ device = { staus = 'active' } }"), "unknown key `staus`\n");
         assert_eq!(faults("{ device = { status = 'activ' } }"), "`status` cannot be `activ`\n");
         assert_eq!(faults("{ device = {} }"), "`device` asks for nothing\n");
+        for none in ["ann.example", "DNS:ann.example", "dns:", "ip:ann", "ann", "othername:x"] {
+            let told = faults(&format!("{{ device = {{ san = ['dns:a', '{none}'] }} }}"));
+            assert_eq!(told, format!("`{none}` is not a subject alternative name\n"));
+        }
+        let address = "{ device = { san = 'ip:2001:DB8::0:7' } }";
+        assert_eq!(judge(address, "device = 'd', san = ['ip:2001:db8::7']"), (Met, "device-present"));
     }
 }

@@ -1,6 +1,6 @@
 //! `identity`: what the organisation's own records say of the person, and whether they are where they live.
 
-use super::{affirmed, asks_nothing, texts};
+use super::{affirmed, asks_nothing, only_known, texts};
 use crate::evidence::{Employment, Evidence, Home, Identity, IdentityStatus};
 use crate::latency::Kilometres;
 use crate::policy::Reason;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// Everything named must hold; what the record does not say holds nothing.
 #[derive(Debug)]
 pub struct OnRecord {
+    only_known: bool,
     status: Box<[IdentityStatus]>,
     employment: Option<Box<[Employment]>>,
     vendor: Option<Box<[Arc<str>]>>,
@@ -46,10 +47,12 @@ impl OnRecord {
         if table.keys().is_empty() {
             return asks_nothing(value, "identity = { known = true }");
         }
+        let only_known = only_known(&table);
         table.optional("known", affirmed);
         let status = table.optional("status", |value| value.one_or_more(|status| status.one_of(&STATUSES)));
         let employment = table.optional("employment", |value| value.one_or_more(|kind| kind.one_of(&EMPLOYMENTS)));
         let on_record = Self {
+            only_known,
             status: status.unwrap_or_else(|| vec![IdentityStatus::Active, IdentityStatus::Watched]).into(),
             employment: employment.map(Into::into),
             vendor: table.optional("vendor", texts),
@@ -62,6 +65,10 @@ impl OnRecord {
         };
         table.finish();
         Some(on_record)
+    }
+
+    pub const fn only_known(&self) -> bool {
+        self.only_known
     }
 
     pub fn judge(&self, evidence: &Evidence) -> Judgement {
@@ -278,6 +285,7 @@ mod tests {
             Fact::Known(Coordinates { latitude: f64::NAN, longitude: 1.0 });
         for at_home in [AtHome::AsRecorded, AtHome::Within(Kilometres(1.0))] {
             let asked = OnRecord {
+                only_known: false,
                 status: [IdentityStatus::Active].into(),
                 employment: None,
                 vendor: None,

@@ -1,6 +1,6 @@
 //! `login`: who signed in, where, how strongly, and how long ago.
 
-use super::{affirmed, asks_nothing, texts};
+use super::{affirmed, asks_nothing, only_known, texts};
 use crate::evidence::{Evidence, Subject};
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 /// Everything named must hold; each list asks for one of its items.
 #[derive(Debug)]
 pub struct Login {
+    only_known: bool,
     issuer: Option<Box<[Arc<str>]>>,
     user: Option<Box<[Arc<str>]>>,
     group: Option<Box<[Arc<str>]>>,
@@ -29,8 +30,10 @@ impl Login {
         if table.keys().is_empty() {
             return asks_nothing(value, "login = { known = true }");
         }
+        let only_known = only_known(&table);
         table.optional("known", affirmed);
         let login = Self {
+            only_known,
             issuer: table.optional("issuer", texts),
             user: table.optional("user", texts),
             group: table.optional("group", texts),
@@ -59,6 +62,10 @@ impl Login {
                 .and(|| self.judge_age(subject, evidence))
                 .and(|| self.judge_bound(subject, evidence))
         })
+    }
+
+    pub const fn only_known(&self) -> bool {
+        self.only_known
     }
 
     pub fn remedy(&self) -> Remedy {

@@ -21,8 +21,8 @@ pub mod schedule;
 pub mod set;
 
 use super::compile::role::Opens;
-use super::diagnostic::Diagnostic;
-use super::source::Value;
+use super::diagnostic::{Diagnostic, Place};
+use super::source::{Table, Value};
 use set::Set;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,12 +47,37 @@ pub(super) fn texts(value: Value<'_>) -> Option<Box<[Arc<str>]>> {
 fn affirmed(value: Value<'_>) -> Option<bool> {
     if !value.boolean()? {
         let fault = Diagnostic::error(value.place(), format!("`{}` can only be `true`", value.key()));
-        value.report(
-            fault.label("this would ask for nothing").help("leave the key out, or put the criterion under `not`"),
-        );
+        let fault = fault.label("this would ask for nothing");
+        value.report(match value.key() {
+            "known" => fault
+                .help("leave the key out")
+                .note("what is absent is unknown, and unknown never passes: that nobody is known cannot be asked"),
+            key => fault
+                .help("leave the key out, or put the criterion under `not`")
+                .note(format!("under `not` it passes where `{key}` is known not to be so; unknown never passes")),
+        });
         return None;
     }
     Some(true)
+}
+
+/// Whether `known = true` is all that is asked. Nothing misspelt beside it: that is its own fault.
+fn only_known(table: &Table<'_>) -> bool {
+    matches!(table.keys().as_slice(), [key] if key.name == "known")
+}
+
+/// Reports a `not` around what is met as soon as it is known, such as `login = { known = true }`.
+pub(super) fn never_false(place: Place, criterion: &str) -> Diagnostic {
+    let what = format!("`not` around `{criterion} = {{ known = true }}` can never be met");
+    let (someone, instead) = match criterion {
+        "login" => ("whoever is not signed in", "login = { group = \"…\" }"),
+        "device" => ("a request without a known device", "device = { class = \"…\" }"),
+        _ => ("whoever has no record", "identity = { employment = \"…\" }"),
+    };
+    Diagnostic::error(place, what)
+        .label("no request passes this")
+        .help(format!("leave it out; or say which of the known are not meant, such as `not = {{ {instead} }}`"))
+        .note(format!("{someone} is unknown, and unknown passes neither a criterion nor its opposite"))
 }
 
 /// Reports a table in which nothing is asked.

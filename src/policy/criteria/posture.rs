@@ -4,6 +4,7 @@ use super::{affirmed, asks_nothing};
 use crate::evidence::Evidence;
 use crate::policy::Reason;
 use crate::policy::criterion::Judgement;
+use crate::policy::diagnostic::Diagnostic;
 use crate::policy::seen::Seen;
 use crate::policy::source::Value;
 
@@ -19,6 +20,9 @@ impl Attested {
         }
         table.required("attested", affirmed);
         table.finish();
+        let fault = Diagnostic::warning(value.place(), "nothing measures `posture` yet");
+        let fault = fault.label("unknown for every request, which passes neither this nor its opposite");
+        value.report(fault.help("give another way in beside it with `any = [ … ]`, or leave it out"));
         Some(Self)
     }
 

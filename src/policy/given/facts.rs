@@ -5,7 +5,7 @@ use crate::evidence::timing::{Nearness, TcpTiming, TlsSource, TlsTiming};
 use crate::evidence::{Asn, Binding, Certificate, Device, DeviceStatus, Evidence, Fact, Moment, Subject, Timing};
 use crate::latency::{Coordinates, Rtt};
 use crate::policy::countries;
-use crate::policy::criteria::device::STATUSES;
+use crate::policy::criteria::device::{self, STATUSES};
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::source::{Table, Value};
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
     {
         evidence.owner = Fact::Known(status);
     }
-    let sans = table.list("san", Value::name);
+    let sans = table.list("san", device::san);
     let certificate = table.optional("certificate", Value::name).or(device);
     let bound = table.optional("bound", |bound| match bound.is_boolean() {
         true => bound.boolean().map(|bound| if bound { Binding::TokenAndDevice } else { Binding::AnotherOwner }),
-        false => bound.one_of(&BINDINGS),
+        false => bound.one_of_or(&BINDINGS, &["true", "false"]),
     });
 
     let binding = bound.or_else(|| match (user?, device?, owner) {
@@ -59,7 +59,7 @@ pub(super) fn identity(table: &mut Table<'_>, evidence: &mut Evidence) {
             serial: "1".into(),
             subject: text,
             issuer: "".into(),
-            sans: sans.into_iter().map(Arc::from).collect(),
+            sans,
             not_before: evidence.at,
             not_after: evidence.at.plus_millis(HOUR_MS),
             class: None,
@@ -126,7 +126,11 @@ pub(super) fn timing(table: &mut Table<'_>, timing: &mut Timing) {
 
 /// `[33.4, -112.0]`: latitude and longitude in degrees.
 pub(super) fn coordinates(value: Value<'_>) -> Option<Coordinates> {
-    let numbers = value.list(|number| number.number_in(-180.0..=180.0))?;
+    let mut kinds = [("the latitude", 90.0), ("the longitude", 180.0)].into_iter();
+    let numbers = value.list(|number| {
+        let (what, most) = kinds.next().unwrap_or(("a number", f64::MAX));
+        number.number_called(what, -most..=most)
+    })?;
     let place = match numbers.as_slice() {
         [latitude, longitude] => Coordinates::new(*latitude, *longitude),
         _ => None,
@@ -145,6 +149,15 @@ fn rtt(value: Value<'_>) -> Option<Rtt> {
 }
 
 pub(super) fn moment(value: Value<'_>) -> Option<Moment> {
+    if let Some(time) = value.unquoted_time() {
+        let fault = Diagnostic::error(value.place(), format!("`{}` takes its point in time in quotes", value.key()));
+        let whole = time.parse::<jiff::Timestamp>().is_ok();
+        value.report(match whole {
+            true => fault.label("the quotes are missing").suggest(value.place(), format!("\"{time}\"")),
+            false => fault.label("expected date, time and offset in quotes, such as \"2026-03-04T10:00:00Z\""),
+        });
+        return None;
+    }
     value.parsed("a point in time", "2026-03-04T10:00:00Z", |text| {
         let usage = "expected date, time and offset, such as `2026-03-04T10:00:00Z` or `2026-03-04T10:00:00-07:00`";
         text.parse::<jiff::Timestamp>().map(|at| Moment(at.as_millisecond())).map_err(|_| usage.to_owned())

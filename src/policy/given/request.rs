@@ -1,8 +1,7 @@
 //! A request in an author's words.
 
 use crate::evidence::{Protocol, Request};
-use crate::policy::criteria::method;
-use crate::policy::hosts::HostPattern;
+use crate::policy::hosts;
 use crate::policy::segments::Pattern;
 use std::borrow::Cow;
 
@@ -13,7 +12,7 @@ use std::borrow::Cow;
 pub fn request(text: &str) -> Result<Request, String> {
     let usage = || "expected a method and an https address, such as `GET https://payroll.corp.example/runs`".to_owned();
     let (method, address) = text.trim().split_once(' ').ok_or_else(usage)?;
-    let method = method::parse(method)?;
+    let method = method_as_sent(method)?;
     let rest = address.trim().strip_prefix("https://").ok_or_else(usage)?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -21,9 +20,7 @@ pub fn request(text: &str) -> Result<Request, String> {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
     };
-    if matches!(HostPattern::parse(host)?, HostPattern::Below(_)) {
-        return Err(usage());
-    }
+    hosts::one(host)?;
     let path = path.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
     if path.contains('*') {
         return Err("a request has one path; `*` stands only in patterns".to_owned());
@@ -38,4 +35,13 @@ pub fn request(text: &str) -> Result<Request, String> {
         upgrade: None,
         malformed: None,
     })
+}
+
+/// Any method in upper case, registered or not: what becomes of one that nobody knows can be asked, too.
+fn method_as_sent(text: &str) -> Result<&str, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        Ok(text)
+    } else {
+        Err("expected a method in upper case, such as `GET` or `POST`".to_owned())
+    }
 }

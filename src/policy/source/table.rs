@@ -1,6 +1,6 @@
 //! A table under the cursor: keys are asked for by name, and `finish` reports those nobody asked for.
 
-use super::{Faults, Value};
+use super::{Document, Value};
 use crate::policy::diagnostic::{Diagnostic, Place, nearest, quoted};
 use std::ops::Range;
 use toml::de::DeTable;
@@ -16,7 +16,7 @@ pub struct Key<'a> {
 #[derive(Debug)]
 #[must_use = "`finish` reports the keys nobody asked for"]
 pub struct Table<'a> {
-    faults: &'a Faults,
+    document: &'a Document<'a>,
     /// The key the table stands under; empty for the whole document.
     name: &'a str,
     span: Range<usize>,
@@ -26,13 +26,13 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(faults: &'a Faults, name: &'a str, span: Range<usize>, entries: &'a DeTable<'a>) -> Self {
-        Self { faults, name, span, entries, asked: Vec::new(), missing: Vec::new() }
+    pub(super) fn new(document: &'a Document<'a>, name: &'a str, span: Range<usize>, entries: &'a DeTable<'a>) -> Self {
+        Self { document, name, span, entries, asked: Vec::new(), missing: Vec::new() }
     }
 
     /// The table's header, or its braces.
     pub fn place(&self) -> Place {
-        self.faults.place(self.span.clone())
+        self.document.place(self.span.clone())
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -51,7 +51,7 @@ impl<'a> Table<'a> {
     pub fn optional<T>(&mut self, key: &'a str, read: impl FnOnce(Value<'a>) -> Option<T>) -> Option<T> {
         self.asked.push(key);
         let raw = self.entries.get(key)?;
-        read(Value::new(self.faults, key, raw))
+        read(Value::new(self.document, key, raw))
     }
 
     /// The value under `key`, or `default` when it is absent (or at fault: then the whole is not used anyway).
@@ -97,13 +97,16 @@ impl<'a> Table<'a> {
 
     /// Where `key` was written; the table's own place when it was not.
     pub fn key_place(&self, key: &str) -> Place {
-        self.entries.get_key_value(key).map_or_else(|| self.place(), |(key, _)| self.faults.place(key.span()))
+        self.entries.get_key_value(key).map_or_else(|| self.place(), |(key, _)| self.document.place(key.span()))
     }
 
     /// All keys in the order they were written.
     pub fn keys(&self) -> Vec<Key<'a>> {
-        let mut keys: Vec<Key<'a>> =
-            self.entries.keys().map(|key| Key { name: key.get_ref(), place: self.faults.place(key.span()) }).collect();
+        let mut keys: Vec<Key<'a>> = self
+            .entries
+            .keys()
+            .map(|key| Key { name: key.get_ref(), place: self.document.place(key.span()) })
+            .collect();
         keys.sort_by(|a, b| a.place.cmp(&b.place));
         keys
     }
@@ -123,7 +126,7 @@ impl<'a> Table<'a> {
 
     /// Adds a fault that the lowerer found by itself.
     pub fn report(&self, fault: Diagnostic) {
-        self.faults.report(fault);
+        self.document.report(fault);
     }
 
     /// Reports keys that are missing and keys that nobody asked for.
@@ -139,11 +142,12 @@ impl<'a> Table<'a> {
             }
             let asked = self.asked.iter().copied();
             let fault = Diagnostic::error(key.place, format!("unknown key `{}`", key.name));
-            self.faults.report(fault.label(format!("not a key of {here}")).suggest_from(key.name, asked));
+            let fault = fault.label(format!("not a key of {here}")).naming_unseen(key.name);
+            self.document.report(fault.suggest_from(key.name, asked));
         }
         for key in &self.missing {
             let fault = Diagnostic::error(self.place(), format!("`{key}` is missing"));
-            self.faults.report(fault.label(format!("{here} needs `{key}`")));
+            self.document.report(fault.label(format!("{here} needs `{key}`")));
         }
     }
 

@@ -36,12 +36,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     const MOST: f64 = 10_000.0 * 366.0 * 86_400e9;
     let mut rest = text.trim();
     let mut nanos = 0.0;
+    // of the unit before
+    let mut before = f64::INFINITY;
     if rest.is_empty() {
         return Err(usage());
     }
     while !rest.is_empty() {
         let (number, unit, after) = quantity(rest).ok_or_else(usage)?;
         let (_, each) = NANOS.iter().find(|(name, _)| *name == unit).ok_or_else(usage)?;
+        if *each >= before {
+            return Err("units fall and none comes twice, such as `1h 30m`".to_owned());
+        }
+        before = *each;
         nanos += number * each;
         rest = after;
     }
@@ -137,6 +143,10 @@ mod tests {
             ("2 w", 1_209_600_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(duration("2d 3h 4m 5s 6ms"), Ok(Duration::from_millis(183_845_006)));
+        for text in ["30ms30ms", "1m 1h", "1h 1h 1h", "5m 5min", "1s 1m 1s"] {
+            assert!(duration(text).expect_err(text).contains("units fall"), "{text}");
         }
         for text in ["", "10", "ms", "-1s", "1x", "1s,", "1..5s", ".5s", "9999999999999999w", "1e9s", "1s 2"] {
             assert!(duration(text).is_err(), "{text}");

@@ -1,6 +1,7 @@
 //! A value under the cursor: read as one type, or its fault reported in the author's words.
 
-use super::{Faults, Table, units};
+use super::whereabouts::Whereabouts;
+use super::{Document, Table, units, unseen};
 use crate::latency::Kilometres;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use ipnet::IpNet;
@@ -13,18 +14,18 @@ use toml::de::DeValue;
 /// One value and the key it stands under. Every reader returns None after reporting why.
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'a> {
-    faults: &'a Faults,
+    document: &'a Document<'a>,
     key: &'a str,
     raw: &'a Spanned<DeValue<'a>>,
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn new(faults: &'a Faults, key: &'a str, raw: &'a Spanned<DeValue<'a>>) -> Self {
-        Self { faults, key, raw }
+    pub(super) fn new(document: &'a Document<'a>, key: &'a str, raw: &'a Spanned<DeValue<'a>>) -> Self {
+        Self { document, key, raw }
     }
 
     pub fn place(&self) -> Place {
-        self.faults.place(self.raw.span())
+        self.document.place(self.raw.span())
     }
 
     /// The key it stands under; for an item of a list, the list's.
@@ -44,8 +45,21 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Text that is not empty.
+    /// A name that something else is compared with: text in which all can be seen.
     pub fn name(self) -> Option<&'a str> {
+        let text = self.words()?;
+        let Some(slip) = unseen::slip(text) else { return Some(text) };
+        let fault = Diagnostic::error(self.place(), format!("`{}` holds {slip}", self.key));
+        let fault = fault.label("nothing that looks like this is equal to it");
+        self.document.report(match unseen::meant(text) {
+            Some(meant) => fault.suggest(self.place(), format!("\"{meant}\"")),
+            None => fault,
+        });
+        None
+    }
+
+    /// Text that is not empty.
+    pub fn words(self) -> Option<&'a str> {
         let text = self.text()?;
         if text.trim().is_empty() {
             return self.fault(format!("`{}` is empty", self.key), "expected some text");
@@ -60,7 +74,19 @@ impl<'a> Value<'a> {
         };
         match parse(text) {
             Ok(value) => Some(value),
-            Err(why) => self.fault(format!("`{text}` is not {what}"), &why),
+            Err(why) => {
+                let fault = Diagnostic::error(self.place(), format!("`{text}` is not {what}")).label(why);
+                self.document.report(fault.naming_unseen(text));
+                None
+            }
+        }
+    }
+
+    /// A date or a time as TOML has them, which this language writes as text.
+    pub fn unquoted_time(&self) -> Option<String> {
+        match self.raw.get_ref() {
+            DeValue::Datetime(time) => Some(time.to_string()),
+            _ => None,
         }
     }
 
@@ -95,6 +121,11 @@ impl<'a> Value<'a> {
 
     /// A whole or decimal number within bounds.
     pub fn number_in(self, bounds: RangeInclusive<f64>) -> Option<f64> {
+        self.number_called(&format!("`{}`", self.key), bounds)
+    }
+
+    /// The same, for one of several under a key.
+    pub fn number_called(self, what: &str, bounds: RangeInclusive<f64>) -> Option<f64> {
         let value = match self.raw.get_ref() {
             DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok().map(|n| n as f64),
             DeValue::Float(digits) => digits.as_str().parse().ok(),
@@ -104,7 +135,7 @@ impl<'a> Value<'a> {
             Some(value) => Some(value),
             None => {
                 let label = format!("expected {} to {}", bounds.start(), bounds.end());
-                self.fault(format!("`{}` is out of range", self.key), &label)
+                self.fault(format!("{what} is out of range"), &label)
             }
         }
     }
@@ -158,7 +189,7 @@ impl<'a> Value<'a> {
                 .fault(format!("`{text}` is not a network"), "expected one such as `192.0.2.0/24` or `2001:db8::/32`"),
             Err(units::NotANetwork::HostBits(meant)) => {
                 let fault = Diagnostic::error(self.place(), format!("`{text}` has bits outside its prefix"));
-                self.faults.report(fault.suggest(self.place(), format!("\"{meant}\"")));
+                self.document.report(fault.suggest(self.place(), format!("\"{meant}\"")));
                 None
             }
         }
@@ -166,9 +197,17 @@ impl<'a> Value<'a> {
 
     /// One of a closed set of words.
     pub fn one_of<T: Copy>(self, words: &[(&'static str, T)]) -> Option<T> {
+        self.one_of_or(words, &[])
+    }
+
+    /// The same, where `also` could stand without quotes, which the caller has seen to.
+    pub fn one_of_or<T: Copy>(self, words: &[(&'static str, T)], also: &[&str]) -> Option<T> {
         let known = || words.iter().map(|(word, _)| *word);
-        let expected =
-            || format!("one of {}", known().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "));
+        let expected = || {
+            let also = also.iter().map(|word| (*word).to_owned());
+            let all: Vec<String> = also.chain(known().map(|word| format!("\"{word}\""))).collect();
+            format!("one of {}", all.join(", "))
+        };
         let DeValue::String(text) = self.raw.get_ref() else {
             return self.expected(&expected(), &expected());
         };
@@ -176,12 +215,12 @@ impl<'a> Value<'a> {
             return Some(*value);
         }
         let fault = Diagnostic::error(self.place(), format!("`{}` cannot be `{text}`", self.key));
-        let fault = fault.label(format!("expected {}", expected()));
+        let fault = fault.label(format!("expected {}", expected())).naming_unseen(text);
         let fault = match crate::policy::diagnostic::nearest(text, known()) {
             Some(near) => fault.suggest(self.place(), format!("\"{near}\"")),
             None => fault,
         };
-        self.faults.report(fault);
+        self.document.report(fault);
         None
     }
 
@@ -213,8 +252,8 @@ impl<'a> Value<'a> {
 
     pub fn table(self) -> Option<Table<'a>> {
         match self.raw.get_ref() {
-            DeValue::Table(entries) => Some(Table::new(self.faults, self.key, self.raw.span(), entries)),
-            _ => self.expected("a table", &format!("a table such as `[{}]` or `{{ … }}`", self.key)),
+            DeValue::Table(entries) => Some(Table::new(self.document, self.key, self.raw.span(), entries)),
+            _ => self.expected("a table", &format!("a table such as {}", self.whereabouts().table())),
         }
     }
 
@@ -223,12 +262,19 @@ impl<'a> Value<'a> {
         match self.raw.get_ref() {
             DeValue::Array(_) => self.list(Self::table),
             DeValue::Table(_) => {
+                let header = self.whereabouts().list_header();
                 let fault = Diagnostic::error(self.place(), format!("`{}` is a list of tables", self.key));
-                let help = format!("write `[[{}]]`, once for each", self.key);
-                self.faults.report(fault.label("this is a single table").help(help));
+                // `[[resource.route.require]]` makes a `route` by itself: that has neither header nor braces
+                let written = self.document.text.get(self.raw.span()).is_some_and(|text| text.starts_with(['[', '{']));
+                self.document.report(match written {
+                    true => fault.label("this is a single table").help(format!("write `{header}`, once for each")),
+                    false => {
+                        fault.label(format!("below no `{header}`")).help(format!("write `{header}` above this line"))
+                    }
+                });
                 None
             }
-            _ => self.expected("tables", &format!("one `[[{}]]` or more", self.key)),
+            _ => self.expected("tables", &format!("one `{}` or more", self.whereabouts().list_header())),
         }
     }
 
@@ -239,17 +285,18 @@ impl<'a> Value<'a> {
         };
         let mut chosen = None;
         let mut good = true;
-        let keys = Table::new(self.faults, self.key, self.raw.span(), entries).keys();
+        let keys = Table::new(self.document, self.key, self.raw.span(), entries).keys();
         for key in &keys {
             match kinds.iter().find(|(kind, _)| *kind == key.name) {
                 Some((kind, meaning)) => {
-                    chosen = entries.get(*kind).map(|raw| (*meaning, Self::new(self.faults, kind, raw)))
+                    chosen = entries.get(*kind).map(|raw| (*meaning, Self::new(self.document, kind, raw)))
                 }
                 None => {
                     good = false;
                     let fault = Diagnostic::error(key.place.clone(), format!("unknown key `{}`", key.name));
                     let fault = fault.label(format!("`{}` takes none of this name", self.key));
-                    self.faults.report(fault.suggest_from(key.name, kinds.iter().map(|(kind, _)| *kind)));
+                    let fault = fault.naming_unseen(key.name);
+                    self.document.report(fault.suggest_from(key.name, kinds.iter().map(|(kind, _)| *kind)));
                 }
             }
         }
@@ -263,7 +310,7 @@ impl<'a> Value<'a> {
                     let fault =
                         Diagnostic::error(two.place.clone(), format!("`{}` takes one key, not several", self.key));
                     let fault = fault.label("a second one").related(one.place.clone(), "the first");
-                    self.faults.report(
+                    self.document.report(
                         fault.help("write `all = [ … ]` or `any = [ … ]` to combine conditions, where allowed"),
                     );
                 }
@@ -290,21 +337,26 @@ impl<'a> Value<'a> {
 
     /// Reports a fault at this value.
     pub fn fault<T>(self, message: impl Into<String>, label: &str) -> Option<T> {
-        self.faults.report(Diagnostic::error(self.place(), message).label(label));
+        self.document.report(Diagnostic::error(self.place(), message).label(label));
         None
     }
 
     /// Reports a fault that needs more than a label.
     pub fn report(&self, fault: Diagnostic) {
-        self.faults.report(fault);
+        self.document.report(fault);
+    }
+
+    fn whereabouts(&self) -> Whereabouts<'a> {
+        Whereabouts::of(self.raw, self.document)
     }
 
     fn expected<T>(self, what: &str, label: &str) -> Option<T> {
         let found = match self.raw.get_ref() {
             DeValue::String(_) => "text",
-            DeValue::Integer(_) | DeValue::Float(_) => "a number",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a decimal number",
             DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date or time",
+            DeValue::Datetime(_) => "a date or time without quotes",
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
