@@ -6,6 +6,7 @@ pub mod clock;
 mod connection;
 mod core;
 mod drain;
+mod ending;
 pub mod guard;
 mod http1;
 mod http2;
@@ -29,7 +30,9 @@ mod tls;
 mod vigil;
 mod worker;
 
+pub use ending::{Expiry, Stage, Thing};
 pub use reload::ConfigurationFile;
 pub use run::{Gateway, Running};
 pub use settings::Settings;
 pub use shared::StartFault;
+pub use tls::TlsFault;

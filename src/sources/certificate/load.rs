@@ -49,11 +49,20 @@ impl fmt::Display for TrustFault {
     }
 }
 
+/// What a file holds that is good up to a moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ending {
+    pub path: PathBuf,
+    pub at: Moment,
+}
+
 pub(super) struct Loaded {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
     pub(super) origins: Origins,
     /// The earliest next update of all lists.
     pub(super) next_update: Option<Moment>,
+    /// The next update of each issuer's newest list.
+    pub(super) lists: Vec<Ending>,
     /// Of all authorities and lists, as they were read.
     pub(super) content: Digest,
 }
@@ -94,13 +103,28 @@ pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
     let next_update = lists.iter().map(|list| list.next_update).min();
     match build(&roots, settings, lists.iter().map(|list| list.der.clone())) {
         Ok(verifier) => match Origins::new(&own, &external) {
-            Ok(origins) => Ok(Loaded { verifier, origins, next_update, content: content(&roots, &external, &lists) }),
+            Ok(origins) => Ok(Loaded {
+                verifier,
+                origins,
+                next_update,
+                lists: newest(&lists),
+                content: content(&roots, &external, &lists),
+            }),
             Err(whole) => {
                 Err(TrustFault { files: vec![fault(Path::new(""), whole, "check the external authorities")] })
             }
         },
         Err(whole) => Err(TrustFault { files: culprits(&roots, settings, &lists, &whole) }),
     }
+}
+
+/// The lists that count, of all in the order of their age, the newest first.
+fn newest(lists: &[List]) -> Vec<Ending> {
+    let counts = |(index, list): (usize, &List)| {
+        let newer = lists.iter().take(index).any(|newer| newer.issuer == list.issuer);
+        (!newer).then(|| Ending { path: list.path.clone(), at: list.next_update })
+    };
+    lists.iter().enumerate().filter_map(counts).collect()
 }
 
 /// Two with the same content, loaded under the same settings, judge alike.
@@ -159,6 +183,8 @@ fn add_authorities(path: &Path, roots: &mut RootCertStore) -> Result<(), String>
 struct List {
     path: PathBuf,
     der: CertificateRevocationListDer<'static>,
+    /// The name as it stands in the list.
+    issuer: Vec<u8>,
     this_update: Moment,
     next_update: Moment,
 }
@@ -187,8 +213,9 @@ fn list(path: &Path, der: CertificateRevocationListDer<'static>) -> Result<List,
     }
     let this_update = facts::moment(parsed.last_update());
     let next_update = facts::moment(parsed.next_update().ok_or("the revocation list names no next update")?);
+    let issuer = parsed.issuer().as_raw().to_vec();
     drop(parsed);
-    Ok(List { path: path.to_owned(), der, this_update, next_update })
+    Ok(List { path: path.to_owned(), der, issuer, this_update, next_update })
 }
 
 fn build(
