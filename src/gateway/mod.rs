@@ -16,6 +16,7 @@ mod local_file;
 mod operations;
 mod patience;
 pub mod proxy_protocol;
+mod rehearsal;
 mod reload;
 mod request;
 mod roster;
@@ -31,6 +32,7 @@ mod vigil;
 mod worker;
 
 pub use ending::{Expiry, Stage, Thing};
+pub use rehearsal::Rehearsal;
 pub use reload::ConfigurationFile;
 pub use run::{Gateway, Running};
 pub use settings::Settings;
