@@ -397,6 +397,11 @@ fn what_ends_soon_or_has_ended_is_warned_of() {
     fs::write(config_of(dir.path()), CONFIG.replace("\"ca.crl\"", "\"ca.crl\", \"newer.crl\"")).expect("written");
     let output = run(&["check", "--config", &config_of(dir.path())]);
     assert!(!stdout(&output).contains("revocation list"), "{}", stdout(&output));
+    // A device's own certificate is nobody's authority.
+    fs::write(dir.path().join("ca.pem"), server.chain_pem()).expect("written");
+    let output = run(&["check", "--config", &config_of(dir.path())]);
+    assert_eq!(code(&output), 2);
+    assert!(stdout(&output).contains("no certificate in this file is an authority's (CA:TRUE)"), "{}", stdout(&output));
 }
 
 #[test]

@@ -36,6 +36,17 @@ pub fn faults(config: &Config, now: Moment) -> Vec<Diagnostic> {
     faults.extend(rehearsal.expiries.iter().filter_map(|expiry| of_expiry(expiry, now)));
     let geo = &config.settings.geo;
     for database in Geo::load(geo).databases() {
+        let wrong = [
+            (&geo.places, "places", "asns", holds_asns_alone as fn(&str) -> bool),
+            (&geo.asns, "asns", "places", holds_places_alone),
+        ];
+        for (_, here, there, _) in
+            wrong.iter().filter(|(paths, .., alone)| paths.contains(&database.path) && alone(&database.kind))
+        {
+            let fault = format!("this is no database for `{here}`: it says that it is `{}`", database.kind);
+            let fault = Diagnostic::warning(of_file(&database.path), fault).help(format!("name it in `{there}`"));
+            faults.push(fault.note("requirements that rest on it count as unknown, and unknown never passes"));
+        }
         // A file that is not there was reported where it is named.
         if let Some(why) = database.error.filter(|_| database.path.is_file()) {
             let fault = Diagnostic::warning(of_file(&database.path), format!("this is no geography database: {why}"));
@@ -63,6 +74,18 @@ fn of_expiry(expiry: &Expiry, now: Moment) -> Option<Diagnostic> {
     Some(fault.help(help).note(expiry.consequence()))
 }
 
+/// By the names that MaxMind and DB-IP give their databases. Those that hold both, and those of others, tell nothing.
+fn holds_asns_alone(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    kind.contains("asn") && !["city", "country", "location", "enterprise"].iter().any(|other| kind.contains(other))
+}
+
+fn holds_places_alone(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    ["city", "country"].iter().any(|place| kind.contains(place))
+        && !["asn", "isp", "location", "enterprise", "full"].iter().any(|other| kind.contains(other))
+}
+
 fn of_file(path: &Path) -> Place {
     Place::file(path.display().to_string())
 }
@@ -75,4 +98,27 @@ fn error(place: &Place, text: &str) -> Option<Diagnostic> {
         Some(help) => fault.help(help),
         None => fault.note(line.trim()),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_known_by_the_name_its_maker_gives_it() {
+        for (kind, asns, places) in [
+            ("GeoLite2-ASN", true, false),
+            ("DBIP-ASN-Lite (compat=GeoLite2-ASN)", true, false),
+            ("GeoLite2-City", false, true),
+            ("GeoIP2-Country", false, true),
+            ("DBIP-City-Lite", false, true),
+            ("GeoIP2-Enterprise", false, false),
+            ("DBIP-Location-ISP (compat=Enterprise)", false, false),
+            ("GeoIP2-ISP", false, false),
+            ("geo-asn-country", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((holds_asns_alone(kind), holds_places_alone(kind)), (asns, places), "{kind}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use rustls::server::danger::ClientCertVerifier;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use x509_parser::prelude::FromDer;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 /// Everything that is wrong with the files of the trust settings. At start the gateway does not start; at reload the
@@ -157,27 +157,33 @@ fn authorities(paths: &[PathBuf], faults: &mut Vec<FileFault>) -> RootCertStore 
     }
     for path in paths {
         let before = roots.len();
-        if let Err(problem) = add_authorities(path, &mut roots) {
-            faults.push(fault(path, problem, "expected a PEM file of CA certificates"));
-        } else if roots.len() == before {
-            faults.push(fault(
-                path,
-                "no certificate in this file".to_owned(),
-                "expected a PEM file of CA certificates",
-            ));
-        }
+        let problem = match add_authorities(path, &mut roots) {
+            Err(problem) => problem,
+            Ok(_) if roots.len() == before => "no certificate in this file".to_owned(),
+            Ok(0) => "no certificate in this file is an authority's (CA:TRUE): nobody's could ever be good".to_owned(),
+            Ok(_) => continue,
+        };
+        faults.push(fault(path, problem, "expected a PEM file of CA certificates"));
     }
     roots
 }
 
-fn add_authorities(path: &Path, roots: &mut RootCertStore) -> Result<(), String> {
+/// How many of the certificates in the file may vouch for others.
+fn add_authorities(path: &Path, roots: &mut RootCertStore) -> Result<usize, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read: {error}"))?;
+    let mut vouching = 0;
     for (index, certificate) in CertificateDer::pem_slice_iter(&bytes).enumerate() {
         let number = index + 1;
         let certificate = certificate.map_err(|error| format!("certificate {number} is not PEM: {error}"))?;
+        vouching += usize::from(may_vouch(&certificate));
         roots.add(certificate).map_err(|error| format!("certificate {number} cannot be an authority: {error}"))?;
     }
-    Ok(())
+    Ok(vouching)
+}
+
+/// RFC 5280 section 4.2.1.9. The versions before the third have no word for it.
+fn may_vouch(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, parsed)| parsed.version() != X509Version::V3 || parsed.is_ca())
 }
 
 struct List {
