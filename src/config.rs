@@ -175,6 +175,7 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new(""));
         let document = source.parse();
         let mut files = Files::below(base);
+        files.itself(path, Place::new(&source.name, 0..0));
         let config = lower(&document, path, &mut files);
         let mut diagnostics = document.into_faults();
         diagnostics.extend(check(&files));
@@ -190,7 +191,8 @@ impl Config {
 fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     let mut root = document.root();
     let authority::Authorities { built_in, external } = authority::authorities(&mut root, files);
-    let listeners = listener::listeners(&mut root, &external, files);
+    let operations = service::operations(&mut root);
+    let listeners = listener::listeners(&mut root, &external, &operations, files);
     let limits = listener::limits(&mut root);
     let issuers = identity::issuers(&mut root, files);
     let devices = devices(&mut root, files);
@@ -202,7 +204,6 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
     let (upstream, upstream_exceptions) = service::upstream(&mut root, files);
     let headers = service::headers(&mut root);
     let portal = service::portal(&mut root);
-    let operations = service::operations(&mut root);
     let store = store::store(&mut root, files);
     let policies = policies(&mut root, files);
     let emergency = emergency(&mut root, files);
@@ -223,7 +224,7 @@ fn lower(document: &Document<'_>, path: &Path, files: &mut Files) -> Option<Conf
         upstream_exceptions,
         headers,
         portal,
-        operations,
+        operations: operations.0,
         policies,
         origins: BTreeMap::new(),
         devices,
@@ -246,6 +247,9 @@ fn devices(root: &mut Table<'_>, files: &mut Files) -> Option<PathBuf> {
 }
 
 fn emergency(root: &mut Table<'_>, files: &mut Files) -> PathBuf {
+    if !root.has("emergency") {
+        files.written(files.resolve("emergency"), root.place(), "emergency file");
+    }
     root.or("emergency", files.resolve("emergency"), |v| files.path(v, Kind::Writable("emergency file")))
 }
 

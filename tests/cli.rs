@@ -35,13 +35,15 @@ fn site() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let now = rangegate::gateway::clock::now();
     let authority = pki::Authority::new("devices");
-    let server = authority.issue(&pki::Wanted::server(&["gate.example"], 1).around(now));
+    let later = now.plus_millis(30 * pki::DAY);
+    let server = pki::Wanted::server(&["gate.example"], 1).around(now);
+    let server = authority.issue(&pki::Wanted { not_after: later, ..server });
     fs::create_dir(dir.path().join("policies")).expect("made");
     for (name, text) in [
         ("ca.pem", authority.pem()),
         ("server.pem", server.chain_pem()),
         ("server.key", server.key_pem()),
-        ("ca.crl", authority.crl(&[], now)),
+        ("ca.crl", authority.crl_between(&[], now.plus_millis(-pki::HOUR), later)),
         (
             "devices.toml",
             "[[device]]\nid = 'ann-laptop'\nclass = 'corporate'\nsan = 'uri:spiffe://corp/ann'\n".to_owned(),
@@ -232,6 +234,174 @@ fn check_finds_what_would_keep_the_gateway_from_starting() {
     for part in ["ca.crl", "warning: this is no geography database", "geo.mmdb"] {
         assert!(stdout(&output).contains(part), "{part} is missing in\n{}", stdout(&output));
     }
+}
+
+const SECTIONS: &str = "[operations]\naddress = '127.0.0.1:0'\n[store]\npath = 'store.db'\n\
+    [control]\nsocket = 'gate.sock'\n\
+    [authority]\ncertificate = 'own.pem'\nkey = 'own.key'\npassphrase = 'passphrase'\nrevocation-list = 'own.crl'\n\
+    [[webhook]]\nname = 'chat'\nurl = 'http://127.0.0.1:9/'\nsecret = 'chat.secret'\nevents = ['*']\n";
+
+/// A site with every file that `serve` opens.
+fn whole_site() -> tempfile::TempDir {
+    use rangegate::authority::{Passphrase, create_key_file};
+    let dir = site();
+    let (curve, lifetime) = (rangegate::authority::Curve::P256, std::time::Duration::from_secs(86_400 * 30));
+    let now = rangegate::gateway::clock::now();
+    let made = rangegate::authority::make("Devices", curve, lifetime, now).expect("made");
+    pki::file(dir.path(), "own.pem", &made.certificate_pem);
+    let passphrase = Passphrase::new("correct horse").expect("long enough");
+    create_key_file(&dir.path().join("own.key"), &made.key, &passphrase).expect("written");
+    pki::file(dir.path(), "passphrase", "correct horse\n");
+    pki::file(dir.path(), "chat.secret", "s".repeat(32));
+    fs::write(config_of(dir.path()), format!("{CONFIG}{SECTIONS}")).expect("written");
+    dir
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_whole_site_is_good_and_checking_it_leaves_nothing_behind() {
+    let dir = whole_site();
+    let before = names(dir.path());
+    let check = || run(&["check", "--config", &config_of(dir.path())]);
+    let good = "ok: 1 resource, 1 requirement, 0 roles, 1 test, 1 device\n";
+    assert_eq!(stdout(&check()), good);
+    assert_eq!(names(dir.path()), before);
+    // Another gateway holds the log and the socket: no fault of the configuration.
+    let _log = rangegate::audit::file::LogFile::open(&dir.path().join("audit.jsonl")).expect("opened");
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("gate.sock")).expect("bound");
+    assert_eq!(stdout(&check()), good);
+    // The passphrase may be in the environment of the service alone.
+    let text = format!("{CONFIG}{SECTIONS}").replace("passphrase = 'passphrase'\n", "");
+    fs::write(config_of(dir.path()), text).expect("written");
+    let sealed = check();
+    assert_eq!(code(&sealed), 0);
+    assert!(stdout(&sealed).contains("warning: the authority's key was not opened"), "{}", stdout(&sealed));
+    pki::file(dir.path(), "own.key", "no key");
+    assert_eq!(code(&check()), 2, "that much is seen without it");
+}
+
+/// What keeps the gateway from starting is told by `check` in the same words.
+#[test]
+fn check_refuses_what_serve_refuses() {
+    type Change = fn(&Path);
+    let cases: [(&str, Change); 9] = [
+        ("does not fit its key", |at| drop(pki::file(at, "server.key", rcgen_key()))),
+        ("names no host", |at| {
+            let now = rangegate::gateway::clock::now();
+            let nameless = pki::Authority::new("servers").issue(&pki::Wanted::server(&[], 7).around(now));
+            pki::file(at, "server.pem", nameless.chain_pem());
+            pki::file(at, "server.key", nameless.key_pem());
+        }),
+        ("webhook `chat`", |at| drop(pki::file(at, "chat.secret", "short"))),
+        ("the authority's key", |at| drop(pki::file(at, "own.key", rcgen_key()))),
+        ("another key's certificate", |at| drop(fs::copy(at.join("ca.pem"), at.join("own.pem")))),
+        ("the passphrase is wrong", |at| drop(pki::file(at, "passphrase", "correct house\n"))),
+        ("the file is no database", |at| drop(pki::file(at, "store.db", "a text that is longer than a header\n"))),
+        ("cannot be made out", |at| drop(pki::file(at, "audit.head", "{}"))),
+        ("there is something else than a socket", |at| drop(pki::file(at, "gate.sock", "notes"))),
+    ];
+    let all = whole_site();
+    for (words, change) in cases {
+        let dir = whole_site();
+        change(dir.path());
+        let config = config_of(dir.path());
+        let check = run(&["check", "--config", &config]);
+        assert_eq!(code(&check), 2, "{words}: {}", stdout(&check));
+        let serve = Command::new("timeout")
+            .args(["20", env!("CARGO_BIN_EXE_rangegate"), "serve", "--config", &config])
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("it runs");
+        assert!([2, 3].contains(&code(&serve)), "{words}: {}", stderr(&serve));
+        let said = stderr(&serve);
+        let said = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or_else(|| panic!("{said}"));
+        assert!(said.contains(words), "{words} is missing in\n{said}");
+        assert!(stdout(&check).contains(said), "{said}\nis missing in\n{}", stdout(&check));
+        if !words.contains("key") && !words.contains("passphrase") {
+            change(all.path());
+        }
+    }
+    let together = run(&["check", "--config", &config_of(all.path())]);
+    assert!(stdout(&together).ends_with("5 faults found\n"), "{}", stdout(&together));
+}
+
+fn rcgen_key() -> String {
+    rcgen::KeyPair::generate().expect("a key").serialize_pem()
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_found_before_it_has_to_be() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    let dir = site();
+    let log = dir.path().join("log");
+    fs::create_dir(&log).expect("made");
+    fs::write(config_of(dir.path()), CONFIG.replace("audit.jsonl", "log/audit.jsonl")).expect("written");
+    // Root may write everywhere, so somebody else asks.
+    let root = fs::metadata("/proc/self").expect("a process").uid() == 0;
+    if root {
+        chown(dir.path().join("server.key"), Some(65_534), Some(65_534)).expect("handed over");
+        chown(&log, Some(65_534), Some(65_534)).expect("handed over");
+    }
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("opened");
+    for (mode, expected) in [(0o755, 0), (0o555, 2)] {
+        fs::set_permissions(&log, fs::Permissions::from_mode(mode)).expect("set");
+        let mut check = rangegate(&["check", "--config", &config_of(dir.path())]);
+        if root {
+            check.uid(65_534).gid(65_534);
+        }
+        let output = check.output().expect("it runs");
+        assert_eq!(code(&output), expected, "{}", stdout(&output));
+        let told = "audit.head` cannot be opened: permission is denied";
+        assert_eq!(stdout(&output).contains(told), expected == 2, "{}", stdout(&output));
+        assert!(names(&log).is_empty());
+    }
+}
+
+#[test]
+fn what_ends_soon_or_has_ended_is_warned_of() {
+    let dir = site();
+    let now = rangegate::gateway::clock::now();
+    let authority = pki::Authority::new("devices");
+    let server = authority.issue(&pki::Wanted::server(&["gate.example"], 1).around(now));
+    for (name, text) in [
+        ("ca.pem", authority.pem()),
+        ("ca.crl", authority.crl_between(&[], now.plus_millis(-3 * pki::DAY), now.plus_millis(-pki::DAY))),
+        ("server.pem", server.chain_pem()),
+        ("server.key", server.key_pem()),
+    ] {
+        pki::file(dir.path(), name, text);
+    }
+    let output = run(&["check", "--config", &config_of(dir.path())]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    for part in [
+        "warning: the revocation list expired at ",
+        "ca.crl",
+        "without a list that is good no client certificate of its issuer is accepted",
+        "warning: the server certificate expires within a day, at ",
+        "server.pem",
+    ] {
+        assert!(stdout(&output).contains(part), "{part} is missing in\n{}", stdout(&output));
+    }
+    // A newer one of the same issuer counts.
+    let newer = authority.crl_between(&[], now.plus_millis(-pki::DAY), now.plus_millis(9 * pki::DAY));
+    fs::write(dir.path().join("newer.crl"), newer).expect("written");
+    fs::write(config_of(dir.path()), CONFIG.replace("\"ca.crl\"", "\"ca.crl\", \"newer.crl\"")).expect("written");
+    let output = run(&["check", "--config", &config_of(dir.path())]);
+    assert!(!stdout(&output).contains("revocation list"), "{}", stdout(&output));
+    // A device's own certificate is nobody's authority.
+    fs::write(dir.path().join("ca.pem"), server.chain_pem()).expect("written");
+    let output = run(&["check", "--config", &config_of(dir.path())]);
+    assert_eq!(code(&output), 2);
+    assert!(stdout(&output).contains("no certificate in this file is an authority's (CA:TRUE)"), "{}", stdout(&output));
 }
 
 #[test]

@@ -295,6 +295,66 @@ rangegate.toml:18:11: warning: the geography database cannot be read (`city.mmdb
 }
 
 #[test]
+fn a_file_that_is_written_has_one_use() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("ca.crl"), "").expect("written");
+    std::os::unix::fs::symlink("ca.crl", dir.path().join("link")).expect("a link");
+    fs::hard_link(dir.path().join("ca.crl"), dir.path().join("twin")).expect("a link");
+    let told = |text: &str| {
+        let path = dir.path().join("rangegate.toml");
+        fs::write(&path, text).expect("written");
+        let report = Config::load(&path).expect_err("other files are missing");
+        let lines = lines(&report);
+        let one: Vec<_> = lines.lines().filter(|line| line.contains(" are one file")).collect();
+        one.join("\n").replace(&format!("{}/", dir.path().display()), "")
+    };
+    let (audit, head) = ("path = \"audit.jsonl\"", "path = \"audit.head\"");
+    assert_eq!(told(MINIMAL), "");
+    let store = "[store]\npath = './audit.jsonl'";
+    assert_eq!(told(&with(store)), "rangegate.toml:18:8: the audit log and the store are one file (`./audit.jsonl`)");
+    for (text, expected) in [
+        (with("[store]\npath = 'audit.head'"), "the audit log's head and the store"),
+        (MINIMAL.replace(audit, head), "the audit log and the audit log's head"),
+        (format!("emergency = 'audit.jsonl'\n{MINIMAL}"), "the emergency file and the audit log"),
+        (MINIMAL.replace(audit, "path = 'emergency'"), "the emergency file and the audit log"),
+        (MINIMAL.replace(audit, "path = 'rangegate.toml'"), "the configuration and the audit log"),
+        (MINIMAL.replace(audit, "path = 'devices.toml'"), "the device registry and the audit log"),
+        (MINIMAL.replace(audit, "path = 'link'"), "the revocation list and the audit log"),
+        (MINIMAL.replace(audit, "path = 'twin'"), "the revocation list and the audit log"),
+        (MINIMAL.replace(audit, "path = 'rangegate.sock'") + "[control]\n", "the audit log and the socket"),
+        (with("[control]\nsocket = 's'\n[store]\npath = 's'"), "the socket and the store"),
+    ] {
+        assert!(told(&text).contains(expected), "{expected} is missing in\n{}\nfor\n{text}", told(&text));
+    }
+    // What the built-in authority writes is what listeners read.
+    let own = "[authority]\ncertificate = 'own.pem'\nkey = 'own.key'\nrevocation-list = 'ca.crl'";
+    assert_eq!(told(&with(own)), "");
+}
+
+#[test]
+fn no_two_stand_at_one_address() {
+    for (section, expected) in [
+        (
+            "[operations]\naddress = '0.0.0.0:8443'",
+            "18:1: a listener and `[operations]` stand at one address: `0.0.0.0:8443`",
+        ),
+        ("[operations]\naddress = '127.0.0.1:8443'", "stand at one address: `127.0.0.1:8443`"),
+        (
+            "[[listener]]\naddress = '10.0.0.1:8443'\ncertificate = [{ chain = 'a', key = 'b' }]\nclient-certificates = 'off'",
+            "two listeners stand at one address: `0.0.0.0:8443` and `10.0.0.1:8443`",
+        ),
+    ] {
+        let found = faults(&with(section));
+        assert!(found.contains(expected), "{expected} is missing in\n{found}");
+    }
+    let found = faults(&MINIMAL.replace("0.0.0.0:8443", "127.0.0.1:9400"));
+    assert!(found.contains("4:1: a listener and `[operations]` stand at one address: `127.0.0.1:9400`"), "{found}");
+    good(&MINIMAL.replace("0.0.0.0:8443", "10.0.0.1:9400"));
+    good(&with("[operations]\naddress = '[::1]:8443'"));
+    good(&(MINIMAL.replace("8443", "0") + "[operations]\naddress = '127.0.0.1:0'\n"));
+}
+
+#[test]
 fn a_complete_directory_loads_without_a_word() {
     let dir = tempfile::tempdir().expect("a directory");
     let key = rcgen::KeyPair::generate().expect("a key");

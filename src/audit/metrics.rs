@@ -49,6 +49,7 @@ pub struct Metrics {
     upstreams: Family<OriginLabel, Gauge>,
     database_age: Family<DatabaseLabel, Seconds>,
     databases: Mutex<BTreeMap<String, Moment>>,
+    list_remaining: Family<ListenerLabel, Seconds>,
     resources: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -112,6 +113,11 @@ struct DatabaseLabel {
     database: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: String,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -142,6 +148,7 @@ impl Metrics {
             upstreams: Family::default(),
             database_age: Family::default(),
             databases: Mutex::default(),
+            list_remaining: Family::default(),
             resources: Mutex::default(),
         };
         metrics.register();
@@ -169,6 +176,11 @@ impl Metrics {
         r.register("policy_info", "The policy that decides; always 1", self.policy.clone());
         r.register("upstream_healthy", "1: the upstream answers, 0: it is being avoided", self.upstreams.clone());
         r.register("geo_database_age_seconds", "Time since a database was built", self.database_age.clone());
+        r.register(
+            "revocation_list_remaining_seconds",
+            "Time until the first of a listener's revocation lists runs out; below 0 since it has",
+            self.list_remaining.clone(),
+        );
     }
 
     /// All metrics as OpenMetrics text.
@@ -211,6 +223,16 @@ impl Metrics {
     /// Says when a database was built; its age is reckoned when the metrics are read.
     pub fn database(&self, name: &str, built: Moment) {
         self.databases.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), built);
+    }
+
+    /// Says when the first revocation list of each listener runs out.
+    pub fn revocation_lists<'l>(&self, lists: impl IntoIterator<Item = (&'l str, Moment)>, now: Moment) {
+        self.list_remaining.clear();
+        for (listener, at) in lists {
+            let label = ListenerLabel { listener: listener.to_owned() };
+            let millis = at.millis().saturating_sub(now.millis());
+            self.list_remaining.get_or_create(&label).set(millis as f64 / 1000.0);
+        }
     }
 
     pub(super) fn live(&self, live: &Live) {

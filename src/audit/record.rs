@@ -295,6 +295,8 @@ pub enum AlertKind {
     PolicyRejected,
     /// New certificates, revocation lists, keys or databases were refused; the last good ones stay.
     SourceRejected,
+    /// A revocation list ran out.
+    SourceExpired,
     /// A key at a second device, or a certificate under another subject.
     DeviceFinding,
     /// Somebody broke the glass: took a role without waiting for approval.
@@ -311,6 +313,7 @@ impl AlertKind {
             Self::Emergency => "emergency",
             Self::PolicyRejected => "policy-rejected",
             Self::SourceRejected => "source-rejected",
+            Self::SourceExpired => "source-expired",
             Self::DeviceFinding => "device-finding",
             Self::BreakGlass => "break-glass",
             Self::Undelivered => "undelivered",

@@ -98,6 +98,15 @@ pub fn read(path: &Path, passphrase: &Passphrase) -> Result<KeyPair, KeyFileFaul
     open(&text, passphrase)
 }
 
+/// Whether the file is one that `read` could open with the right passphrase, as far as can be told without.
+///
+/// # Errors
+/// It is open to others, no such file, or no encrypted key.
+pub fn probe(path: &Path) -> Result<(), KeyFileFault> {
+    let text = private_file::read_closed(path, Closed::Owner).map_err(KeyFileFault::File)?;
+    pem::decode(&text, &[LABEL]).map(drop).map_err(KeyFileFault::Pem)
+}
+
 fn open(text: &[u8], passphrase: &Passphrase) -> Result<KeyPair, KeyFileFault> {
     let der = pem::decode(text, &[LABEL]).map_err(KeyFileFault::Pem)?;
     let key = decrypt(&der, passphrase).ok_or(KeyFileFault::Closed)?;

@@ -75,23 +75,30 @@ impl Authority {
         Self::assemble(&text, key, settings.lifetime).map_err(certificate)
     }
 
+    /// What `load` would say as far as it can be said without the passphrase.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn probe(settings: &AuthoritySettings) -> Result<(), LoadFault> {
+        let certificate = |problem: String| LoadFault::Certificate { path: settings.certificate.clone(), problem };
+        let text =
+            fs::read(&settings.certificate).map_err(|why| certificate(crate::store::policy_files::in_words(&why)))?;
+        key_file::probe(&settings.key).map_err(|fault| LoadFault::Key { path: settings.key.clone(), fault })?;
+        let chain = chain(&text).map_err(certificate)?;
+        first(&chain).and_then(|(_, parsed)| may_issue(&parsed)).map_err(certificate)
+    }
+
     /// From the certificate's PEM and its key.
     ///
     /// # Errors
     /// What is wrong with the certificate, in words.
     pub fn assemble(certificates: &[u8], key: KeyPair, lifetime: Duration) -> Result<Self, String> {
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificates)
-            .collect::<Result<_, _>>()
-            .map_err(|why| format!("it is not PEM: {why}"))?;
-        let certificate = chain.first().ok_or("it holds no certificate")?;
-        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| "the first certificate is malformed")?;
+        let chain = chain(certificates)?;
+        let (certificate, parsed) = first(&chain)?;
         if parsed.public_key().raw != key.subject_public_key_info().as_slice() {
             return Err("it is another key's certificate".to_owned());
         }
-        let usage = parsed.key_usage().ok().flatten().map(|extension| extension.value);
-        if !parsed.is_ca() || !usage.is_some_and(|usage| usage.key_cert_sign() && usage.crl_sign()) {
-            return Err("it may not sign certificates and revocation lists (CA:TRUE, keyCertSign, cRLSign)".to_owned());
-        }
+        may_issue(&parsed)?;
         let key_id = identifier(&parsed).ok_or("it has no subject key identifier")?;
         let moment = |time: x509_parser::time::ASN1Time| Moment(time.timestamp().saturating_mul(1000));
         let issuer = Issuer::from_ca_cert_der(certificate, Signing::File(key)).map_err(|why| why.to_string())?;
@@ -119,6 +126,30 @@ impl Authority {
         } else {
             Err("its name cannot be written as it stands".to_owned())
         }
+    }
+}
+
+fn chain(certificates: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(certificates)
+        .collect::<Result<_, _>>()
+        .map_err(|why| format!("it is not PEM: {why}"))
+}
+
+/// The authority's own certificate, read.
+fn first<'a>(
+    chain: &'a [CertificateDer<'static>],
+) -> Result<(&'a CertificateDer<'static>, X509Certificate<'a>), String> {
+    let certificate = chain.first().ok_or("it holds no certificate")?;
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| "the first certificate is malformed")?;
+    Ok((certificate, parsed))
+}
+
+fn may_issue(parsed: &X509Certificate<'_>) -> Result<(), String> {
+    let usage = parsed.key_usage().ok().flatten().map(|extension| extension.value);
+    if parsed.is_ca() && usage.is_some_and(|usage| usage.key_cert_sign() && usage.crl_sign()) {
+        Ok(())
+    } else {
+        Err("it may not sign certificates and revocation lists (CA:TRUE, keyCertSign, cRLSign)".to_owned())
     }
 }
 

@@ -5,6 +5,7 @@ mod start;
 use super::policy::counted;
 use super::{ConfigArg, Exit, Terminal};
 use crate::config::{Beside, Config, Report};
+use crate::gateway::clock;
 use crate::policy::diagnostic::{self, Diagnostic, Place, Severity};
 use crate::policy::source::Source;
 use crate::policy::{Context, Policy, cases};
@@ -52,7 +53,7 @@ pub fn run(args: &CheckArgs, terminal: &mut Terminal) -> Exit {
     let mut found = Found::default();
     match Config::load(path) {
         Ok(config) => {
-            found.report.diagnostics.extend(start::faults(&config));
+            found.report.diagnostics.extend(start::faults(&config, clock::now()));
             found.report.merge(config.warnings);
         }
         Err(faults) => found.report.merge(faults),

@@ -1,7 +1,7 @@
 //! `[authority]`: the built-in device authority, and the authorities of others.
 
 use super::distinct;
-use super::files::{Files, Kind};
+use super::files::{Files, Kind, REVOCATION_LIST};
 use crate::authority::AuthoritySettings;
 use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::{Table, Value};
@@ -39,7 +39,7 @@ fn built_in(table: &mut Table<'_>, files: &mut Files) -> Option<AuthoritySetting
     let key = table.required("key", |v| files.path(v, Kind::Secret("authority's key", Closed::Owner)));
     let passphrase =
         table.optional("passphrase", |v| files.path(v, Kind::Secret("authority's passphrase", Closed::Group)));
-    let revocation_list = table.required("revocation-list", |v| files.path(v, Kind::Writable("revocation list")));
+    let revocation_list = table.required("revocation-list", |v| files.path(v, Kind::Writable(REVOCATION_LIST)));
     let lifetime = table.or("certificate-lifetime", DAY * 7, |v| within(v, HOUR, DAY * 90, "1h to 90d"));
     let list_lifetime = table.or("list-lifetime", DAY * 7, |v| within(v, HOUR, DAY * 30, "1h to 30d"));
     Some(AuthoritySettings {

@@ -23,6 +23,9 @@ pub fn control(root: &mut Table<'_>, files: &mut Files) -> Option<LocalSettings>
 
 /// Where the socket is, for commands that need nothing else of the configuration.
 pub fn socket(control: &mut Table<'_>, files: &mut Files) -> PathBuf {
+    if !control.has("socket") {
+        files.written(files.resolve("rangegate.sock"), control.place(), "socket");
+    }
     control.or("socket", files.resolve("rangegate.sock"), |v| {
         let path = files.path(v, Kind::Writable("socket"))?;
         // `sun_path` has 108 bytes, the last of them zero (unix(7)); the name it is made under has a few more.

@@ -6,6 +6,7 @@ use crate::store::private_file::{Closed, read_closed};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What a path stands for, in the operator's words, and what follows when it is not there.
@@ -30,12 +31,14 @@ pub enum Kind {
 pub struct Files {
     base: PathBuf,
     named: Vec<(PathBuf, Place, Kind)>,
+    /// What stands beside a file that is written, or is written where nothing was named.
+    besides: Vec<(PathBuf, Place, &'static str)>,
 }
 
 impl Files {
     /// Paths are relative to `base`.
     pub fn below(base: &Path) -> Self {
-        Self { base: base.to_owned(), named: Vec::new() }
+        Self { base: base.to_owned(), named: Vec::new(), besides: Vec::new() }
     }
 
     pub fn resolve(&self, path: &str) -> PathBuf {
@@ -49,9 +52,90 @@ impl Files {
         Some(path)
     }
 
+    /// Remembers the configuration itself.
+    pub fn itself(&mut self, path: &Path, place: Place) {
+        self.named.push((path.to_owned(), place, Kind::Needed("configuration")));
+    }
+
+    /// Remembers a file that will be written though no setting has its name.
+    pub fn written(&mut self, path: PathBuf, place: Place, what: &'static str) {
+        self.besides.push((path, place, what));
+    }
+
     /// The faults of every path, each at the place where it is named.
     pub fn check(&self) -> Vec<Diagnostic> {
-        self.named.iter().filter_map(|(path, place, kind)| check(path, place, *kind)).collect()
+        let each = self.named.iter().filter_map(|(path, place, kind)| check(path, place, *kind));
+        each.chain(self.shared()).collect()
+    }
+
+    /// Every file that has two uses and is written for one of them: the two would destroy each other.
+    fn shared(&self) -> Vec<Diagnostic> {
+        let named = self.named.iter().map(|(path, place, kind)| Use::new(path, place, kind.what(), kind.is_written()));
+        let besides = self.besides.iter().map(|(path, place, what)| Use::new(path, place, what, true));
+        let mut uses: Vec<Use<'_>> = named.chain(besides).collect();
+        uses.sort_by_key(|one| (one.place.start, one.place.end));
+        let mut faults = Vec::new();
+        for (index, second) in uses.iter().enumerate() {
+            let collides = |first: &&Use<'_>| (first.written || second.written) && first.is(second);
+            let Some(first) = uses.iter().take(index).find(collides) else { continue };
+            // The list that the built-in authority writes is the one that listeners read.
+            if first.what == REVOCATION_LIST && second.what == REVOCATION_LIST && first.written != second.written {
+                continue;
+            }
+            let message = format!("the {} and the {} are one file", first.what, second.what);
+            let fault = Diagnostic::error(second.place.clone(), message).label(format!("`{}`", second.path.display()));
+            faults.push(fault.related(first.place.clone(), "named here").help("give each a file of its own"));
+        }
+        faults
+    }
+}
+
+/// What both the settings of the authority and those of listeners call it.
+pub const REVOCATION_LIST: &str = "revocation list";
+
+/// A file and what it is used for.
+struct Use<'a> {
+    path: &'a Path,
+    /// As far as it exists, without links and detours.
+    real: PathBuf,
+    /// Device and inode: other names of the same file.
+    file: Option<(u64, u64)>,
+    place: &'a Place,
+    what: &'static str,
+    written: bool,
+}
+
+impl<'a> Use<'a> {
+    fn new(path: &'a Path, place: &'a Place, what: &'static str, written: bool) -> Self {
+        let beside = || {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(fs::canonicalize(parent).ok()?.join(path.file_name()?))
+        };
+        let real = fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned());
+        let regular = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+        Self { path, real, file: regular.map(|found| (found.dev(), found.ino())), place, what, written }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.real == other.real || (self.file.is_some() && self.file == other.file)
+    }
+}
+
+impl Kind {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Certificates(what)
+            | Self::Key(what)
+            | Self::Secret(what, _)
+            | Self::Needed(what)
+            | Self::Wanted(what)
+            | Self::Directory(what)
+            | Self::Writable(what) => what,
+        }
+    }
+
+    const fn is_written(self) -> bool {
+        matches!(self, Self::Writable(_))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `[[listener]]` and `[limits]`.
 
 use super::distinct;
-use super::files::{Files, Kind};
+use super::files::{Files, Kind, REVOCATION_LIST};
 use crate::enforce::rate::MinRate;
 use crate::gateway::settings::{ClientCertificates, Limits, ListenerSettings, ServerCertificate};
 use crate::policy::diagnostic::{Diagnostic, Place};
@@ -21,6 +21,7 @@ const CRL_POLICY: &[(&str, CrlPolicy)] = &[("deny", CrlPolicy::Deny), ("ignore",
 pub fn listeners(
     root: &mut Table<'_>,
     external: &[ExternalAuthority],
+    operations: &(SocketAddr, Option<Place>),
     files: &mut Files,
 ) -> Option<Vec<ListenerSettings>> {
     let tables = root.required("listener", Value::tables)?;
@@ -37,16 +38,32 @@ pub fn listeners(
     }
     let mut addresses: Vec<(SocketAddr, Place)> = Vec::new();
     for (listener, _, place) in &read {
-        match addresses.iter().find(|(known, _)| *known == listener.address) {
-            // Port 0 is a new port every time.
-            Some((_, first)) if listener.address.port() != 0 => {
-                let fault = Diagnostic::error(place.clone(), format!("two listeners stand at `{}`", listener.address));
-                root.report(fault.label("again here").related(first.clone(), "first here"));
-            }
-            _ => addresses.push((listener.address, place.clone())),
+        let address = listener.address;
+        if let Some((first, related)) = addresses.iter().find(|(known, _)| overlap(*known, address)) {
+            let message = if *first == address {
+                format!("two listeners stand at `{address}`")
+            } else {
+                format!("two listeners stand at one address: `{first}` and `{address}`")
+            };
+            let fault = Diagnostic::error(place.clone(), message).label("again here");
+            root.report(fault.related(related.clone(), "first here"));
         }
+        if overlap(operations.0, address) {
+            let message = format!("a listener and `[operations]` stand at one address: `{}`", operations.0);
+            let fault = Diagnostic::error(operations.1.clone().unwrap_or_else(|| place.clone()), message);
+            let fault = fault.related(place.clone(), "the listener");
+            root.report(fault.help("give `[operations]` an `address` of its own, away from users"));
+        }
+        addresses.push((address, place.clone()));
     }
     Some(distinct(root, "listeners", read))
+}
+
+/// Whether the kernel would refuse the second of the two: one address, or one that stands for all of its family.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let all = a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
+    // Port 0 is a new port every time.
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || all)
 }
 
 fn listener(mut table: Table<'_>, files: &mut Files) -> Option<(ListenerSettings, String, Place)> {
@@ -110,7 +127,7 @@ fn trust(listener: &mut Table<'_>, client_certificates: ClientCertificates, file
     let authorities =
         table.required("authorities", |v| v.nonempty(|v| files.path(v, Kind::Certificates("client authority"))));
     trust.authorities = authorities.unwrap_or_default();
-    trust.crls = table.list("revocation-lists", |v| files.path(v, Kind::Needed("revocation list")));
+    trust.crls = table.list("revocation-lists", |v| files.path(v, Kind::Needed(REVOCATION_LIST)));
     trust.crl_missing = table.or("when-list-missing", trust.crl_missing, |v| v.one_of(CRL_POLICY));
     trust.crl_expired = table.or("when-list-expired", trust.crl_expired, |v| v.one_of(CRL_POLICY));
     if trust.crls.is_empty() && !table.has("revocation-lists") && trust.crl_missing == CrlPolicy::Deny {

@@ -2,11 +2,12 @@
 
 use super::distinct;
 use super::files::{Files, Kind};
+use crate::audit::file::head;
 use crate::audit::{AuditSettings, WhenUnwritable};
 use crate::enforce::assertion::AssertionSettings;
 use crate::enforce::upstream::UpstreamSettings;
 use crate::gateway::settings::HeaderSettings;
-use crate::policy::diagnostic::Diagnostic;
+use crate::policy::diagnostic::{Diagnostic, Place};
 use crate::policy::source::{Table, Value};
 use crate::policy::{Scheme, compile};
 use crate::portal::PortalSettings;
@@ -66,7 +67,11 @@ pub fn lists(root: &mut Table<'_>, files: &mut Files) -> Option<Vec<ListSettings
 
 pub fn audit(root: &mut Table<'_>, files: &mut Files) -> Option<AuditSettings> {
     let mut table = root.required("audit", Value::table)?;
-    let path = table.required("path", |v| files.path(v, Kind::Writable("audit log")));
+    let path = table.required("path", |v| {
+        let path = files.path(v, Kind::Writable("audit log"))?;
+        files.written(head::path(&path), v.place(), "audit log's head");
+        Some(path)
+    });
     let rotate_bytes = table.or("rotate-size", 256 << 20, |v| match v.bytes()? {
         bytes if bytes >= 64 << 10 => Some(bytes),
         _ => v.fault("`rotate-size` is out of range", "expected at least 64KiB"),
@@ -182,9 +187,11 @@ pub fn portal(root: &mut Table<'_>) -> PortalSettings {
     portal
 }
 
-pub fn operations(root: &mut Table<'_>) -> SocketAddr {
+/// The address, and where it is named if it is.
+pub fn operations(root: &mut Table<'_>) -> (SocketAddr, Option<Place>) {
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9400));
-    let Some(mut table) = root.table("operations") else { return default };
+    let Some(mut table) = root.table("operations") else { return (default, None) };
+    let place = table.has("address").then(|| table.key_place("address"));
     let address = table.or("address", default, |v| {
         let address = v.socket_address()?;
         if !address.ip().is_loopback() {
@@ -194,5 +201,5 @@ pub fn operations(root: &mut Table<'_>) -> SocketAddr {
         Some(address)
     });
     table.finish();
-    address
+    (address, place)
 }

@@ -14,7 +14,15 @@ pub fn store(root: &mut Table<'_>, files: &mut Files) -> Option<Option<StoreSett
     table.exactly_one(&["path", "url"]);
     table.at_most_one(&["path", "password-file"]);
     table.at_most_one(&["path", "authority"]);
-    let path = table.optional("path", |v| files.path(v, Kind::Writable("store")));
+    let path = table.optional("path", |v| {
+        let path = files.path(v, Kind::Writable("store"))?;
+        for end in ["-wal", "-shm", "-journal"] {
+            let mut beside = path.clone().into_os_string();
+            beside.push(end);
+            files.written(beside.into(), v.place(), "store's own file");
+        }
+        Some(path)
+    });
     let url = table.optional("url", Value::name).and_then(|url| match PostgresSettings::url(url) {
         Ok(url) => Some(url),
         Err(why) => {

@@ -2,8 +2,8 @@
 
 use super::distinct;
 use super::files::{Files, Kind};
-use crate::control::webhook::{Format, WebhookSettings};
-use crate::policy::diagnostic::Place;
+use crate::control::webhook::{EVENTS, Format, WebhookSettings, is_meant};
+use crate::policy::diagnostic::{Diagnostic, Place, nearest, quoted};
 use crate::policy::source::{Table, Value};
 use crate::sources::endpoint::Endpoint;
 use crate::store::private_file::Closed;
@@ -68,10 +68,21 @@ fn word(value: Value<'_>) -> Option<String> {
 fn event(value: Value<'_>) -> Option<String> {
     let name = value.name()?;
     let stem = name.strip_suffix('*').unwrap_or(name);
-    if stem.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+    if !stem.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+        return value
+            .fault(format!("`{name}` is not an event"), "such as `grant-ask`, `device-revoke`, `grant-*` or `*`");
+    }
+    if EVENTS.iter().any(|event| is_meant(name, event)) {
         return Some(name.to_owned());
     }
-    value.fault(format!("`{name}` is not an event"), "such as `grant-ask`, `device-revoke`, `grant-*` or `*`")
+    let fault = Diagnostic::error(value.place(), format!("there is no event `{name}`"));
+    let fault = fault.label("nobody would ever be told");
+    let families = ["device-*", "grant-*", "identity-*", "invitation-*"];
+    value.report(match nearest(name, EVENTS.iter().copied().chain(families)) {
+        Some(near) => fault.suggest(value.place(), format!("\"{near}\"")),
+        None => fault.help(format!("there are {}", quoted(EVENTS))),
+    });
+    None
 }
 
 #[cfg(test)]
@@ -111,6 +122,10 @@ mod tests {
             (hook("").replace("'a'", "'A b'"), "a webhook's name is a plain word"),
             (hook("").replace("'*'", "'Grant ask'"), "`Grant ask` is not an event"),
             (hook("").replace("['*']", "[]"), "`events` is empty"),
+            (hook("").replace("'*'", "'grant-aks'"), "did you mean `\"grant-ask\"`"),
+            (hook("").replace("'*'", "'*', 'grnat-*'"), "did you mean `\"grant-*\"`"),
+            (hook("").replace("'*'", "'grant-asks*'"), "there is no event `grant-asks*`"),
+            (hook("").replace("'*'", "'weather'"), "there are `break-glass`, `delivery-give-up`"),
             (hook("format = 'xml'"), "`format` cannot be `xml`"),
             (hook("") + &hook(""), "two webhooks are called `a`"),
         ] {

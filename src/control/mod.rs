@@ -19,7 +19,7 @@ pub mod identities;
 pub mod import;
 mod issuing;
 pub mod live;
-mod moment;
+pub mod moment;
 pub mod oneself;
 mod to_its_end;
 pub mod webhook;

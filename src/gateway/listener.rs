@@ -2,7 +2,7 @@
 
 use super::settings::ListenerSettings;
 use super::tls::{Tls, TlsFault};
-use crate::sources::certificate::Trust;
+use crate::sources::certificate::{Ending, Trust};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use std::io;
@@ -17,16 +17,19 @@ pub struct Listener {
     pub config: ArcSwap<rustls::ServerConfig>,
     /// Who may vouch for clients; none when certificates are not asked for.
     pub trust: Arc<ArcSwapOption<Trust>>,
+    /// When each certificate of its own ends.
+    pub ends: ArcSwap<Vec<Ending>>,
 }
 
 impl Listener {
     pub fn load(settings: ListenerSettings) -> Result<Self, TlsFault> {
-        let Tls { config, trust } = Tls::load(&settings, None)?;
+        let Tls { config, trust, ends } = Tls::load(&settings, None)?;
         Ok(Self {
             name: settings.name.as_str().into(),
             settings: ArcSwap::from_pointee(settings),
             config: ArcSwap::new(config),
             trust: Arc::new(ArcSwapOption::new(trust)),
+            ends: ArcSwap::from_pointee(ends),
         })
     }
 
@@ -51,9 +54,10 @@ impl Listener {
         self.put_in_force(tls);
     }
 
-    fn put_in_force(&self, Tls { config, trust }: Tls) {
+    fn put_in_force(&self, Tls { config, trust, ends }: Tls) {
         self.config.store(config);
         self.trust.store(trust);
+        self.ends.store(Arc::new(ends));
     }
 
     pub fn speaks_proxy_protocol(&self, peer: IpAddr) -> bool {

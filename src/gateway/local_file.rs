@@ -1,5 +1,6 @@
 //! The file of a Unix socket: put in place whole, and taken away again by whoever put it there.
 
+use crate::store::directory::takes_files;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -23,10 +24,8 @@ impl Placed {
     /// # Errors
     /// `AddrInUse`: a gateway answers there. `AlreadyExists`: the path is something other than a socket.
     pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
+        Self::probe(path)?;
         match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => {
-                return Err(io::Error::new(ErrorKind::AlreadyExists, "there is something else than a socket"));
-            }
             Ok(_) if UnixStream::connect(path).is_ok() => {
                 return Err(io::Error::new(ErrorKind::AddrInUse, "a gateway is listening there already"));
             }
@@ -49,6 +48,19 @@ impl Placed {
                 let _ = fs::remove_file(&hidden);
                 Err(error)
             }
+        }
+    }
+
+    /// Whether a socket may stand at the path, found out without making one. That a gateway answers there is not asked.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: the path is something other than a socket. Or the directory cannot be written.
+    pub fn probe(path: &Path) -> io::Result<()> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                Err(io::Error::new(ErrorKind::AlreadyExists, "there is something else than a socket"))
+            }
+            _ => takes_files(path),
         }
     }
 

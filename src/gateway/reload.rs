@@ -7,9 +7,11 @@
 //! every file system and with every way of replacing a file.
 
 use super::clock;
+use super::ending::{Expiry, Stage, Thing, Told};
 use super::settings::Settings;
 use super::shared::{Current, Shared};
 use crate::audit::{Alert, AlertKind, ControlEvent};
+use crate::evidence::Moment;
 use crate::policy::diagnostic;
 use crate::sources::stamp::Stamp;
 use crate::state::devices::DeviceIndex;
@@ -53,7 +55,9 @@ pub struct Following {
 
 /// Follows every file of the gateway until the sender of `asked` is gone. Runs on a thread of its own: it blocks.
 pub async fn follow(current: Current, Following { mut file, mut seen, mut asked }: Following) {
+    let mut told = Told::new(clock::now());
     loop {
+        endings(&current.load(), &mut told, clock::now());
         let forced = tokio::select! {
             changed = asked.changed() => match changed {
                 Ok(()) => true,
@@ -149,6 +153,27 @@ fn devices(shared: &Shared) -> bool {
         .map(|records| shared.sources.devices.replace(DeviceIndex::build(records)))
         .map_err(|(diagnostics, sources)| diagnostic::lines(&diagnostics, &sources));
     tell(shared, "devices", "", outcome)
+}
+
+/// Tells of revocation lists and certificates that have run out or are about to.
+fn endings(shared: &Shared, told: &mut Told, now: Moment) {
+    let own = shared.settings.authority.as_ref().map(|authority| &*authority.revocation_list);
+    let mut all = Vec::new();
+    for listener in &shared.listeners {
+        all.extend(listener.ends.load().iter().map(|end| Expiry::new(Thing::Certificate, end.clone())));
+        all.extend(listener.trust.load().iter().flat_map(|trust| Expiry::lists(trust, own)));
+    }
+    for expiry in told.news(all, now) {
+        let (path, Some(what)) = (expiry.path.display(), expiry.told(now)) else { continue };
+        if expiry.stage(now) == Stage::Soon {
+            tracing::warn!(%path, "{what}: {}", expiry.consequence());
+            continue;
+        }
+        tracing::error!(%path, "{what}: {}", expiry.consequence());
+        if expiry.thing != Thing::Certificate {
+            alert(shared, AlertKind::SourceExpired, &format!("`{path}`: {what}"));
+        }
+    }
 }
 
 /// A database or list that cannot be read is told of at each change; the others are in force all the same.

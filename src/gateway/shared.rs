@@ -11,7 +11,7 @@ use super::tls::TlsFault;
 use crate::audit::{self, Audit};
 use crate::authority::{Authority, AuthoritySettings, LoadFault, Passphrase};
 use crate::control::api::Api;
-use crate::control::webhook::Webhooks;
+use crate::control::webhook::{WebhookSettings, Webhooks};
 use crate::control::{Administrator, Issuing};
 use crate::enforce::EnforceSettings;
 use crate::enforce::answer::AnswerContext;
@@ -162,7 +162,7 @@ impl Shared {
                 cores: Arc::clone(&cores),
                 issuing: issuing(settings.authority.as_ref())?.map(Arc::new),
                 clock: super::clock::now,
-                webhooks: Arc::new(webhooks(settings)?),
+                webhooks: Arc::new(webhooks(&settings.webhooks)?),
                 importing: Arc::default(),
                 forgetting: Arc::default(),
             })),
@@ -211,7 +211,13 @@ impl Shared {
                 metrics.database(&database.path.display().to_string(), built);
             }
         }
-        metrics.encode(super::clock::now())
+        let now = super::clock::now();
+        let lists = self.listeners.iter().filter_map(|listener| {
+            let first = listener.trust.load().as_ref()?.lists().iter().map(|list| list.at).min()?;
+            Some((&*listener.name, first))
+        });
+        metrics.revocation_lists(lists, now);
+        metrics.encode(now)
     }
 
     /// Something that decisions rest on is different now.
@@ -228,8 +234,8 @@ pub(super) fn services(signer: &Arc<ArcSwap<Signer>>, administrator: Option<&Arc
 }
 
 /// Who is told of what was done.
-pub(super) fn webhooks(settings: &Settings) -> Result<Webhooks, StartFault> {
-    Webhooks::load(&settings.webhooks).map_err(StartFault::Webhook)
+pub(super) fn webhooks(settings: &[WebhookSettings]) -> Result<Webhooks, StartFault> {
+    Webhooks::load(settings).map_err(StartFault::Webhook)
 }
 
 /// How what was decided is carried out.
@@ -287,7 +293,7 @@ fn remember(settings: Option<&StoreSettings>, devices: &Arc<Devices>) -> Result<
 }
 
 /// The authority with its key opened.
-fn issuing(settings: Option<&AuthoritySettings>) -> Result<Option<Issuing>, LoadFault> {
+pub(super) fn issuing(settings: Option<&AuthoritySettings>) -> Result<Option<Issuing>, LoadFault> {
     let Some(settings) = settings else { return Ok(None) };
     let passphrase = match &settings.passphrase {
         Some(path) => Passphrase::read(path),
@@ -303,7 +309,7 @@ fn issuing(settings: Option<&AuthoritySettings>) -> Result<Option<Issuing>, Load
 }
 
 /// Where the authority's passphrase is looked for when no file has it.
-const PASSPHRASE: &str = "RANGEGATE_AUTHORITY_PASSPHRASE";
+pub(super) const PASSPHRASE: &str = "RANGEGATE_AUTHORITY_PASSPHRASE";
 
 /// What a step-up challenge may ask for: every issuer's `acr` values by assurance.
 fn acr_values(issuers: &[IssuerSettings]) -> BTreeMap<String, Vec<String>> {

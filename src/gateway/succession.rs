@@ -41,7 +41,7 @@ impl Shared {
         } else {
             Arc::new(ArcSwap::from_pointee(self.signer.load().reload(&settings.assertion)?))
         };
-        let webhooks = Arc::new(webhooks(settings)?);
+        let webhooks = Arc::new(webhooks(&settings.webhooks)?);
         let administrator = self
             .administrator
             .as_ref()

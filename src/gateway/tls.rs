@@ -4,7 +4,8 @@
 //! would outlive a revocation or carry a certificate to another name. A full handshake costs about 0.3 ms.
 
 use super::settings::{ClientCertificates, ListenerSettings, ServerCertificate};
-use crate::sources::certificate::{Demand, Trust, TrustFault};
+use crate::evidence::Moment;
+use crate::sources::certificate::{Demand, Ending, Trust, TrustFault};
 use crate::store::private_file::{Closed, read_closed};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,6 +22,16 @@ pub struct Tls {
     pub config: Arc<rustls::ServerConfig>,
     /// Who may vouch for clients; none when certificates are not asked for.
     pub trust: Option<Arc<Trust>>,
+    /// When each certificate of the listener's own ends.
+    pub ends: Vec<Ending>,
+}
+
+/// What came of trying.
+#[derive(Default)]
+pub struct Probed {
+    pub faults: Vec<TlsFault>,
+    pub trust: Option<Trust>,
+    pub ends: Vec<Ending>,
 }
 
 /// Why a listener's TLS cannot be set up. At start the gateway does not start; at reload it keeps the last good.
@@ -48,7 +59,8 @@ impl Tls {
     /// `trusted` so far, which stays if its files still say the same.
     pub fn load(settings: &ListenerSettings, trusted: Option<&Arc<Trust>>) -> Result<Self, TlsFault> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let names = Names::load(&settings.certificates, &provider)?;
+        let mut names = Names::load(&settings.certificates, &provider)?;
+        let ends = std::mem::take(&mut names.ends);
         let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let (builder, trust) = match settings.client_certificates {
             ClientCertificates::Off => (builder.with_no_client_auth(), None),
@@ -69,7 +81,22 @@ impl Tls {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), trust })
+        Ok(Self { config: Arc::new(config), trust, ends })
+    }
+
+    /// All that `load` would stop at the first fault of.
+    pub fn probe(settings: &ListenerSettings) -> Probed {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let (mut names, mut probed) = (Names::default(), Probed::default());
+        probed.faults.extend(settings.certificates.iter().filter_map(|pair| names.add(pair, &provider).err()));
+        probed.ends = names.ends;
+        if settings.client_certificates != ClientCertificates::Off {
+            match Trust::load(&settings.trust) {
+                Ok(trust) => probed.trust = Some(trust),
+                Err(fault) => probed.faults.push(fault.into()),
+            }
+        }
+        probed
     }
 }
 
@@ -79,6 +106,7 @@ struct Names {
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// Keyed by what follows `*.`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
+    ends: Vec<Ending>,
 }
 
 impl Names {
@@ -102,7 +130,7 @@ impl Names {
             .collect::<Result<_, _>>()
             .map_err(|cause| pem(path, cause))?;
         let leaf = chain.first().ok_or_else(|| TlsFault::Empty(path.clone()))?;
-        let found = dns_names(leaf);
+        let (found, end) = names_and_end(leaf);
         if found.is_empty() {
             return Err(TlsFault::Nameless(path.clone()));
         }
@@ -112,6 +140,7 @@ impl Names {
         let certified = CertifiedKey::from_der(chain, key, provider)
             .map_err(|cause| TlsFault::Pair { path: path.clone(), cause })?;
         let certified = Arc::new(certified);
+        self.ends.extend(end.map(|at| Ending { path: path.clone(), at }));
         for name in found {
             let (map, key) = match name.strip_prefix("*.") {
                 Some(parent) => (&mut self.wildcard, parent.to_owned()),
@@ -139,16 +168,13 @@ impl ResolvesServerCert for Names {
     }
 }
 
-fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    names
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(dns) => Some(dns.to_ascii_lowercase()),
-            _ => None,
-        })
-        .collect()
+fn names_and_end(leaf: &CertificateDer<'_>) -> (Vec<String>, Option<Moment>) {
+    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return (Vec::new(), None) };
+    let end = Moment(certificate.validity().not_after.timestamp().saturating_mul(1000));
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return (Vec::new(), Some(end)) };
+    let dns = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(dns) => Some(dns.to_ascii_lowercase()),
+        _ => None,
+    };
+    (names.value.general_names.iter().filter_map(dns).collect(), Some(end))
 }

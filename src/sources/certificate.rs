@@ -23,7 +23,7 @@ mod possession;
 mod presented;
 
 pub use belongs::{DEVICE_URN, belongs, named_device};
-pub use load::{FileFault, TrustFault};
+pub use load::{Ending, FileFault, TrustFault};
 pub use possession::Refusal;
 pub use presented::{Fingerprint, Presented};
 
@@ -95,6 +95,7 @@ pub struct Trust {
     unlisted: bool,
     /// The earliest next update of all lists, if their expiry counts.
     next_update: Option<Moment>,
+    lists: Vec<Ending>,
     judged: Mutex<Recent<Verdict>>,
 }
 
@@ -112,6 +113,7 @@ impl Trust {
             origins: loaded.origins,
             unlisted: settings.crls.is_empty() && settings.crl_missing == CrlPolicy::Deny,
             next_update: loaded.next_update.filter(|_| settings.crl_expired == CrlPolicy::Deny),
+            lists: loaded.lists,
             judged: Mutex::new(Recent::new(REMEMBERED)),
         })
     }
@@ -131,6 +133,16 @@ impl Trust {
     /// When a revocation list runs out and good verdicts end: load newer lists before. None: never.
     pub fn revalidate_at(&self) -> Option<Moment> {
         self.next_update
+    }
+
+    /// When the newest list of each issuer runs out, whether or not that counts.
+    pub fn lists(&self) -> &[Ending] {
+        &self.lists
+    }
+
+    /// Whether a list that has run out is as good as none.
+    pub fn denies_without_list(&self) -> bool {
+        self.settings.crl_expired == CrlPolicy::Deny
     }
 
     /// For the TLS configuration of a listener.

@@ -81,6 +81,11 @@ impl StoreFault {
         }
     }
 
+    /// SQLite keeps what was written last in files beside the database.
+    pub(super) fn beside() -> Self {
+        Self::Away("the file or a file beside it cannot be opened".to_owned())
+    }
+
     pub(super) fn of_migration(fault: &MigrateError) -> Self {
         match fault {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Self::of(error),
@@ -115,7 +120,7 @@ fn sqlite(code: &str, message: &str) -> StoreFault {
         10 => StoreFault::Away(format!("{message}; the disk fails or is full")),
         11 => StoreFault::Corrupt(message.to_owned()),
         13 => StoreFault::Full,
-        14 => StoreFault::Away("the file or a file beside it cannot be opened".to_owned()),
+        14 => StoreFault::beside(),
         26 => StoreFault::NotADatabase,
         _ => StoreFault::Other(message.to_owned()),
     }

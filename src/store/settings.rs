@@ -173,7 +173,7 @@ fn holds_certificates(path: &Path) -> Result<(), OpenFault> {
 }
 
 /// RFC 3986 section 2.1; slashes stay, so that a path stays one.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~') {

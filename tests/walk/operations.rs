@@ -2,7 +2,9 @@
 
 use crate::client::BOTH;
 use crate::gateway::{Harness, PKI};
+use crate::pki::HOUR;
 use crate::upstream::{Upstream, drain, ok};
+use rangegate::gateway::clock;
 use std::collections::BTreeMap;
 
 /// Families by name with their type, and samples by name and labels.
@@ -83,6 +85,8 @@ async fn metrics_tell_what_happened() {
     ] {
         assert_eq!(samples.get(series), Some(&value), "`{series}` in\n{text}");
     }
+    let left = samples["rangegate_revocation_list_remaining_seconds{listener=\"direct\"}"];
+    assert!((0.0..=86_400.0).contains(&left), "{left}");
     assert!(families.len() >= 15, "{families:?}");
     assert!(!text.contains("ann"), "no people in metrics");
 }
@@ -99,4 +103,31 @@ async fn alive_ready_and_nothing_else() {
     for path in ["/healthz", "/readyz", "/metrics", "/assertion-keys"] {
         assert_eq!(gate.dial().sni("nobody.corp.example").h1().await.get(path).await.status, 403);
     }
+}
+
+#[tokio::test]
+async fn a_revocation_list_that_has_run_out_is_told() {
+    let app = Upstream::plain().await;
+    let now = clock::now();
+    let over = PKI.devices.crl_between(&[], now.plus_millis(-2 * HOUR), now.plus_millis(-HOUR));
+    let gate = Harness::builder()
+        .app(&app)
+        .settings(move |settings| std::fs::write(&settings.listeners[0].trust.crls[0], over).expect("written"))
+        .start()
+        .await;
+    let told = gate.lines_where(1, |line| line["event"] == "source-expired").await;
+    assert_eq!(told[0]["kind"], "alert");
+    let reason = told[0]["reason"].as_str().expect("words");
+    assert!(reason.contains("devices.crl`: the revocation list expired at "), "{reason}");
+    let left = async || {
+        let (_, text) = gate.operations("/metrics").await;
+        parse(&text).samples["rangegate_revocation_list_remaining_seconds{listener=\"direct\"}"]
+    };
+    assert!(left().await <= -3600.0);
+    gate.revoke(&[]).await;
+    assert!(left().await > 0.0);
+    // One that runs out while the gateway runs.
+    let short = PKI.devices.crl_between(&[], now.plus_millis(-HOUR), clock::now().plus_millis(2000));
+    gate.reload("certificates", || std::fs::write(gate.path("devices.crl"), short).expect("written")).await;
+    gate.lines_where(2, |line| line["event"] == "source-expired").await;
 }

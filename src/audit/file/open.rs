@@ -3,6 +3,7 @@
 use super::names::suffixed;
 use super::{LONGEST_LINE, LogFile, head};
 use crate::audit::chain::{Chain, Sealed};
+use crate::store::directory::takes_files;
 use crate::store::policy_files::in_words;
 use std::fs::{OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -72,6 +73,27 @@ impl LogFile {
         log.first_seq = log.read_first_seq().unwrap_or_else(|| chain.next());
         head::write(&log.head, &chain).map_err(at(path, "written"))?;
         Ok(Opened { log, chain, repairs })
+    }
+
+    /// What `open` would say of the log at `path`, found out without making or changing a file. Whether another gateway
+    /// holds it is not asked: it may be the very one.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn probe(path: &Path) -> Result<(), OpenError> {
+        let head_path = head::path(path);
+        for file in [head_path.as_path(), path] {
+            let opened = match OpenOptions::new().read(true).write(true).open(file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => takes_files(file),
+                opened => opened.map(drop),
+            };
+            opened.map_err(|error| OpenError::Io { path: file.to_owned(), doing: "opened", error })?;
+        }
+        match head::read(&head_path) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(())) => Err(OpenError::Head { path: head_path }),
+            Err(error) => Err(OpenError::Io { path: head_path, doing: "read", error }),
+        }
     }
 
     /// Finds the last whole line; moves an unfinished one to the `.torn` file.

@@ -10,6 +10,7 @@ mod signature;
 
 pub use call::{Before, Signed};
 pub use deliver::Rounds;
+pub use notice::{EVENTS, is_meant};
 pub use signature::{SIGNATURE, Unsigned};
 
 use super::administrator::{new_id, put};
@@ -172,10 +173,7 @@ impl Hook {
     }
 
     fn wants(&self, event: &str) -> bool {
-        self.events.iter().any(|wanted| match wanted.strip_suffix('*') {
-            Some(beginning) => event.starts_with(beginning),
-            None => wanted == event,
-        })
+        self.events.iter().any(|wanted| is_meant(wanted, event))
     }
 
     fn has_room(&self, bounds: Bounds, done: &Admin) -> bool {

@@ -5,6 +5,44 @@ use crate::audit::Admin;
 use crate::control::moment;
 use serde_json::{Map, Value, json};
 
+/// Every event there is, in the order of their names.
+pub const EVENTS: &[&str] = &[
+    "break-glass",
+    "delivery-give-up",
+    "device-change",
+    "device-enrol",
+    "device-register",
+    "device-renew",
+    "device-resume",
+    "device-revoke",
+    "device-suspend",
+    "device-transfer",
+    "device-watch",
+    "grant-approve",
+    "grant-ask",
+    "grant-end",
+    "grant-expire",
+    "grant-refuse",
+    "grant-review",
+    "grant-revoke",
+    "grant-withdraw",
+    "identity-add",
+    "identity-import",
+    "identity-set",
+    "invitation-make",
+    "invitation-withdraw",
+    "live-cut",
+    "revocation-list",
+];
+
+/// Whether an event is meant by what an operator wrote: its name, or a beginning with `*` behind it.
+pub fn is_meant(written: &str, event: &str) -> bool {
+    match written.strip_suffix('*') {
+        Some(beginning) => event.starts_with(beginning),
+        None => written == event,
+    }
+}
+
 /// The event's name: the action's, but that breaking the glass has one of its own, so that it can be asked for alone.
 pub fn event(done: &Admin) -> &'static str {
     match done.action {
@@ -94,6 +132,42 @@ mod tests {
             before: None,
             after: Some(json!({"id": "g_1", "role": "payroll-approver", "user": "ann", "break-glass": break_glass})),
         }
+    }
+
+    /// The actions that the code names, found in its text: an event nobody knows of cannot be asked for.
+    #[test]
+    fn every_action_is_an_event_and_every_event_an_action() {
+        let code = [
+            include_str!("deliver.rs"),
+            include_str!("../issuing.rs"),
+            include_str!("../enrolment.rs"),
+            include_str!("../grants.rs"),
+            include_str!("../devices.rs"),
+            include_str!("../live.rs"),
+            include_str!("../identities.rs"),
+        ];
+        let before = [
+            "About::new(\"",
+            "action: \"",
+            "} => \"",
+            "GIVE_UP_EVENT: &str = \"",
+            "Withdraw => \"",
+            "Suspend => \"",
+            "Watch => \"",
+            "Resume => \"",
+            "Revoke => \"",
+        ];
+        let mut found: Vec<&str> = code
+            .iter()
+            .flat_map(|text| text.lines())
+            .flat_map(|line| before.iter().filter_map(|before| line.split_once(before)))
+            .filter_map(|(_, after)| after.split('"').next())
+            .filter(|name| name.contains('-'))
+            .chain(["break-glass"])
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, EVENTS);
     }
 
     #[test]

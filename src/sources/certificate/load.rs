@@ -13,7 +13,7 @@ use rustls::server::danger::ClientCertVerifier;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use x509_parser::prelude::FromDer;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 /// Everything that is wrong with the files of the trust settings. At start the gateway does not start; at reload the
@@ -49,11 +49,20 @@ impl fmt::Display for TrustFault {
     }
 }
 
+/// What a file holds that is good up to a moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ending {
+    pub path: PathBuf,
+    pub at: Moment,
+}
+
 pub(super) struct Loaded {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
     pub(super) origins: Origins,
     /// The earliest next update of all lists.
     pub(super) next_update: Option<Moment>,
+    /// The next update of each issuer's newest list.
+    pub(super) lists: Vec<Ending>,
     /// Of all authorities and lists, as they were read.
     pub(super) content: Digest,
 }
@@ -94,13 +103,28 @@ pub(super) fn load(settings: &TrustSettings) -> Result<Loaded, TrustFault> {
     let next_update = lists.iter().map(|list| list.next_update).min();
     match build(&roots, settings, lists.iter().map(|list| list.der.clone())) {
         Ok(verifier) => match Origins::new(&own, &external) {
-            Ok(origins) => Ok(Loaded { verifier, origins, next_update, content: content(&roots, &external, &lists) }),
+            Ok(origins) => Ok(Loaded {
+                verifier,
+                origins,
+                next_update,
+                lists: newest(&lists),
+                content: content(&roots, &external, &lists),
+            }),
             Err(whole) => {
                 Err(TrustFault { files: vec![fault(Path::new(""), whole, "check the external authorities")] })
             }
         },
         Err(whole) => Err(TrustFault { files: culprits(&roots, settings, &lists, &whole) }),
     }
+}
+
+/// The lists that count, of all in the order of their age, the newest first.
+fn newest(lists: &[List]) -> Vec<Ending> {
+    let counts = |(index, list): (usize, &List)| {
+        let newer = lists.iter().take(index).any(|newer| newer.issuer == list.issuer);
+        (!newer).then(|| Ending { path: list.path.clone(), at: list.next_update })
+    };
+    lists.iter().enumerate().filter_map(counts).collect()
 }
 
 /// Two with the same content, loaded under the same settings, judge alike.
@@ -133,32 +157,40 @@ fn authorities(paths: &[PathBuf], faults: &mut Vec<FileFault>) -> RootCertStore 
     }
     for path in paths {
         let before = roots.len();
-        if let Err(problem) = add_authorities(path, &mut roots) {
-            faults.push(fault(path, problem, "expected a PEM file of CA certificates"));
-        } else if roots.len() == before {
-            faults.push(fault(
-                path,
-                "no certificate in this file".to_owned(),
-                "expected a PEM file of CA certificates",
-            ));
-        }
+        let problem = match add_authorities(path, &mut roots) {
+            Err(problem) => problem,
+            Ok(_) if roots.len() == before => "no certificate in this file".to_owned(),
+            Ok(0) => "no certificate in this file is an authority's (CA:TRUE): nobody's could ever be good".to_owned(),
+            Ok(_) => continue,
+        };
+        faults.push(fault(path, problem, "expected a PEM file of CA certificates"));
     }
     roots
 }
 
-fn add_authorities(path: &Path, roots: &mut RootCertStore) -> Result<(), String> {
+/// How many of the certificates in the file may vouch for others.
+fn add_authorities(path: &Path, roots: &mut RootCertStore) -> Result<usize, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read: {error}"))?;
+    let mut vouching = 0;
     for (index, certificate) in CertificateDer::pem_slice_iter(&bytes).enumerate() {
         let number = index + 1;
         let certificate = certificate.map_err(|error| format!("certificate {number} is not PEM: {error}"))?;
+        vouching += usize::from(may_vouch(&certificate));
         roots.add(certificate).map_err(|error| format!("certificate {number} cannot be an authority: {error}"))?;
     }
-    Ok(())
+    Ok(vouching)
+}
+
+/// RFC 5280 section 4.2.1.9. The versions before the third have no word for it.
+fn may_vouch(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, parsed)| parsed.version() != X509Version::V3 || parsed.is_ca())
 }
 
 struct List {
     path: PathBuf,
     der: CertificateRevocationListDer<'static>,
+    /// The name as it stands in the list.
+    issuer: Vec<u8>,
     this_update: Moment,
     next_update: Moment,
 }
@@ -187,8 +219,9 @@ fn list(path: &Path, der: CertificateRevocationListDer<'static>) -> Result<List,
     }
     let this_update = facts::moment(parsed.last_update());
     let next_update = facts::moment(parsed.next_update().ok_or("the revocation list names no next update")?);
+    let issuer = parsed.issuer().as_raw().to_vec();
     drop(parsed);
-    Ok(List { path: path.to_owned(), der, this_update, next_update })
+    Ok(List { path: path.to_owned(), der, issuer, this_update, next_update })
 }
 
 fn build(

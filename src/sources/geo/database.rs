@@ -40,6 +40,8 @@ pub struct DatabaseStatus {
     pub path: PathBuf,
     /// When the content in use was built; `None` when there is no content.
     pub built: Option<Moment>,
+    /// What it says it is: `GeoLite2-City`, `DBIP-ASN-Lite`. Empty when there is no content.
+    pub kind: String,
     /// Why the file cannot be read; older content may still be in use.
     pub error: Option<String>,
 }
@@ -110,6 +112,11 @@ impl Database {
         DatabaseStatus {
             path: self.path.clone(),
             built: self.content.as_ref().ok().map(|content| content.built),
+            kind: self
+                .content
+                .as_ref()
+                .map(|content| content.reader.metadata().database_type.clone())
+                .unwrap_or_default(),
             error: self.error.clone(),
         }
     }
