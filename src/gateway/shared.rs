@@ -47,6 +47,7 @@ use tokio::sync::watch;
 /// The configuration in force.
 pub type Current = Arc<ArcSwap<Shared>>;
 
+#[derive(Clone)]
 pub struct Shared {
     /// What all of this was made of.
     pub settings: Settings,
