@@ -207,11 +207,8 @@ impl Shared {
         let policy = self.policies.current();
         let origins = policy.origins().iter().filter(|origin| origin.scheme != Scheme::Builtin);
         metrics.upstreams(origins.map(|origin| (origin.to_string(), self.upstreams.health().is_well(origin, now))));
-        for database in self.sources.networks.geo.databases() {
-            if let Some(built) = database.built {
-                metrics.database(&database.path.display().to_string(), built);
-            }
-        }
+        let databases = self.sources.networks.geo.databases().into_iter();
+        metrics.databases(databases.map(|database| (database.path.display().to_string(), database.built)));
         metrics.encode(super::clock::now())
     }
 
