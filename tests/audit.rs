@@ -759,7 +759,7 @@ fn metrics_are_a_fold_over_the_records() {
     audit.metrics().reloaded("policy", true);
     audit.metrics().policy("0123456789abcdef");
     audit.metrics().upstreams([("https://10.0.4.7:8443".to_owned(), true)]);
-    audit.metrics().database("city", NOW.plus_millis(-86_400_000));
+    audit.metrics().databases([("city".to_owned(), Some(NOW.plus_millis(-86_400_000))), ("asn".to_owned(), None)]);
     audit.metrics().connections().inc();
     wait_until(|| audit.metrics().encode(NOW).contains("rangegate_live_streams 1"));
     drop(live);
@@ -784,6 +784,8 @@ fn metrics_are_a_fold_over_the_records() {
         r#"rangegate_policy_info{version="0123456789abcdef"} 1"#,
         r#"rangegate_upstream_healthy{origin="https://10.0.4.7:8443"} 1"#,
         r#"rangegate_geo_database_age_seconds{database="city"} 86400.0"#,
+        r#"rangegate_geo_database_loaded{database="city"} 1"#,
+        r#"rangegate_geo_database_loaded{database="asn"} 0"#,
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }

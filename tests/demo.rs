@@ -118,7 +118,7 @@ fn a_policy_that_tells_another_story_is_found_out() {
         let before = fs::read_to_string(&path).expect("text");
         let after = before.replace(from, to);
         assert_ne!(before, after);
-        fs::write(&path, after).expect("written");
+        fs::write(&path, untested(&after)).expect("written");
     };
     change("payroll.toml", r#"that = { country = "US" }"#, r#"that = { country = ["US", "CN"] }"#);
     change("payroll.toml", "approvers = { owner = true, manager = true }", r#"approvers = { group = "treasury" }"#);
@@ -137,6 +137,18 @@ fn a_policy_that_tells_another_story_is_found_out() {
     }
     assert!(said.contains("5 of 26 rows are NOT as the story says."), "{said}");
     assert!(is_empty(scratch.path()));
+}
+
+/// The policy without its own tests, which tell the story too and would be the first to say so.
+fn untested(policy: &str) -> String {
+    let mut of_test = false;
+    let kept = policy.lines().filter(|line| {
+        if line.trim_start().starts_with('[') {
+            of_test = line.trim_start().starts_with("[[test]]");
+        }
+        !of_test
+    });
+    kept.flat_map(|line| [line, "\n"]).collect()
 }
 
 #[test]

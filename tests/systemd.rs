@@ -75,6 +75,55 @@ fn an_inherited_socket_is_served_and_every_step_is_announced() {
     assert!(log.lines().last().is_some_and(|line| line.contains(r#""event":"stop""#)), "{log}");
 }
 
+#[test]
+fn told_to_stop_a_second_time_it_waits_for_nobody() {
+    for second in ["TERM", "INT"] {
+        let site = tempfile::tempdir().expect("a directory");
+        let (address, operations) = (free_port(), free_port());
+        write_site(site.path(), address, operations);
+        let file = site.path().join("rangegate.toml");
+        let config = fs::read_to_string(&file).expect("it is there");
+        let patient = "[limits]\ndrain-timeout = \"10m\"\nhandshake-timeout = \"10m\"\n";
+        fs::write(&file, format!("{config}{patient}")).expect("written");
+        let manager = UnixDatagram::bind(site.path().join("notify")).expect("a socket");
+        manager.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let mut served = Served(
+            Command::new(env!("CARGO_BIN_EXE_rangegate"))
+                .arg("serve")
+                .arg("--config")
+                .arg(&file)
+                .env("NOTIFY_SOCKET", site.path().join("notify"))
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("it runs"),
+        );
+        assert!(told(&manager).contains("READY=1"));
+        // A client that says nothing: the drain would wait for it.
+        let _silent = TcpStream::connect(address).expect("it listens");
+        let begun = std::time::Instant::now();
+        while !ask(operations, "/metrics").1.contains("rangegate_connections 1") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the client was never accepted");
+        }
+        signal(&served.0, "TERM");
+        assert!(told(&manager).contains("STOPPING=1"));
+        // A reload is none of its business any more.
+        signal(&served.0, "HUP");
+        assert_eq!(ask(operations, "/readyz").0, 503);
+        signal(&served.0, second);
+        let begun = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = served.0.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{second} was not heard");
+            std::thread::park_timeout(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{second}");
+        let log = fs::read_to_string(site.path().join("audit.jsonl")).expect("a log");
+        assert!(log.lines().last().is_some_and(|line| line.contains(r#""event":"stop""#)), "{log}");
+    }
+}
+
 /// Waits until the file holds so many of these.
 fn holds(file: &std::path::Path, text: &str, count: usize) {
     let begun = std::time::Instant::now();

@@ -46,5 +46,7 @@ mod curl;
 mod operations;
 #[path = "walk/records.rs"]
 mod records;
+#[path = "walk/renewing.rs"]
+mod renewing;
 #[path = "walk/relays.rs"]
 mod relays;

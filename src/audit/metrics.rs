@@ -47,6 +47,7 @@ pub struct Metrics {
     reloads: Family<ReloadLabels, Counter>,
     policy: Family<PolicyLabel, Gauge>,
     upstreams: Family<OriginLabel, Gauge>,
+    database_loaded: Family<DatabaseLabel, Gauge>,
     database_age: Family<DatabaseLabel, Seconds>,
     databases: Mutex<BTreeMap<String, Moment>>,
     list_remaining: Family<ListenerLabel, Seconds>,
@@ -146,6 +147,7 @@ impl Metrics {
             reloads: Family::default(),
             policy: Family::default(),
             upstreams: Family::default(),
+            database_loaded: Family::default(),
             database_age: Family::default(),
             databases: Mutex::default(),
             list_remaining: Family::default(),
@@ -175,6 +177,7 @@ impl Metrics {
         r.register("reloads", "Reloads by kind and result", self.reloads.clone());
         r.register("policy_info", "The policy that decides; always 1", self.policy.clone());
         r.register("upstream_healthy", "1: the upstream answers, 0: it is being avoided", self.upstreams.clone());
+        r.register("geo_database_loaded", "1: a database answers, 0: it cannot be read", self.database_loaded.clone());
         r.register("geo_database_age_seconds", "Time since a database was built", self.database_age.clone());
         r.register(
             "revocation_list_remaining_seconds",
@@ -220,9 +223,18 @@ impl Metrics {
         }
     }
 
-    /// Says when a database was built; its age is reckoned when the metrics are read.
-    pub fn database(&self, name: &str, built: Moment) {
-        self.databases.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), built);
+    /// Says which databases there are now, by their files, and when each was built; its age is reckoned when the metrics
+    /// are read. None: it has nothing to answer from.
+    pub fn databases(&self, databases: impl IntoIterator<Item = (String, Option<Moment>)>) {
+        let mut known = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clear();
+        self.database_loaded.clear();
+        self.database_age.clear();
+        for (database, built) in databases {
+            let label = DatabaseLabel { database: database.clone() };
+            self.database_loaded.get_or_create(&label).set(i64::from(built.is_some()));
+            known.extend(built.map(|built| (database, built)));
+        }
     }
 
     /// Says when the first revocation list of each listener runs out.

@@ -6,12 +6,12 @@ use crate::gateway::{ConfigurationFile, Gateway, Running, Settings, StartFault};
 use clap::Args;
 use sd_notify::NotifyState;
 use std::path::Path;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const EXAMPLES: &str = "\
 Signals:
   SIGHUP   read the configuration and all files that it names again
-  SIGTERM  take no new connections, finish what runs, then exit
+  SIGTERM  take no new connections, finish what runs, then exit; a second one ends at once what still runs
 
 Example:
   rangegate serve --config /etc/rangegate/rangegate.toml --log info,rangegate::sources=debug";
@@ -86,26 +86,60 @@ fn attend(gateway: Gateway) -> Result<(), Box<dyn std::error::Error>> {
     }
     tracing::info!(address = %running.operations(), "operations");
     tell_systemd(&[NotifyState::Ready]);
-    runtime.block_on(signals(&running))?;
-    tracing::info!("draining");
-    tell_systemd(&[NotifyState::Stopping]);
-    running.stop();
-    Ok(())
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        while signals.next().await == Told::Reload {
+            tell_systemd(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
+            running.reload();
+            tell_systemd(&[NotifyState::Ready]);
+        }
+        tracing::info!("draining");
+        tell_systemd(&[NotifyState::Stopping]);
+        drain(running, signals).await
+    })
 }
 
-async fn signals(running: &Running) -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// Stops, at once when told a second time.
+async fn drain(running: Running, mut signals: Signals) -> Result<(), Box<dyn std::error::Error>> {
+    let hurry = running.hurry();
+    let mut stopping = tokio::task::spawn_blocking(move || running.stop());
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                tell_systemd(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
-                running.reload();
-                tell_systemd(&[NotifyState::Ready]);
+            stopped = &mut stopping => return Ok(stopped?),
+            told = signals.next() => if told == Told::Stop {
+                tracing::warn!("told to stop again: what is still open is cut");
+                hurry();
             }
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Reload,
+    Stop,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::drain::{Phase, Signal, reached};
 use super::guard::GuardState;
 use super::listener::Listener;
 use super::patience::Patience;
-use super::proxy_protocol::{self, Proxied};
+use super::proxy_protocol::{self, Proxied, ProxyHeaderError};
 use super::socket::Socket;
 use super::{http1, http2};
 use crate::audit::ConnectionFault;
@@ -115,7 +115,10 @@ async fn shake_hands(
     peer: SocketAddr,
 ) -> Result<(TlsStream<Socket>, Option<Proxied>), Refused> {
     let proxied = if listener.speaks_proxy_protocol(peer.ip()) {
-        Some(proxy_protocol::read(&mut socket).await.map_err(|_| Some((ConnectionFault::ProxyHeader, None)))?)
+        Some(proxy_protocol::read(&mut socket).await.map_err(|fault| match fault {
+            ProxyHeaderError::Silent => None,
+            _ => Some((ConnectionFault::ProxyHeader, None)),
+        })?)
     } else {
         None
     };

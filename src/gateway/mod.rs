@@ -14,6 +14,7 @@ mod listener;
 mod local;
 mod local_file;
 mod operations;
+mod part;
 mod patience;
 pub mod proxy_protocol;
 mod rehearsal;

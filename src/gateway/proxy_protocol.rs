@@ -21,6 +21,8 @@ pub enum Proxied {
 
 #[derive(Debug, Error)]
 pub enum ProxyHeaderError {
+    #[error("the peer closed before it said anything")]
+    Silent,
     #[error("the peer closed before its proxy header was complete")]
     Truncated,
     #[error("the peer did not begin with a proxy header")]
@@ -54,12 +56,16 @@ pub async fn read<R: AsyncRead + Unpin>(from: &mut R) -> Result<Proxied, ProxyHe
         match examine(&header)? {
             Step::Done(proxied) => return Ok(proxied),
             Step::Read(more) => {
-                let had = header.len();
+                let mut had = header.len();
                 header.resize(had + more, 0);
-                match from.read_exact(&mut header[had..]).await {
-                    Ok(_) => {}
-                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(ProxyHeaderError::Truncated),
-                    Err(e) => return Err(e.into()),
+                while had < header.len() {
+                    match from.read(&mut header[had..]).await {
+                        // A balancer's health check ends so, or by a reset.
+                        Ok(0) | Err(_) if had == 0 => return Err(ProxyHeaderError::Silent),
+                        Ok(0) => return Err(ProxyHeaderError::Truncated),
+                        Ok(read) => had += read,
+                        Err(e) => return Err(e.into()),
+                    }
                 }
             }
         }
@@ -288,6 +294,8 @@ mod tests {
         assert_eq!(stream, b"hello");
         let mut cut: &[u8] = b"PROXY";
         assert!(matches!(read(&mut cut).await, Err(ProxyHeaderError::Truncated)));
+        let mut silent: &[u8] = b"";
+        assert!(matches!(read(&mut silent).await, Err(ProxyHeaderError::Silent)));
     }
 
     proptest! {

@@ -8,6 +8,7 @@
 
 use super::clock;
 use super::ending::{Expiry, Stage, Thing, Told};
+use super::part::Part;
 use super::settings::Settings;
 use super::shared::{Current, Shared};
 use crate::audit::{Alert, AlertKind, ControlEvent};
@@ -65,14 +66,16 @@ pub async fn follow(current: Current, Following { mut file, mut seen, mut asked 
             },
             () = tokio::time::sleep(EVERY) => false,
         };
-        let mut all = forced;
+        let mut replaced = false;
         if let Some(file) = &mut file
             && (file.watched.differs() || forced)
         {
-            // What it names is read again with it: nobody knows what changed together.
-            all |= configuration(&current, file, &mut seen);
+            replaced = configuration(&current, file, &mut seen);
         }
-        round(&current.load_full(), &mut seen, all);
+        // A new configuration has just been made of them.
+        parts(&current, &mut seen, forced && !replaced);
+        // What it names is read again with it: nobody knows what changed together.
+        round(&current.load_full(), &mut seen, forced || replaced);
     }
 }
 
@@ -83,15 +86,27 @@ fn configuration(current: &Current, file: &ConfigurationFile, seen: &mut Seen) -
         if let Some(key) = shared.settings.takes_a_restart(&settings) {
             return Err(format!("`{key}` takes a restart to change: nothing of the new configuration is in force"));
         }
+        // Looked at before they are read.
+        let anew = Seen::new(&settings);
         let successor = shared.succeed(&settings).map_err(|fault| fault.to_string())?;
         successor.take_over(current);
-        *seen = Seen::new(&settings);
+        *seen = anew;
         Ok(())
     });
     tell(&shared, "configuration", "", outcome)
 }
 
-/// One look at everything. `forced`: read it all again even if nothing seems different.
+/// Makes anew what is kept of files, where they changed. `forced`: even if nothing seems different.
+fn parts(current: &Current, seen: &mut Seen, forced: bool) {
+    for (part, watched) in Part::ALL.into_iter().zip(&mut seen.parts) {
+        if watched.differs() || (forced && !watched.files.is_empty()) {
+            let outcome = part.renew(current).map_err(|fault| fault.to_string());
+            tell(&current.load(), part.word(), "", outcome);
+        }
+    }
+}
+
+/// One look at everything else. `forced`: read it all again even if nothing seems different.
 fn round(shared: &Shared, seen: &mut Seen, forced: bool) {
     let (mut changed, mut urgent) = (false, false);
     let news = seen.look();
@@ -256,6 +271,8 @@ pub struct Seen {
     registry: Watched,
     assertion: Watched,
     listeners: Vec<Watched>,
+    /// In the order of `Part::ALL`.
+    parts: [Watched; Part::ALL.len()],
 }
 
 /// Files, and what they looked like.
@@ -284,8 +301,12 @@ impl Seen {
             registry: Watched::new(settings.devices.iter().cloned()),
             assertion: Watched::new(settings.assertion.key.iter().cloned()),
             listeners: settings.listeners.iter().map(|listener| Watched::new(listener.files())).collect(),
+            parts: Part::ALL.map(|part| Watched::new(part.files(settings))),
         };
         seen.look();
+        for watched in &mut seen.parts {
+            watched.differs();
+        }
         seen
     }
 

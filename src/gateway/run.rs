@@ -111,6 +111,12 @@ impl Running {
         self.reload.send_modify(|asked| *asked += 1);
     }
 
+    /// What ends the drain at once when it is called, from whichever thread: the rest is cut as at the drain timeout.
+    pub fn hurry(&self) -> impl Fn() + Send + 'static + use<> {
+        let drain = self.current.load().drain.clone();
+        move || drain.enter(Phase::Cutting)
+    }
+
     /// Takes no new connections, lets open exchanges finish until the drain timeout, cuts the rest, and writes
     /// the audit log to its end. Blocks.
     pub fn stop(self) {
@@ -118,7 +124,7 @@ impl Running {
         let shared = current.load_full();
         shared.drain.enter(Phase::Draining);
         let end = Instant::now() + shared.limits.drain_timeout;
-        while shared.admission.total() > 0 && Instant::now() < end {
+        while shared.admission.total() > 0 && shared.drain.phase() < Phase::Cutting && Instant::now() < end {
             std::thread::park_timeout(Duration::from_millis(20));
         }
         shared.drain.enter(Phase::Cutting);

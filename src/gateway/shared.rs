@@ -47,6 +47,7 @@ use tokio::sync::watch;
 /// The configuration in force.
 pub type Current = Arc<ArcSwap<Shared>>;
 
+#[derive(Clone)]
 pub struct Shared {
     /// What all of this was made of.
     pub settings: Settings,
@@ -206,11 +207,8 @@ impl Shared {
         let policy = self.policies.current();
         let origins = policy.origins().iter().filter(|origin| origin.scheme != Scheme::Builtin);
         metrics.upstreams(origins.map(|origin| (origin.to_string(), self.upstreams.health().is_well(origin, now))));
-        for database in self.sources.networks.geo.databases() {
-            if let Some(built) = database.built {
-                metrics.database(&database.path.display().to_string(), built);
-            }
-        }
+        let databases = self.sources.networks.geo.databases().into_iter();
+        metrics.databases(databases.map(|database| (database.path.display().to_string(), database.built)));
         let now = super::clock::now();
         let lists = self.listeners.iter().filter_map(|listener| {
             let first = listener.trust.load().as_ref()?.lists().iter().map(|list| list.at).min()?;

@@ -70,13 +70,6 @@ impl Shared {
 
     fn sources(&self, settings: &Settings) -> Result<Sources, StartFault> {
         let (sources, before) = (&self.sources, &self.settings);
-        let tokens = if before.issuers == settings.issuers {
-            Arc::clone(&sources.tokens)
-        } else {
-            let tokens = Tokens::new(settings.issuers.clone()).map_err(StartFault::Issuers)?;
-            tokens.inherit(&sources.tokens);
-            tokens
-        };
         let networks = &sources.networks;
         let geo =
             if before.geo == settings.geo { Arc::clone(&networks.geo) } else { Arc::new(Geo::load(&settings.geo)) };
@@ -94,7 +87,7 @@ impl Shared {
             devices: Arc::clone(&sources.devices),
             memory: Arc::clone(&sources.memory),
             tide: Arc::clone(&sources.tide),
-            tokens,
+            tokens: self.tokens(settings)?,
             networks: networks.succeed(geo, lists),
             quotas: Arc::clone(&sources.quotas),
             timings: Arc::clone(&sources.timings),
@@ -102,6 +95,14 @@ impl Shared {
             emergency,
             first_round_trip: settings.limits.first_round_trip,
         })
+    }
+
+    /// Readers of tokens that begin with the keys already fetched. The authorities of key sets' servers are read into
+    /// them, so that equal settings do not make them the same.
+    pub(super) fn tokens(&self, settings: &Settings) -> Result<Arc<Tokens>, StartFault> {
+        let tokens = Tokens::new(settings.issuers.clone()).map_err(StartFault::Issuers)?;
+        tokens.inherit(&self.sources.tokens);
+        Ok(tokens)
     }
 }
 

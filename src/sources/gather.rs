@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 
 /// What all cores ask. Every view is swapped whole and read without a lock. Those behind an `Arc` may outlive one
 /// configuration and serve the next.
+#[derive(Clone)]
 pub struct Sources {
     pub devices: Arc<Devices>,
     /// What the store keeps.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// The sources that know addresses.
+#[derive(Clone)]
 pub struct Networks {
     pub geo: Arc<Geo>,
     pub lists: Arc<Lists>,

@@ -1,5 +1,6 @@
 //! The policy in force: compiled from a directory, swapped whole, the last good one kept on any fault.
 
+use crate::policy::cases;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::source::Source;
 use crate::policy::{Context, Policy};
@@ -24,7 +25,7 @@ pub struct PolicyFaults {
 
 impl Policies {
     /// # Errors
-    /// Any fault of any file: the gateway does not start without a policy.
+    /// Any fault of any file, a test that fails among them: the gateway does not start without a policy.
     pub fn load(directory: PathBuf, context: Context) -> Result<Self, PolicyFaults> {
         let policy = compile(&directory, &context)?;
         Ok(Self { directory, context, current: ArcSwap::from_pointee(policy) })
@@ -43,7 +44,7 @@ impl Policies {
     /// Reads the directory again. Tells whether the policy changed.
     ///
     /// # Errors
-    /// Any fault of any file; the policy in force stays.
+    /// As for `load`; the policy in force stays.
     pub fn reload(&self, before: impl FnOnce(&Policy)) -> Result<bool, PolicyFaults> {
         let policy = compile(&self.directory, &self.context)?;
         if policy.version() == self.current.load().version() {
@@ -64,5 +65,52 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 fn compile(directory: &Path, context: &Context) -> Result<Policy, PolicyFaults> {
     let sources =
         policy_files::read_dir(directory).map_err(|diagnostics| PolicyFaults { diagnostics, sources: Vec::new() })?;
-    Policy::compile(&sources, context).map_err(|diagnostics| PolicyFaults { diagnostics, sources })
+    let tested = Policy::compile(&sources, context).and_then(|policy| match failures(&policy) {
+        failures if failures.is_empty() => Ok(policy),
+        failures => Err(failures),
+    });
+    tested.map_err(|diagnostics| PolicyFaults { diagnostics, sources })
+}
+
+/// One for each of the policy's own tests that fails: it does not say what its author means.
+fn failures(policy: &Policy) -> Vec<Diagnostic> {
+    let results = cases::run(policy).into_iter();
+    let failing = results.filter_map(|result| Some((result.case, result.difference()?)));
+    failing
+        .map(|(case, difference)| {
+            Diagnostic::error(case.place.clone(), format!("the test `{}` fails", case.name))
+                .label(difference)
+                .help("`rangegate policy test` shows what each requirement found")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(expect: &str) -> String {
+        format!(
+            "[[resource]]\nid = \"app\"\nhosts = [\"app.example\"]\nupstream = \"http://127.0.0.1:9\"\n\
+             require = [{{ id = \"known\", that = {{ device = {{ known = true }} }} }}]\n\
+             [[test]]\nname = \"strangers\"\nrequest = \"GET https://app.example/\"\nexpect = \"{expect}\"\n"
+        )
+    }
+
+    #[test]
+    fn a_policy_whose_own_test_fails_is_none_at_the_start_and_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let write = |expect: &str| std::fs::write(directory.path().join("app.toml"), policy(expect)).expect("written");
+        let load = || Policies::load(directory.path().to_owned(), Context::default());
+        write("forward");
+        let faults = load().expect_err("a test fails");
+        assert_eq!(faults.diagnostics[0].message, "the test `strangers` fails");
+        write("deny");
+        let policies = load().expect("it holds");
+        let version = Arc::clone(policies.current().version());
+        write("forward");
+        let faults = policies.reload(|_| panic!("nothing is put in force")).expect_err("a test fails");
+        assert_eq!((faults.diagnostics.len(), faults.sources.len()), (1, 1));
+        assert_eq!(policies.current().version(), &version);
+    }
 }

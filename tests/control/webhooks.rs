@@ -27,6 +27,12 @@ impl Got {
         serde_json::from_str(&self.body).expect("JSON")
     }
 
+    fn is_signed_by(&self, secret: &str) -> bool {
+        let shown = self.field("rangegate-signature");
+        let (seconds, _) = shown.strip_prefix("t=").and_then(|rest| rest.split_once(',')).expect("a signature");
+        shown == signed_by(secret, seconds.parse().expect("a number"), &self.body)
+    }
+
     pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -90,7 +96,11 @@ pub async fn world(hooks: impl FnOnce(&std::path::Path) -> Vec<WebhookSettings> 
 
 /// As somebody else would compute it.
 pub fn signed(seconds: i64, body: &str) -> String {
-    let script = format!("printf '%s.%s' \"$1\" \"$2\" | openssl dgst -sha256 -hmac {SECRET} -r");
+    signed_by(SECRET, seconds, body)
+}
+
+fn signed_by(secret: &str, seconds: i64, body: &str) -> String {
+    let script = format!("printf '%s.%s' \"$1\" \"$2\" | openssl dgst -sha256 -hmac {secret} -r");
     let output = Command::new("sh").args(["-c", &script, "sh", &seconds.to_string(), body]).output().expect("openssl");
     let digest = String::from_utf8(output.stdout).expect("text");
     format!("t={seconds},v1={}", digest.split(' ').next().expect("a digest"))
@@ -98,6 +108,28 @@ pub fn signed(seconds: i64, body: &str) -> String {
 
 pub fn seconds() -> i64 {
     rangegate::gateway::clock::now().millis() / 1000
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_is_noticed() {
+    const NEW: &str = "fedcba9876543210fedcba9876543210";
+    let (upstream, mut got) = target(|_| Some(204)).await;
+    let url = upstream.url();
+    let world = world(move |at| vec![hook(at, "tickets", &url)]).await;
+    let id = world.ann().await.asks_for("payroll-approver").await;
+    let first = got.recv().await.expect("a notification");
+    assert!(first.is_signed_by(SECRET) && !first.is_signed_by(NEW));
+    file(&world.gate.path(""), "tickets.secret", NEW);
+    world.gate.lines_where(1, |line| line["event"] == "reload" && line["detail"] == "webhooks").await;
+    let (status, _) = world.bob().await.post(&format!("/v1/grants/{id}/approve"), json!({})).await;
+    assert_eq!(status, 200);
+    assert!(got.recv().await.expect("a notification").is_signed_by(NEW));
+    // Too short to be one: the last good one stays.
+    file(&world.gate.path(""), "tickets.secret", "secret");
+    let refused = world.gate.lines_where(1, |line| line["event"] == "source-rejected").await;
+    assert!(refused[0]["reason"].as_str().is_some_and(|why| why.contains("tickets.secret")), "{refused:?}");
+    world.ann().await.asks_for("two-of-them").await;
+    assert!(got.recv().await.expect("a notification").is_signed_by(NEW));
 }
 
 #[tokio::test]

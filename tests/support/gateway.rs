@@ -569,6 +569,11 @@ impl Harness {
         tokio::task::spawn_blocking(move || running.stop())
     }
 
+    /// What ends the drain at once.
+    pub fn hurry(&self) -> impl Fn() + Send + 'static + use<> {
+        self.running.as_ref().expect("a running gateway").hurry()
+    }
+
     /// Stops the gateway and gives the whole audit log.
     pub async fn stop(&mut self) -> Vec<Value> {
         self.stopping().await.expect("no panic");

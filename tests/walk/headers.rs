@@ -227,3 +227,29 @@ async fn a_listed_balancer_must_introduce_its_clients() {
     let refused = gate.lines_of("connection", 1).await;
     assert_eq!(refused[0]["reason"], "proxy-header-malformed");
 }
+
+#[tokio::test]
+async fn a_balancer_that_only_looks_whether_somebody_listens_leaves_no_trace() {
+    let app = Upstream::plain().await;
+    let mut gate = Harness::builder().app(&app).balanced().start().await;
+    for reset in [false, true] {
+        let mut check = tokio::net::TcpStream::connect(gate.address("balanced")).await.expect("a connection");
+        if reset {
+            let at_once = Some(std::time::Duration::ZERO);
+            socket2::SockRef::from(&check).set_linger(at_once).expect("an open socket");
+        } else {
+            check.shutdown().await.expect("an open socket");
+            assert!(check.read_to_end(&mut Vec::new()).await.is_ok_and(|read| read == 0));
+        }
+    }
+    // Who begins with a header and does not finish is still refused.
+    let mut half = tokio::net::TcpStream::connect(gate.address("balanced")).await.expect("a connection");
+    half.write_all(b"PROXY").await.expect("sent");
+    half.shutdown().await.expect("an open socket");
+    assert!(half.read_to_end(&mut Vec::new()).await.is_ok_and(|read| read == 0));
+    gate.lines_of("connection", 1).await;
+    let lines = gate.stop().await;
+    let refused: Vec<_> = lines.iter().filter(|line| line["kind"] == "connection").collect();
+    assert_eq!(refused.len(), 1, "{refused:#?}");
+    assert_eq!(refused[0]["reason"], "proxy-header-malformed");
+}

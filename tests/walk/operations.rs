@@ -92,6 +92,41 @@ async fn metrics_tell_what_happened() {
 }
 
 #[tokio::test]
+async fn every_database_that_is_named_has_a_series_whether_it_is_there_or_not() {
+    let app = Upstream::plain().await;
+    let built = rangegate::gateway::clock::now().millis() as u64 / 1000;
+    let somewhere = crate::mmdb::nested("US", "", "", 1.0, 1.0);
+    let good = crate::mmdb::Writer::both_families(built).with("127.0.0.0/8", &somewhere).bytes();
+    let bytes = good.clone();
+    let gate = Harness::builder()
+        .app(&app)
+        .settings(move |settings| {
+            let at = |name: &str| settings.emergency.with_file_name(name);
+            std::fs::write(at("good.mmdb"), bytes).expect("a file");
+            std::fs::write(at("broken.mmdb"), "nothing of the kind").expect("a file");
+            settings.geo.places = vec![at("good.mmdb"), at("broken.mmdb")];
+            settings.geo.asns = vec![at("missing.mmdb")];
+        })
+        .start()
+        .await;
+    let series =
+        |name: &str, what: &str| format!("rangegate_geo_database_{what}{{database=\"{}\"}}", gate.path(name).display());
+    let (_, text) = gate.operations("/metrics").await;
+    let Exposition { samples, .. } = parse(&text);
+    for (name, loaded) in [("good.mmdb", 1.0), ("broken.mmdb", 0.0), ("missing.mmdb", 0.0)] {
+        assert_eq!(samples.get(&series(name, "loaded")), Some(&loaded), "{text}");
+        assert_eq!(samples.contains_key(&series(name, "age_seconds")), loaded == 1.0, "{name} in\n{text}");
+    }
+    std::fs::write(gate.path("missing.new"), good).expect("a file");
+    std::fs::rename(gate.path("missing.new"), gate.path("missing.mmdb")).expect("renamed");
+    gate.metrics_show(&format!("{} 1", series("missing.mmdb", "loaded"))).await;
+    // What is named no more has no series.
+    gate.reconfigure(|settings| settings.geo.asns.clear()).await;
+    let (_, text) = gate.operations("/metrics").await;
+    assert!(!text.contains("missing.mmdb"), "{text}");
+}
+
+#[tokio::test]
 async fn alive_ready_and_nothing_else() {
     let app = Upstream::plain().await;
     let gate = Harness::open(&app).await;

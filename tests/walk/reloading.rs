@@ -163,6 +163,26 @@ async fn a_change_is_noticed_without_being_told() {
 }
 
 #[tokio::test]
+async fn a_policy_whose_own_test_fails_is_refused_and_the_test_is_named() {
+    let app = Upstream::plain().await;
+    let expecting = |outcome: &str| {
+        let test = "name = \"nobody gets in from elsewhere\"\ngiven = { address = \"192.0.2.1\" }";
+        let request = "request = \"GET https://wiki.corp.example/\"";
+        format!("{}[[test]]\n{test}\n{request}\nexpect = \"{outcome}\"\n", open_to_all("wiki", "$app"))
+    };
+    let gate = Harness::open(&app).await;
+    let mut client = gate.dial().sni("wiki.corp.example").h2().await;
+    gate.set_faulty("policies/wiki.toml", &expecting("forward").replace("$app", &app.url())).await;
+    let rejected = gate.lines_where(1, |line| line["event"] == "policy-rejected").await;
+    let why = rejected[0]["reason"].as_str().unwrap_or_default();
+    assert!(why.contains("wiki.toml:7:8: the test `nobody gets in from elsewhere` fails"), "{why}");
+    assert!(why.contains("expected forward, got deny because of `local`"), "{why}");
+    assert_eq!(client.get("/").await.status, 403, "the last good policy knows no wiki");
+    gate.set_policy("wiki", &expecting("deny"), &[("app", &app)]).await;
+    assert_eq!(client.get("/").await.status, 200);
+}
+
+#[tokio::test]
 async fn policy_files_come_and_go() {
     let app = Upstream::plain().await;
     let gate = Harness::open(&app).await;

@@ -148,6 +148,37 @@ async fn answers_that_do_not_end_are_cut_at_the_deadline_and_recorded_so() {
 }
 
 #[tokio::test]
+async fn whoever_is_in_a_hurry_ends_the_drain_and_it_is_recorded_as_at_the_deadline() {
+    let app = chat().await;
+    let mut gate =
+        Harness::builder().app(&app).limits(|limits| limits.drain_timeout = Duration::from_secs(600)).start().await;
+    let mut sockets = Vec::new();
+    for version in BOTH {
+        let mut client = gate.dial().certificate(&PKI.ann).http(version).await;
+        let (socket, _) = open(&mut client, version, "/", &[]).await;
+        sockets.push((version, socket, client));
+    }
+    let hurry = gate.hurry();
+    let stopping = gate.stopping();
+    for (version, socket, _) in &mut sockets {
+        socket.send(Message::text("during")).await.expect("open");
+        assert_eq!(receive(socket).await, Message::text("during"), "{version:?}");
+    }
+    assert!(!stopping.is_finished());
+    hurry();
+    for (version, socket, _) in &mut sockets {
+        let Message::Close(Some(CloseFrame { code, .. })) = receive(socket).await else { panic!("{version:?}") };
+        assert_eq!(u16::from(code), 1001, "{version:?}");
+    }
+    tokio::time::timeout(PATIENCE, stopping).await.expect("in time").expect("no panic");
+    let lines = gate.lines();
+    let records: Vec<_> = lines.iter().filter(|line| line["kind"] == "request").collect();
+    assert_eq!(records.len(), 2);
+    assert!(records.iter().all(|record| record["end"] == "cut:draining"), "{records:#?}");
+    assert_eq!(lines.last().expect("a line")["event"], "stop");
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_cannot_hold_up_the_end() {
     let app = Upstream::http1(|_| async { ok(vec![7; 32 << 20]) }).await;
     let mut gate = Harness::open(&app).await;
