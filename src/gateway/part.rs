@@ -82,7 +82,7 @@ impl Shared {
                 Self { upstreams: Arc::new(upstreams), ..same }
             }
             Part::Webhooks => {
-                let (policies, webhooks) = (&self.policies, Arc::new(webhooks(settings)?));
+                let (policies, webhooks) = (&self.policies, Arc::new(webhooks(&settings.webhooks)?));
                 let before = self.administrator.as_ref();
                 let administrator = before.map(|before| Arc::new(before.under(Arc::clone(policies), webhooks)));
                 Self { services: services(&self.signer, administrator.as_ref()), administrator, ..same }
