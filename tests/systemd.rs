@@ -76,6 +76,28 @@ fn an_inherited_socket_is_served_and_every_step_is_announced() {
 }
 
 #[test]
+fn a_socket_that_no_listener_asked_for_is_not_left_hanging() {
+    let site = tempfile::tempdir().expect("a directory");
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    write_site(site.path(), free_port(), free_port());
+    let refused = Command::new("sh")
+        .arg("-c")
+        .arg("exec 3<&0 < /dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --config \"$1\"")
+        .arg(env!("CARGO_BIN_EXE_rangegate"))
+        .arg(site.path().join("rangegate.toml"))
+        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains(&format!("no listener has the address of the socket that was handed over: {address}")),
+        "{said}"
+    );
+}
+
+#[test]
 fn told_to_stop_a_second_time_it_waits_for_nobody() {
     for second in ["TERM", "INT"] {
         let site = tempfile::tempdir().expect("a directory");

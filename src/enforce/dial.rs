@@ -13,8 +13,10 @@ use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -25,7 +27,12 @@ pub struct Client {
     any: Arc<rustls::ClientConfig>,
     /// Offers http/1.1 only, for upgrades.
     http1: Arc<rustls::ClientConfig>,
+    /// When the log last had a cause.
+    told: Mutex<Option<Instant>>,
 }
+
+/// How often the log is told why upstreams cannot be reached: requests may ask for it at will.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,7 +90,17 @@ impl Client {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let http1 = Arc::new(config.clone());
         config.alpn_protocols.insert(0, b"h2".to_vec());
-        Ok(Self { settings: settings.clone(), any: Arc::new(config), http1 })
+        Ok(Self { settings: settings.clone(), any: Arc::new(config), http1, told: Mutex::default() })
+    }
+
+    /// Why an upstream could not be reached goes to the log: the record has the kind of fault, and no client is told.
+    fn tell(&self, origin: &Origin, cause: &io::Error, fault: Fault) -> Fault {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!(%origin, %cause, "{}", fault.code());
+        }
+        fault
     }
 }
 
@@ -117,7 +134,8 @@ pub async fn dial(origin: &Origin, client: &Client, offer: Offer) -> Result<Dial
 }
 
 async fn connect(origin: &Origin, client: &Client, offer: Offer) -> Result<Dialled, Fault> {
-    let tcp = TcpStream::connect((&*origin.host, origin.port)).await.map_err(|_| Fault::Connect)?;
+    let tcp = TcpStream::connect((&*origin.host, origin.port)).await;
+    let tcp = tcp.map_err(|cause| client.tell(origin, &cause, Fault::Connect))?;
     tcp.set_nodelay(true).map_err(|_| Fault::Connect)?;
     let tcp = Plain(tcp);
     match origin.scheme {
@@ -127,7 +145,8 @@ async fn connect(origin: &Origin, client: &Client, offer: Offer) -> Result<Diall
             let config = if offer == Offer::Any { &client.any } else { &client.http1 };
             let name = ServerName::try_from(origin.host.to_string()).map_err(|_| Fault::Tls)?;
             let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
-            let tls = connector.connect(name, tcp).await.map_err(|_| Fault::Tls)?;
+            let tls = connector.connect(name, tcp).await;
+            let tls = tls.map_err(|cause| client.tell(origin, &cause, Fault::Tls))?;
             if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
                 Multiplexed::begin(tls, uri::Scheme::HTTPS).await.map(Dialled::Http2)
             } else {

@@ -70,6 +70,11 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
+/// What is left of them once every address has its own: whoever connects there would wait for ever.
+pub fn left(inherited: &[TcpListener]) -> Vec<SocketAddr> {
+    inherited.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+}
+
 /// Sockets passed by systemd (`LISTEN_FDS`), to be used instead of binding.
 pub fn inherited() -> io::Result<Vec<TcpListener>> {
     let mut passed = listenfd::ListenFd::from_env();

@@ -55,10 +55,15 @@ impl Gateway {
         let seen = Seen::new(settings);
         let shared = Arc::new(Shared::assemble(settings)?);
         let mut inherited = listener::inherited()?;
-        let mut bind =
-            |address| listener::bind(address, &mut inherited).map_err(|cause| StartFault::Bind { address, cause });
+        let mut bind = |address| {
+            let bound = listener::bind(address, &mut inherited);
+            bound.map_err(|cause| StartFault::Bind { address, cause, inherited: listener::left(&inherited) })
+        };
         let sockets = settings.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
         let operations = bind(settings.operations)?;
+        if !inherited.is_empty() {
+            return Err(StartFault::Inherited(listener::left(&inherited)));
+        }
         let local = settings
             .local
             .as_ref()

@@ -40,6 +40,7 @@ use crate::store::{OpenFault, Store, StoreFault, StoreSettings, registry};
 use arc_swap::ArcSwap;
 use http::HeaderName;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -113,8 +114,10 @@ pub enum StartFault {
     Upstream(#[from] ClientFault),
     #[error("`{0}` is not a header name")]
     Header(String),
-    #[error("cannot listen on {address}: {cause}")]
-    Bind { address: std::net::SocketAddr, cause: std::io::Error },
+    #[error("cannot listen on {address}: {cause}{}", beside(inherited))]
+    Bind { address: SocketAddr, cause: std::io::Error, inherited: Vec<SocketAddr> },
+    #[error("no listener has the address of the socket that was handed over: {}", list(.0))]
+    Inherited(Vec<SocketAddr>),
     #[error("the socket `{}` cannot be opened: {cause}", path.display())]
     Socket { path: PathBuf, cause: std::io::Error },
     #[error("{0}")]
@@ -229,6 +232,19 @@ pub(super) fn services(signer: &Arc<ArcSwap<Signer>>, administrator: Option<&Arc
     let keys: Arc<dyn Builtin> = Arc::new(AssertionKeys(Arc::clone(signer)));
     let api: Arc<dyn Builtin> = Arc::new(Api::new(administrator.cloned()));
     Services::new([(API, api), (ASSERTION_KEYS, keys)])
+}
+
+/// What the service manager handed over, where no listener has that very address.
+fn beside(inherited: &[SocketAddr]) -> String {
+    if inherited.is_empty() {
+        String::new()
+    } else {
+        format!("; the socket that was handed over is {}", list(inherited))
+    }
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Who is told of what was done.

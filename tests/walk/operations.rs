@@ -117,9 +117,13 @@ async fn every_database_that_is_named_has_a_series_whether_it_is_there_or_not() 
         assert_eq!(samples.get(&series(name, "loaded")), Some(&loaded), "{text}");
         assert_eq!(samples.contains_key(&series(name, "age_seconds")), loaded == 1.0, "{name} in\n{text}");
     }
+    let rejected = |line: &serde_json::Value| line["event"] == "source-rejected";
+    let before = gate.lines().into_iter().filter(rejected).count();
     std::fs::write(gate.path("missing.new"), good).expect("a file");
     std::fs::rename(gate.path("missing.new"), gate.path("missing.mmdb")).expect("renamed");
     gate.metrics_show(&format!("{} 1", series("missing.mmdb", "loaded"))).await;
+    // The broken one is told of again, and would pass for the new configuration's.
+    gate.lines_where(before + 1, rejected).await;
     // What is named no more has no series.
     gate.reconfigure(|settings| settings.geo.asns.clear()).await;
     let (_, text) = gate.operations("/metrics").await;

@@ -174,6 +174,32 @@ async fn what_the_ends_negotiate_is_theirs() {
 }
 
 #[tokio::test]
+async fn a_handshake_may_come_right_behind_a_request() {
+    let app = chat().await;
+    let gate = Harness::open(&app).await;
+    let mut client = gate.dial().alpn(&["http/1.1"]).tls().await.expect("a handshake");
+    let both = "GET / HTTP/1.1\r\nHost: app.corp.example\r\n\r\nGET /raw HTTP/1.1\r\nHost: app.corp.example\r\n\
+        Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    client.write_all(both.as_bytes()).await.expect("sent");
+    let mut back = Vec::new();
+    let mut sent = false;
+    let frame = [0xc2, 0x85, 1, 2, 3, 4, b'a', b'b', b'c', b'd', b'e'];
+    let expected = [&[0xc2, 11], &frame[..]].concat();
+    while !back.ends_with(&expected) {
+        let mut piece = [0; 1024];
+        let read = timeout(PATIENCE, client.read(&mut piece)).await.expect("in time").expect("open");
+        assert!(read > 0, "{}", String::from_utf8_lossy(&back));
+        back.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&back);
+        if !sent && text.split_once("HTTP/1.1 101 ").is_some_and(|(_, head)| head.contains("\r\n\r\n")) {
+            client.write_all(&frame).await.expect("open");
+            sent = true;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_refused_upgrade_leaves_http_usable() {
     let app = chat().await;
     let gate = Harness::open(&app).await;

@@ -15,6 +15,8 @@ pub struct GuardState {
     /// Index into `Malformed::ALL`, plus one.
     malformed: AtomicU8,
     verdict: AtomicU8,
+    /// The number of the head that it is about.
+    held: AtomicU32,
     late: AtomicBool,
     waiting: Mutex<Option<Waker>>,
     interim: Arc<Interim>,
@@ -45,14 +47,20 @@ impl GuardState {
 
     /// The WebSocket handshake was accepted: what follows is not HTTP. To be called before the 101 is handed to hyper.
     pub fn transparent(&self) {
-        self.decide(TRANSPARENT);
+        self.settle(TRANSPARENT);
     }
 
     /// The WebSocket handshake, if it was one, was refused: what follows is the next request. Until one of the two is
     /// called, the bytes behind a handshake wait; so it is to be called for whatever else a request turned out to be.
     pub fn upgrade_refused(&self) {
-        if self.verdict.load(Ordering::Acquire) == UNDECIDED {
-            self.decide(HTTP);
+        self.settle(HTTP);
+    }
+
+    /// A request before the handshake, sent together with it, decides nothing about it.
+    fn settle(&self, verdict: u8) {
+        let own = self.held.load(Ordering::Acquire) == self.served.load(Ordering::Relaxed);
+        if own && self.verdict.load(Ordering::Acquire) == UNDECIDED {
+            self.decide(verdict);
         }
     }
 
@@ -66,8 +74,9 @@ impl GuardState {
         self.late.load(Ordering::Acquire)
     }
 
-    /// The bytes behind this head wait until it is decided what they are.
-    pub(super) fn hold(&self) {
+    /// The bytes behind this head, by its number on the connection, wait until it is decided what they are.
+    pub(super) fn hold(&self, head: u32) {
+        self.held.store(head, Ordering::Release);
         self.verdict.store(UNDECIDED, Ordering::Release);
     }
 
