@@ -32,8 +32,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// for another's end.
 const STREAMS: u32 = 64;
 /// Bytes that one answer, and all of them, may be ahead of their clients. All have their own, so that clients who take
-/// nothing keep nobody else's answer back.
-const ONE: u32 = 512 * 1024;
+/// nothing keep nobody else's answer back. It is memory that such clients hold, each as much.
+const ONE: u32 = 128 * 1024;
 const ALL: u32 = STREAMS * ONE;
 
 #[derive(Debug)]

@@ -265,7 +265,7 @@ impl Endpoint {
     fn checkout(&self, now: Instant) -> Option<Wire> {
         let mut idle = self.lock_idle();
         // Newest first: the oldest idle out and the pool shrinks to what is used. One that is not ready has still to
-        // notice its answer's end, or sends the body of an exchange answered early; it keeps its place.
+        // notice its answer's end, or that the body of an exchange answered early goes no further; it keeps its place.
         while let Some(at) = idle.iter().rposition(|candidate| candidate.wire.is_ready() || !candidate.is_usable(now)) {
             let candidate = idle.remove(at);
             if candidate.is_usable(now) {
